@@ -1,0 +1,33 @@
+"""Real data as plain numpy arrays. Knows nothing of torch or of training.
+
+Every data set is a ``Dataset`` of training, validation and test samples; ``load(name, data_dir)`` finds it.
+"""
+
+from pathlib import Path
+
+from polystep_snn.datasets.base import Dataset as Dataset
+from polystep_snn.datasets.base import Samples as Samples
+from polystep_snn.errors import InputError
+
+NAMES = ("digits", "mnist")
+
+
+def load(name: str, data_dir: Path | None = None) -> Dataset:
+    """The data set called ``name``.
+
+    Args:
+        name: one of ``NAMES``.
+        data_dir: where to look first. Data that is embedded in a package ignores it.
+
+    Raises:
+        InputError: an unknown name; files that are missing and cannot be downloaded, or that are damaged.
+    """
+    if name == "digits":
+        from polystep_snn.datasets.digits import load_digits
+
+        return load_digits()
+    if name == "mnist":
+        from polystep_snn.datasets.mnist import load_mnist
+
+        return load_mnist(data_dir)
+    raise InputError(f"there is no data set {name!r}: choose one of {', '.join(NAMES)}")

@@ -1,0 +1,91 @@
+"""Where data files are looked for, and how they are fetched."""
+
+import hashlib
+import os
+import tempfile
+import urllib.request
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from polystep_snn.errors import InputError
+
+DATA_DIR_VARIABLE = "POLYSTEP_SNN_DATA"
+_TIMEOUT_S = 20
+
+
+def cache_dir() -> Path:
+    """The user's cache folder for data: ``$XDG_CACHE_HOME/polystep-snn``, else ``~/.cache/polystep-snn``."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "polystep-snn"
+
+
+def given_folders(data_dir: Path | None) -> list[Path]:
+    """Where the user says that data is: ``data_dir``, then ``$POLYSTEP_SNN_DATA``; those that are set."""
+    variable = os.environ.get(DATA_DIR_VARIABLE)
+    return [p for p in (data_dir, Path(variable) if variable else None) if p is not None]
+
+
+def decompress(packed: bytes, largest: int, where: str) -> bytes:
+    """The content of a gzip file, which may be no longer than ``largest`` bytes.
+
+    Raises:
+        InputError: not gzip, truncated, damaged, or longer than that.
+    """
+    try:
+        unpacker = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+        content = unpacker.decompress(packed, largest + 1)
+    except zlib.error as error:
+        raise InputError(f"{where} is damaged ({error}): delete it and fetch it again") from None
+    if len(content) > largest:
+        raise InputError(f"{where} unpacks to more than {largest} bytes: delete it and fetch it again")
+    if not unpacker.eof:
+        raise InputError(f"{where} is truncated after {len(packed)} bytes: delete it and fetch it again")
+    return content
+
+
+def check_md5(content: bytes, expected: str, where: str) -> None:
+    """InputError unless the content has the expected MD5 (a check against damage, not against malice)."""
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if found != expected:
+        raise InputError(f"{where} is damaged (MD5 {found} instead of {expected}): delete it and fetch it again")
+
+
+def fetch(urls: Sequence[str], target: Path, content_md5: str, largest: int) -> bytes:
+    """Download a gzip file from the first mirror that has it intact.
+
+    The file appears under ``target`` only once its decompressed content has been checked.
+
+    Args:
+        urls: mirrors, tried in this order.
+        target: where the packed file goes.
+        content_md5: of the decompressed content.
+        largest: bytes of decompressed content at most.
+
+    Returns:
+        The decompressed content.
+
+    Raises:
+        InputError: no mirror worked; the message holds each one's reason.
+    """
+    reasons = []
+    for url in urls:
+        try:
+            with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:
+                packed = response.read(2 * largest)
+            content = decompress(packed, largest, url)
+            check_md5(content, content_md5, url)
+        except (OSError, ValueError) as error:  # a mirror that is down, lies or is cut off: the next one may do better
+            reasons.append(f"{url}: {getattr(error, 'reason', error)}")
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(packed)
+            os.replace(temporary, target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        return content
+    raise InputError("; ".join(reasons))

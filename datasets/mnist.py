@@ -1,0 +1,121 @@
+"""MNIST: 70,000 handwritten 28 x 28 digits, in the four idx files of LeCun, Cortes and Burges."""
+
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from polystep_snn.datasets.base import Dataset, Samples
+from polystep_snn.datasets.download import cache_dir, check_md5, decompress, fetch, given_folders
+from polystep_snn.errors import InputError
+
+NUM_VALIDATION = 5_000
+_MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    "http://yann.lecun.com/exdb/mnist/",
+)
+# idx: two zero bytes, the type (8: unsigned byte), the number of dimensions; then each dimension as a big-endian int32.
+_UNSIGNED_BYTE = 8
+
+
+class _File(NamedTuple):
+    name: str
+    md5: str  # of the decompressed content
+    shape: tuple[int, ...]
+
+
+_FILES = {
+    "train_images": _File("train-images-idx3-ubyte", "6bbc9ace898e44ae57da46a324031adb", (60_000, 28, 28)),
+    "train_labels": _File("train-labels-idx1-ubyte", "a25bea736e30d166cdddb491f175f624", (60_000,)),
+    "test_images": _File("t10k-images-idx3-ubyte", "2646ac647ad5339dbf082846283269ea", (10_000, 28, 28)),
+    "test_labels": _File("t10k-labels-idx1-ubyte", "27ae3e4e09519cfbb04c329615203637", (10_000,)),
+}
+
+
+def load_mnist(data_dir: Path | None = None) -> Dataset:
+    """MNIST with its last 5,000 training images as validation.
+
+    The four files, packed or not, are looked for in ``data_dir``, in ``$POLYSTEP_SNN_DATA`` and in the user's cache folder, each
+    time directly, under ``MNIST/raw`` (torchvision's layout) or under ``mnist``; else they are downloaded into the cache folder.
+
+    Raises:
+        InputError: a damaged file; or files that are neither there nor to be downloaded, with what to put where.
+    """
+    folder = _find(data_dir)
+    arrays = {key: _read(folder, file) if folder else _download(file) for key, file in _FILES.items()}
+    images, labels = arrays["train_images"], arrays["train_labels"]
+    return Dataset(
+        "mnist",
+        Samples(images[:-NUM_VALIDATION], labels[:-NUM_VALIDATION]),
+        Samples(images[-NUM_VALIDATION:], labels[-NUM_VALIDATION:]),
+        Samples(arrays["test_images"], arrays["test_labels"]),
+        10,
+        tuple("0123456789"),
+    )
+
+
+def _find(data_dir: Path | None) -> Path | None:
+    """The folder the user put the files in, one of them at least: what is missing beside it is then an error, not a download."""
+    if data_dir is not None and not data_dir.is_dir():
+        raise InputError(f"the data folder {data_dir} does not exist: create it, or leave --data-dir out")
+    for base in given_folders(data_dir):
+        for folder in (base / "MNIST" / "raw", base / "mnist", base):
+            if any(_path(folder, file) for file in _FILES.values()):
+                return folder
+        if base == data_dir:
+            raise InputError(f"the data folder {data_dir} holds no MNIST: put {_expected()} there, or leave --data-dir out")
+    return None
+
+
+def _path(folder: Path, file: _File) -> Path | None:
+    return next((p for p in (folder / f"{file.name}.gz", folder / file.name) if p.is_file()), None)
+
+
+def _expected() -> str:
+    return ", ".join(f"{file.name}.gz" for file in _FILES.values())
+
+
+def _read(folder: Path, file: _File) -> np.ndarray:
+    path = _path(folder, file)
+    if path is None:
+        raise InputError(f"{folder} holds a part of MNIST, but not {file.name}.gz: put it there")
+    content = path.read_bytes()
+    if path.suffix == ".gz":
+        content = decompress(content, _size(file), str(path))
+    return parse_idx(content, file, str(path))
+
+
+def _download(file: _File) -> np.ndarray:
+    target = cache_dir() / "mnist" / f"{file.name}.gz"
+    if target.is_file():
+        return _read(target.parent, file)
+    try:
+        content = fetch([f"{mirror}{file.name}.gz" for mirror in _MIRRORS], target, file.md5, _size(file))
+    except InputError as error:
+        raise InputError(
+            f"MNIST was not found and could not be downloaded: put {_expected()} into {target.parent}, or into a folder named by --data-dir or $POLYSTEP_SNN_DATA ({error})"
+        ) from None
+    return parse_idx(content, file, str(target))
+
+
+def _size(file: _File) -> int:
+    return 4 + 4 * len(file.shape) + int(np.prod(file.shape))
+
+
+def parse_idx(content: bytes, file: _File, where: str) -> np.ndarray:
+    """The array in the content of an idx file, after its header, length and MD5 have been checked.
+
+    Raises:
+        InputError: anything else than the file that it should be.
+    """
+    header = struct.pack(">HBB", 0, _UNSIGNED_BYTE, len(file.shape)) + struct.pack(f">{len(file.shape)}i", *file.shape)
+    if not content:
+        raise InputError(f"{where} is empty: delete it and fetch it again")
+    if content[: len(header)] != header:
+        raise InputError(f"{where} is no idx file of {' x '.join(map(str, file.shape))} bytes: delete it and fetch it again")
+    if len(content) != _size(file):
+        raise InputError(f"{where} has {len(content)} bytes instead of {_size(file)}: delete it and fetch it again")
+    check_md5(content, file.md5, where)
+    return np.frombuffer(content, np.uint8, offset=len(header)).reshape(file.shape)

@@ -1,0 +1,56 @@
+"""Train spiking networks forward-only, and run them, learning included, on Loihi 2.
+
+The names below are imported when they are first used, so that ``import polystep_snn`` is cheap and ``polystep_snn.hardware`` and
+``polystep_snn.datasets`` work where torch is not installed.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from polystep_snn.polystep.cost import CrossEntropy as CrossEntropy
+    from polystep_snn.polystep.cost import ZeroOne as ZeroOne
+    from polystep_snn.polystep.schedule import Schedule as Schedule
+    from polystep_snn.polystep.step import NodeSpace as NodeSpace
+    from polystep_snn.polystep.step import PolyStep as PolyStep
+    from polystep_snn.polystep.transport import Greedy as Greedy
+    from polystep_snn.polystep.transport import Sinkhorn as Sinkhorn
+    from polystep_snn.polystep.transport import Softmax as Softmax
+    from polystep_snn.snn.encoders import DirectCurrent as DirectCurrent
+    from polystep_snn.snn.encoders import Latency as Latency
+    from polystep_snn.snn.encoders import Poisson as Poisson
+    from polystep_snn.snn.encoders import Population as Population
+    from polystep_snn.snn.encoders import Rate as Rate
+    from polystep_snn.snn.from_norse import from_norse as from_norse
+    from polystep_snn.snn.network import SpikingNetwork as SpikingNetwork
+    from polystep_snn.snn.neurons import LIF as LIF
+    from polystep_snn.snn.neurons import LIFParameters as LIFParameters
+    from polystep_snn.snn.readouts import MembraneReadout as MembraneReadout
+    from polystep_snn.snn.readouts import SpikeCountReadout as SpikeCountReadout
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "polystep.cost": ("CrossEntropy", "ZeroOne"),
+    "polystep.schedule": ("Schedule",),
+    "polystep.step": ("NodeSpace", "PolyStep"),
+    "polystep.transport": ("Greedy", "Sinkhorn", "Softmax"),
+    "snn.encoders": ("DirectCurrent", "Latency", "Poisson", "Population", "Rate"),
+    "snn.from_norse": ("from_norse",),
+    "snn.network": ("SpikingNetwork",),
+    "snn.neurons": ("LIF", "LIFParameters"),
+    "snn.readouts": ("MembraneReadout", "SpikeCountReadout"),
+    "training.trainer": ("Trainer",),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+__all__ = ["__version__", *_MODULE_OF]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'polystep_snn' has no attribute {name!r}")
+    return getattr(import_module(f"polystep_snn.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,116 @@
+"""``polystep-snn train``: train a spiking network, forward-only."""
+
+import argparse
+import signal
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from polystep_snn.cli.console import ConsoleObserver, print_json, say
+from polystep_snn.datasets import NAMES
+from polystep_snn.errors import InputError
+
+_EXAMPLES = """examples:
+  polystep-snn train digits --out runs/digits
+  polystep-snn train mnist --out runs/mnist --hidden 512
+  polystep-snn train mnist --out runs/deep --hidden 256 128 --num-steps 10 --encoder rate
+  polystep-snn train mnist --out runs/mnist --resume
+"""
+
+
+def add_parser(commands) -> None:
+    """Register the command."""
+    from polystep_snn.training.config import TrainConfig
+
+    parser = commands.add_parser(
+        "train",
+        help="train a spiking network, forward-only",
+        description=__doc__.split(": ", 1)[1],
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("dataset", choices=NAMES, help="what to train on")
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run; created")
+    parser.add_argument(
+        "--data-dir", type=Path, metavar="D", help="where the data lies; else $POLYSTEP_SNN_DATA, the cache folder, or a download"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out, bit for bit")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON on standard output")
+    for option in fields(TrainConfig):
+        if option.name == "dataset":
+            continue
+        flag, default = "--" + option.name.replace("_", "-"), option.default
+        # Options that are not given stay out of the namespace: a data set's recipe, or the resumed run, decides them.
+        settings: dict[str, Any] = {"default": argparse.SUPPRESS, "help": option.metadata["help"]}
+        if isinstance(default, bool):
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, **settings)
+            continue
+        if isinstance(default, tuple):
+            settings |= {"nargs": "+", "type": int, "metavar": "N"}
+            default = " ".join(map(str, default))
+        else:
+            settings |= {
+                "type": type(default),
+                "choices": option.metadata["choices"],
+                "metavar": None if option.metadata["choices"] else "X",
+            }
+        settings["help"] += f" (default {default})"
+        parser.add_argument(flag, **settings)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train, or go on with a run."""
+    from polystep_snn.datasets import load
+    from polystep_snn.training.config import RECIPES, TrainConfig
+    from polystep_snn.training.files import read_json
+    from polystep_snn.training.run_folder import RunFolder
+    from polystep_snn.training.trainer import Trainer
+
+    given = {f.name: getattr(arguments, f.name) for f in fields(TrainConfig) if hasattr(arguments, f.name)}
+    if arguments.resume:
+        folder = RunFolder(arguments.out)
+        if not folder.config.is_file():
+            raise InputError(f"{arguments.out} holds no run to resume: leave --resume out to start one")
+        config = TrainConfig.from_json(read_json(folder.config))
+        for name, value in given.items():
+            value = tuple(value) if isinstance(value, list) else value
+            if value != getattr(config, name):
+                flag = name.replace("_", "-")
+                raise InputError(
+                    f"{flag} is {value}, but the run in {arguments.out} has {getattr(config, name)}: leave it out, or start a new run"
+                )
+    else:
+        config = TrainConfig(**{**RECIPES[arguments.dataset], **given})
+    dataset = load(config.dataset, arguments.data_dir)
+    observer = ConsoleObserver(config.epochs, config.batch_size)
+    trainer = Trainer(config, arguments.out, dataset, arguments.resume, observer)
+    sizes = "-".join(map(str, trainer.network.sizes))
+    say(
+        f"{dataset.name}: {sizes}, {config.num_steps} steps, {config.encoder} input, {config.readout} readout, {len(dataset.train)} training samples"
+    )
+    if trainer.position.history:
+        say(f"going on after epoch {trainer.position.epoch}, step {trainer.position.step}")
+
+    def stop(number, frame):
+        say("finishing this step; once more to stop at once")
+        trainer.stop_requested = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        summary = trainer.fit()
+    finally:
+        observer.close()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if summary is None:
+        say(f"saved after step {trainer.position.step} of epoch {trainer.position.epoch + 1}; go on with:")
+        say(f"  polystep-snn train {config.dataset} --out {arguments.out} --resume")
+        return 130
+    say(
+        f"test accuracy {summary['test_accuracy']:.2%} with the weights of epoch {summary['epoch']} (validation {summary['val_accuracy']:.2%}); run in {arguments.out}"
+    )
+    if arguments.json:
+        print_json(summary)
+    return 0

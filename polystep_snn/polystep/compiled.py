@@ -1,0 +1,67 @@
+"""torch.compile where it works, eager where it does not, said once."""
+
+import logging
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+
+_log = logging.getLogger("polystep_snn")
+
+
+@cache
+def _say_eager(reason: str) -> None:
+    _log.warning("running without torch.compile (%s): the same numbers, several times slower", reason)
+
+
+class Kernels:
+    """Compiles functions on first use and remembers them.
+
+    ``kernels(fn)`` is ``fn`` under ``torch.compile``. When the first compilation fails, because there is no C++ compiler or
+    no Python headers, one warning says why and everything runs eagerly from then on.
+
+    Args:
+        compile: False to run eagerly from the start.
+    """
+
+    def __init__(self, compile: bool = True):
+        self.compile = compile
+        self._compiled: dict[Callable, Callable] = {}
+        if not compile:
+            _say_eager("switched off")
+
+    def __call__(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        if not self.compile:
+            return fn
+        if fn not in self._compiled:
+            self._compiled[fn] = self._guarded(fn)
+        return self._compiled[fn]
+
+    def _guarded(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        compiled = torch.compile(fn, dynamic=False)
+
+        def run(*args, **kwargs):
+            if not self.compile:
+                return fn(*args, **kwargs)
+            try:
+                return compiled(*args, **kwargs)
+            except _compile_errors() as error:
+                self.compile = False
+                _say_eager(_first_line(error))
+                return fn(*args, **kwargs)
+
+        return run
+
+
+def _compile_errors() -> tuple[type[Exception], ...]:
+    from torch._dynamo.exc import BackendCompilerFailed, TorchDynamoException
+    from torch._inductor.exc import CppCompileError, InductorError
+
+    return BackendCompilerFailed, TorchDynamoException, InductorError, CppCompileError
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if "No working C++ compiler" in line or "fatal error:" in line]
+    return (telling or lines or [type(error).__name__])[0]

@@ -1,0 +1,47 @@
+"""What a probe costs: one number a sample, computed from the readout of a forward pass."""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Cost(Protocol):
+    """Any function of the readout, differentiable or not: only its value is used."""
+
+    def __call__(self, value: Tensor, target: Tensor) -> Tensor:
+        """Costs ``[..., B]`` for readout values ``[..., C, B]`` and targets ``[B]``."""
+        ...
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Cross-entropy of ``softmax(scale * value)``, in nats.
+
+    Attributes:
+        scale: inverse temperature: how many nats a unit of the readout (a spike, a unit of membrane) is worth.
+    """
+
+    scale: float = 0.5
+
+    def __call__(self, value: Tensor, target: Tensor) -> Tensor:
+        logits = self.scale * value
+        index = target.view(1, -1).expand(*logits.shape[:-2], 1, -1)
+        return torch.logsumexp(logits, -2) - logits.gather(-2, index).squeeze(-2)
+
+
+@dataclass(frozen=True)
+class ZeroOne:
+    """1 for a wrong decision, 0 for a right one: the error rate itself, which has no useful derivative."""
+
+    def __call__(self, value: Tensor, target: Tensor) -> Tensor:
+        return (value.argmax(-2) != target).to(value.dtype)
+
+
+def rate_scale(num_steps: int, per_rate: float = 7.5) -> float:
+    """The scale at which a difference of one spike a step is worth ``per_rate`` nats, whatever the number of steps."""
+    if not (num_steps >= 1 and math.isfinite(per_rate)):
+        raise ValueError(f"num_steps is {num_steps}: choose at least 1")
+    return per_rate / num_steps

@@ -1,0 +1,131 @@
+r"""Populations of LIF neurons through a block of timesteps: the inner loops of node space.
+
+A population is a set of membranes and of traces ``e[t] = decay * e[t-1] + z[t]`` (spike counts for ``decay`` = 1). Each function
+below takes one through the U steps of a block and differs only in where its input current comes from. The batch is innermost,
+so every operation runs over contiguous memory; the loops over U are unrolled by ``torch.compile`` and keep membranes in
+registers. Shapes: U steps, V vertices, K probed neurons, N neurons of a layer, B samples.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from polystep_snn.snn.neurons import LIFParameters, LIFState, lif_initial_state, lif_step
+
+
+class Population(NamedTuple):
+    """Membranes and traces, of the same shape.
+
+    Attributes:
+        state: the neurons' state.
+        trace: decaying sum of their spikes.
+    """
+
+    state: LIFState
+    trace: Tensor
+
+
+def at_rest(like: Tensor, p: LIFParameters) -> Population:
+    """A population at rest in the shape of ``like``."""
+    return Population(lif_initial_state(like, p), torch.zeros_like(like))
+
+
+def _at(current: Tensor, t: int) -> Tensor:
+    """The current of step ``t``; a constant current comes as a block of one step."""
+    return current[t] if current.shape[0] > 1 else current[0]
+
+
+def _tick(x: Tensor, population: Population, p: LIFParameters, decay: float) -> tuple[Tensor, Population]:
+    z, state = lif_step(x, population.state, p)
+    return z, Population(state, decay * population.trace + z)
+
+
+def drive(current: Tensor, population: Population, p: LIFParameters, decay: float, num_steps: int, keep: bool):
+    """Neurons under a given current: the network as it is.
+
+    Args:
+        current: ``[U, N, B]``, or ``[1, N, B]`` where it is constant.
+        population: shapes ``[N, B]``.
+        keep: whether the spikes are returned.
+
+    Returns:
+        ``(spikes [U, N, B] or None, population)``.
+    """
+    spikes = []
+    for t in range(num_steps):
+        z, population = _tick(_at(current, t), population, p, decay)
+        if keep:
+            spikes.append(z)
+    return (torch.stack(spikes) if keep else None), population
+
+
+def probe(current: Tensor, shift: Tensor, base: Tensor | None, population: Population, p: LIFParameters, decay: float, num_steps: int):
+    """The probed neurons themselves: the same current, shifted.
+
+    Args:
+        current: ``[U, K, B]`` or ``[1, K, B]``, of the K probed neurons.
+        shift: ``[U, V]``, the shift at every vertex in every step.
+        base: ``[U, K, B]``, their spikes without the shift; None where nobody asks which spikes changed.
+        population: shapes ``[V, K, B]``.
+
+    Returns:
+        ``(changed [U, V, K, B] or None, population)``, the shifted spikes minus ``base``: -1, 0 or 1.
+    """
+    changed = []
+    for t in range(num_steps):
+        z, population = _tick(_at(current, t) + shift[t][:, None, None], population, p, decay)
+        if base is not None:
+            changed.append(z - base[t])
+    return (torch.stack(changed) if base is not None else None), population
+
+
+def hop(
+    current: Tensor,
+    columns: Tensor,
+    changed: Tensor,
+    base: Tensor | None,
+    population: Population,
+    p: LIFParameters,
+    decay: float,
+    num_steps: int,
+):
+    """The next layer: a changed spike of probed neuron k moves its current by column k of the weights, a rank-one correction.
+
+    Args:
+        current: ``[U, N, B]``, without the probe.
+        columns: ``[K, N]``, the weights that leave the probed neurons.
+        changed: ``[U, V, K, B]`` from ``probe``.
+        base: ``[U, N, B]``, this layer's spikes without the probe; None for the last spiking layer.
+        population: shapes ``[V, K, N, B]``.
+
+    Returns:
+        ``(changed [U, V, K, N, B] or None, population)``.
+    """
+    out = []
+    for t in range(num_steps):
+        z, population = _tick(_at(current, t) + columns[:, :, None] * changed[t][:, :, None, :], population, p, decay)
+        if base is not None:
+            out.append(z - base[t])
+    return (torch.stack(out) if base is not None else None), population
+
+
+def hop_far(
+    current: Tensor, correction: Tensor, base: Tensor | None, population: Population, p: LIFParameters, decay: float, num_steps: int
+):
+    """Every layer after the next: many neurons may have changed, so the correction is a matrix product, made beforehand.
+
+    Args:
+        current: ``[U, N, B]``, without the probe.
+        correction: ``[U, V, K, N, B]``, the weights times what changed in the layer before.
+        base, population: as in ``hop``.
+
+    Returns:
+        ``(changed [U, V, K, N, B] or None, population)``.
+    """
+    out = []
+    for t in range(num_steps):
+        z, population = _tick(_at(current, t) + correction[t], population, p, decay)
+        if base is not None:
+            out.append(z - base[t])
+    return (torch.stack(out) if base is not None else None), population

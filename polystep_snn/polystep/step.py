@@ -1,0 +1,218 @@
+r"""PolyStep: one optimization step without a backward pass.
+
+For every particle (layer, neuron j, sample b) the probes give the costs ``C[v]`` at the vertices ``u_v`` (norm 1) of a
+polytope, at one radius or several::
+
+    P = transport(C)                  weights over the vertices
+    d[j, b] = sum_v P[v] r_v u_v / mean(r)      the barycenter, |d| <= 1 for a single radius
+
+and the displacement is pulled back to the weights of neuron j along sample b's own presynaptic activity ``a[b]``::
+
+    W.grad[j] = -(N / K) mean_b sum_m d[j, b]_m a[b]_m
+
+with N neurons of which K were probed. Any ``torch.optim`` optimizer takes it from ``.grad``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from polystep_snn.errors import InputError
+from polystep_snn.polystep.compiled import Kernels
+from polystep_snn.polystep.cost import Cost, CrossEntropy, rate_scale
+from polystep_snn.polystep.nodes import LayerProbes, node_costs
+from polystep_snn.polystep.polytope import random_rotation, vertices, with_radii
+from polystep_snn.polystep.schedule import Scheduled, at
+from polystep_snn.polystep.transport import Softmax, Transport
+from polystep_snn.snn.encoders import Constant, Frames
+from polystep_snn.snn.network import SpikingNetwork
+from polystep_snn.snn.readouts import MembraneReadout
+
+
+Radius = Scheduled | Sequence[Scheduled]
+
+
+@dataclass(frozen=True)
+class NodeSpace:
+    """How neurons are probed.
+
+    Attributes:
+        radius: shift of a hidden neuron's input current at a vertex, in units of current; several numbers for several shells
+            of vertices, schedules for radii that change over a run.
+        readout_radius: the same for the readout's neurons. None for 0.3 where they fire, and for 0.05 where they integrate: there
+            no threshold has to be reached, and a small radius makes the barycenter follow the slope of the cost.
+        num_windows: M, time windows of equal length that are shifted independently. 1 suits constant images.
+        polytope: "orthoplex", "simplex" or "cube", in M dimensions.
+        rotate: turn the polytope at random in every step (tells apart only for M > 1).
+        num_probed: hidden neurons probed a layer and step, drawn at random; None for all.
+        chunk: probed neurons simulated at a time, to bound memory. Changes no number.
+    """
+
+    radius: Radius = 0.6
+    readout_radius: Radius | None = None
+    num_windows: int = 1
+    polytope: str = "orthoplex"
+    rotate: bool = False
+    num_probed: int | None = None
+    chunk: int | None = None
+
+    def __post_init__(self):
+        vertices(self.polytope, self.num_windows)
+        for name in ("num_probed", "chunk"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}: choose at least 1, or None for all neurons")
+
+
+class StepResult(NamedTuple):
+    """What a step saw on its batch.
+
+    Attributes:
+        loss: mean cost of the unprobed network, a scalar tensor.
+        accuracy: fraction of right decisions, a scalar tensor.
+        rates: firing rate of every neuron in every spiking layer, spikes a step, ``[N_l]`` each.
+    """
+
+    loss: Tensor
+    accuracy: Tensor
+    rates: list[Tensor]
+
+
+def barycenter(transport: Transport, cost: Tensor, eps: Tensor, points: Tensor) -> Tensor:
+    """Where the transport weights of costs ``[V, K, B]`` put each particle between points ``[V, M]``: ``[M, K, B]``."""
+    return (transport(cost, eps)[:, None] * points[:, :, None, None]).sum(0)
+
+
+class PolyStep:
+    """Fills ``.grad`` of a network's parameters from forward passes alone.
+
+    ``step`` takes the place of ``loss.backward()``: call it, then the optimizer's ``step()``. Nothing is differentiated, and no
+    activation is stored: memory does not grow with the number of timesteps.
+
+    Args:
+        network: what is trained.
+        space: how its neurons are probed.
+        transport: from costs to weights; its ``eps`` may be a schedule.
+        cost: what a readout costs. None for cross-entropy in which a difference of one spike a step is worth 7.5 nats.
+        residual: share of the final membrane that the cost adds to a spike-count readout while training, so that outputs that
+            do not fire yet can learn to; a schedule that ends at 0 leaves plain counts. None for the readout's own.
+        compile: compile the inner loops with ``torch.compile``.
+        seed: of the random subsets and rotations.
+
+    Attributes:
+        generator: source of random subsets and rotations; its state belongs into a checkpoint.
+    """
+
+    def __init__(
+        self,
+        network: SpikingNetwork,
+        space: NodeSpace = NodeSpace(),
+        transport: Transport = Softmax(eps=3.0),
+        cost: Cost | None = None,
+        residual: Scheduled | None = None,
+        compile: bool = True,
+        seed: int = 0,
+    ):
+        if not network.neurons and isinstance(network.readout, MembraneReadout):
+            raise InputError(f"a network of sizes {network.sizes} has no neuron that fires: give it a hidden layer, or a SpikeCountReadout")
+        self.network = network
+        self.space = space
+        self.transport = transport
+        self.cost = cost
+        self.residual = residual
+        self.kernels = Kernels(compile)
+        self.generator = torch.Generator().manual_seed(seed)
+        self._points = vertices(space.polytope, space.num_windows)
+
+    @torch.no_grad()
+    def step(self, inputs: Frames | Tensor, target: Tensor, progress: float = 0.0) -> StepResult:
+        """Probe the network on a batch and write the negative displacement into every parameter's ``.grad``.
+
+        Args:
+            inputs: ``[T, B, N]``, or what an encoder returned for a batch.
+            target: ``[B]`` classes, int64.
+            progress: how much of the run lies behind, in [0, 1], for the schedules.
+
+        Raises:
+            InputError: shapes, dtypes or classes that do not fit the network; NaN or infinity in inputs or weights.
+        """
+        self._check(inputs, target)
+        probes = self._probes(len(inputs), progress)
+        cost = self.cost or CrossEntropy(rate_scale(len(inputs)))
+        residual = None if self.residual is None else at(self.residual, progress)
+        found = node_costs(self.network, inputs, target, probes, cost, self.kernels, residual, self.space.chunk)
+        eps = found.value.new_tensor(at(self.transport.eps, progress))
+        for linear, layer, probe in zip(self.network.linears, found.layers, probes, strict=True):
+            points = probe.offsets / torch.linalg.vector_norm(probe.offsets, dim=1).mean()
+            weigh = self.kernels(barycenter) if layer is not found.layers[-1] else barycenter  # the readout's is too small to compile
+            displacement = weigh(self.transport, layer.cost, eps, points)
+            _pull_back(linear, displacement, layer.activity, layer.bias_activity, probe.neurons)
+        accuracy = (found.value.argmax(0) == target).to(found.value.dtype).mean()
+        return StepResult(found.cost.mean(), accuracy, found.rates)
+
+    def _probes(self, num_steps: int, progress: float) -> list[LayerProbes]:
+        """What to probe in each layer in this step."""
+        space, weight = self.space, self.network.linears[0].weight
+        linear_end = isinstance(self.network.readout, MembraneReadout)
+        window_of_step = torch.arange(num_steps) * space.num_windows // num_steps
+        windows = torch.nn.functional.one_hot(window_of_step, space.num_windows).to(weight)
+        probes = []
+        for width in self.network.sizes[1:]:
+            points = self._points
+            if space.rotate:
+                points = points @ random_rotation(space.num_windows, self.generator)
+            neurons = None
+            if space.num_probed is not None and space.num_probed < width:
+                neurons = torch.randperm(width, generator=self.generator)[: space.num_probed].sort().values.to(weight.device)
+            probes.append(LayerProbes(with_radii(points, _radii(space.radius, progress)).to(weight), windows, neurons))
+        # The readout is probed completely; one that is linear in one window, since its windows differ by nothing but a factor.
+        radius = space.readout_radius if space.readout_radius is not None else 0.05 if linear_end else 0.3
+        points = vertices(space.polytope, 1) if linear_end else self._points
+        offsets = with_radii(points, _radii(radius, progress)).to(weight)
+        probes[-1] = LayerProbes(offsets, torch.ones_like(windows[:, :1]) if linear_end else windows)
+        return probes
+
+    def _check(self, inputs: Frames | Tensor, target: Tensor) -> None:
+        network = self.network
+        weight = network.linears[0].weight
+        if isinstance(inputs, Tensor) and (inputs.ndim < 3 or inputs[0, 0].numel() != network.sizes[0] or inputs.dtype != weight.dtype):
+            raise InputError(
+                f"inputs are {inputs.dtype} {list(inputs.shape)}: give {weight.dtype} [T, B, ...] with {network.sizes[0]} values a sample"
+            )
+        if target.ndim != 1 or target.dtype != torch.int64:
+            raise InputError(f"targets are {target.dtype} {list(target.shape)}: give int64 classes [B]")
+        if not len(target):
+            raise InputError("the batch is empty: give at least one sample")
+        low, high = (int(x) for x in torch.stack(target.aminmax()).tolist())
+        if low < 0 or high >= network.sizes[-1]:
+            raise InputError(
+                f"a target is {low if low < 0 else high}, but the network has {network.sizes[-1]} outputs: classes lie in 0..{network.sizes[-1] - 1}"
+            )
+        values = inputs.current if isinstance(inputs, Constant) else inputs if isinstance(inputs, Tensor) else weight
+        # NaN and infinity survive a sum: one number for each tensor, and one look at all of them.
+        sums = torch.stack([values.sum(), *(p.sum() for p in network.parameters())])
+        if not sums.isfinite().all():
+            names = ["the input", *(name for name, _ in network.named_parameters())]
+            bad = next(name for name, total in zip(names, sums, strict=True) if not total.isfinite())
+            raise InputError(f"{bad} contains NaN or infinity: clean the data, or start from finite weights with a smaller learning rate")
+
+
+def _radii(radius: Radius, progress: float) -> list[float]:
+    return [at(r, progress) for r in (radius if isinstance(radius, Sequence) else [radius])]
+
+
+def _pull_back(linear: torch.nn.Linear, displacement: Tensor, activity: Tensor, bias_activity: Tensor, neurons: Tensor | None) -> None:
+    """Write the negative displacement ``[M, K, B]`` of currents into the weights' and biases' ``.grad``."""
+    num_windows, num_probed, batch_size = displacement.shape
+    # K of N neurons stand for all: on average over the draws the displacement is that of all neurons.
+    scale = -linear.out_features / num_probed / batch_size
+    flat = displacement.transpose(0, 1).reshape(num_probed, num_windows * batch_size)
+    weight = scale * torch.mm(flat, activity.reshape(num_windows * batch_size, -1))
+    bias = scale * torch.mv(displacement.sum(2).T, bias_activity)
+    if neurons is not None:
+        weight = torch.zeros_like(linear.weight).index_copy_(0, neurons, weight)
+        bias = torch.zeros_like(linear.bias).index_copy_(0, neurons, bias)
+    linear.weight.grad, linear.bias.grad = weight, bias

@@ -1,0 +1,186 @@
+r"""From images to spikes, one timestep at a time.
+
+An encoder is a value: its number of steps and its constants. Called on a batch ``x: [B, N]`` of intensities in [0, 1] it
+returns ``num_steps`` tensors ``[B, M]`` one after the other, so that training never holds a ``[T, B, M]`` buffer::
+
+    direct       I[t] = x                                           the image itself as a constant current
+    rate         c[t] = floor(x * t + 1e-4), s[t] = c[t] - c[t-1]   integrate-and-fire on a constant current x, threshold 1
+    poisson      s[t] = 1 with probability x                        independent in every step
+    latency      s[t] = 1 at t = floor((1 - x) * (T - 1) + 0.5)     one spike, early where the image is bright, none where x = 0
+    population   P receptive fields a pixel, then rate              M = P * N
+
+Poisson and population are Norse's (``poisson_encode_step``, ``population_encode``).
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from polystep_snn.errors import InputError
+
+# Added before the floor so that x = 1/3 after three steps counts as 1 in float32 as it does on paper.
+_FLOOR_SLACK = 1e-4
+
+
+class Frames(Iterable[Tensor]):
+    """``num_steps`` tensors ``[B, M]``, made one at a time while they are iterated over, once."""
+
+    def __init__(self, frames: Iterable[Tensor], num_steps: int):
+        self._frames = frames
+        self._num_steps = num_steps
+
+    def __len__(self) -> int:
+        return self._num_steps
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self._frames)
+
+
+class Constant(Frames):
+    """``num_steps`` times the same ``current: [B, M]``. Known to be constant, so its products are computed once."""
+
+    def __init__(self, current: Tensor, num_steps: int):
+        super().__init__([current] * num_steps, num_steps)
+        self.current = current
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Base of all encoders: checks the batch, knows its width. Subclasses implement ``_spikes``.
+
+    Attributes:
+        num_steps: T, the number of timesteps.
+    """
+
+    num_steps: int
+    name: ClassVar[str]
+
+    def __post_init__(self):
+        if self.num_steps < 1:
+            raise InputError(f"num_steps is {self.num_steps}, but a spike train has at least one step")
+
+    def num_channels(self, num_inputs: int) -> int:
+        """Width M of the encoded signal for images of ``num_inputs`` pixels."""
+        return num_inputs
+
+    def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Frames:
+        """The spikes (or currents) of a batch.
+
+        Args:
+            x: ``[B, N]`` floating point intensities in [0, 1].
+            generator: source of randomness for the encoders that need one.
+
+        Returns:
+            ``num_steps`` tensors ``[B, M]``, to be iterated over once; ``len`` is ``num_steps``.
+
+        Raises:
+            InputError: wrong shape or dtype.
+        """
+        if x.ndim != 2 or not x.is_floating_point():
+            raise InputError(
+                f"an encoder takes floating point intensities [B, N], got {x.dtype} {list(x.shape)}: flatten and scale to [0, 1]"
+            )
+        return self._encode(x, generator)
+
+    def _encode(self, x: Tensor, generator: torch.Generator | None) -> Frames:
+        return Frames(self._spikes(x, generator), self.num_steps)
+
+    def _spikes(self, x: Tensor, generator: torch.Generator | None) -> Iterator[Tensor]:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class DirectCurrent(Encoder):
+    """The intensities as a constant input current."""
+
+    name = "direct"
+
+    def _encode(self, x, generator):
+        return Constant(x, self.num_steps)
+
+
+@dataclass(frozen=True)
+class Rate(Encoder):
+    """Deterministic rate code: the spike train of an integrate-and-fire neuron with threshold 1 under the constant current ``x``.
+
+    After t steps it has fired ``floor(x * t)`` times; intensity 1 fires in every step.
+    """
+
+    name = "rate"
+
+    def _spikes(self, x, generator):
+        count = torch.zeros_like(x)
+        for t in range(1, self.num_steps + 1):
+            previous, count = count, torch.floor(x * t + _FLOOR_SLACK)
+            yield count - previous
+
+
+@dataclass(frozen=True)
+class Poisson(Encoder):
+    """Independent spikes with probability ``x * f_max * dt`` in every step.
+
+    Attributes:
+        f_max: rate of intensity 1, in Hz.
+        dt: length of a step, in s.
+    """
+
+    f_max: float = 1000.0
+    dt: float = 0.001
+    name = "poisson"
+
+    def _spikes(self, x, generator):
+        from norse.torch.functional.encode import poisson_encode_step
+
+        for _ in range(self.num_steps):
+            yield poisson_encode_step(x, f_max=self.f_max, dt=self.dt, generator=generator).to(x.dtype)
+
+
+@dataclass(frozen=True)
+class Latency(Encoder):
+    """One spike a pixel: intensity 1 in the first step, faint pixels towards the last, intensity 0 never."""
+
+    name = "latency"
+
+    def _spikes(self, x, generator):
+        when = torch.floor((1.0 - x) * (self.num_steps - 1) + 0.5)
+        when = torch.where(x > 0, when, -1.0)
+        for t in range(self.num_steps):
+            yield (when == t).to(x.dtype)
+
+
+@dataclass(frozen=True)
+class Population(Encoder):
+    """``fields`` Gaussian receptive fields a pixel, centres evenly on [0, 1], each firing at the rate of its response.
+
+    Attributes:
+        fields: receptive fields (output channels) a pixel.
+        width: standard deviation of a field's response, in units of intensity.
+    """
+
+    fields: int = 4
+    width: float = 0.2
+    name = "population"
+
+    def num_channels(self, num_inputs: int) -> int:
+        return num_inputs * self.fields
+
+    def _spikes(self, x, generator):
+        from norse.torch.functional.encode import gaussian_rbf, population_encode
+
+        # Norse scales the distance by `scale`, which must be 1 for the centres to span [0, 1] whatever the batch holds; its
+        # kernel is exp(-d / (2 sigma^2)) of the squared distance d. It puts the centres on the CPU.
+        response = population_encode(x.cpu(), self.fields, scale=1, kernel=lambda d: gaussian_rbf(d, self.width))
+        return Rate(self.num_steps)._spikes(response.to(x).flatten(1), generator)
+
+
+ENCODERS: dict[str, Callable[..., Encoder]] = {e.name: e for e in (DirectCurrent, Rate, Poisson, Latency, Population)}
+
+
+def make_encoder(name: str, num_steps: int) -> Encoder:
+    """The encoder called ``name`` (a key of ``ENCODERS``) with its default constants."""
+    if name not in ENCODERS:
+        raise InputError(f"there is no encoder {name!r}: choose one of {', '.join(ENCODERS)}")
+    return ENCODERS[name](num_steps)

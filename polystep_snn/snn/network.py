@@ -1,0 +1,137 @@
+"""Feed-forward spiking networks: dense layers of LIF neurons and a readout."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from polystep_snn.errors import InputError
+from polystep_snn.snn.encoders import Constant
+from polystep_snn.snn.neurons import LIFParameters, LIFState, lif_initial_state, lif_step
+from polystep_snn.snn.readouts import CountState, MembraneReadout, Readout
+
+
+class NetworkState(NamedTuple):
+    """Everything a network carries from one step to the next.
+
+    Attributes:
+        hidden: the state of every hidden layer, ``[B, N_l]`` each.
+        readout: the readout's state, ``[B, C]``.
+    """
+
+    hidden: tuple[LIFState, ...]
+    readout: Tensor | CountState
+
+
+class SpikingNetwork(nn.Module):
+    """Dense layers with hard-threshold LIF neurons between them, and a readout on top.
+
+    ``SpikingNetwork([784, 128, 10])`` has 128 LIF neurons and ten integrators without leak. All weights start uniform in
+    ±1/sqrt(fan-in), all biases at zero.
+
+    Args:
+        sizes: widths from input to readout; two numbers or more.
+        neuron: constants of the hidden neurons, one for all layers or one a layer.
+        readout: how the last layer's currents become an output.
+        generator: source of the initial weights.
+
+    Attributes:
+        linears: one ``nn.Linear`` a layer, the readout's last.
+        neurons: the hidden layers' constants.
+        readout: as given. May be replaced by another one of the same width at any time.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        neuron: LIFParameters | Sequence[LIFParameters] = LIFParameters(),
+        readout: Readout = MembraneReadout(),
+        generator: torch.Generator | None = None,
+    ):
+        super().__init__()
+        sizes = [int(n) for n in sizes]
+        if len(sizes) < 2 or min(sizes) < 1:
+            raise InputError(
+                f"sizes is {sizes}: give the widths of input and readout, and of the hidden layers between them, all at least 1"
+            )
+        num_hidden = len(sizes) - 2
+        neurons = [neuron] * num_hidden if isinstance(neuron, LIFParameters) else list(neuron)
+        if len(neurons) != num_hidden:
+            raise InputError(f"{len(neurons)} neuron parameters for {num_hidden} hidden layers: give one for all or one a layer")
+        self.sizes = sizes
+        self.neurons = [p.checked() for p in neurons]
+        self.readout = readout
+        self.linears = nn.ModuleList(nn.Linear(n, m) for n, m in zip(sizes[:-1], sizes[1:], strict=True))
+        with torch.no_grad():
+            for linear in self.linears:
+                bound = linear.in_features**-0.5
+                linear.weight.uniform_(-bound, bound, generator=generator)
+                linear.bias.zero_()
+
+    def initial_state(self, batch_size: int) -> NetworkState:
+        """The state at rest, on the device and in the dtype of the weights."""
+        weight = self.linears[0].weight
+        rest = [weight.new_zeros(batch_size, n) for n in self.sizes[1:]]
+        hidden = tuple(lif_initial_state(v, p) for v, p in zip(rest, self.neurons, strict=False))
+        return NetworkState(hidden, self.readout.initial_state(rest[-1]))
+
+    def step(self, x: Tensor, state: NetworkState) -> tuple[list[Tensor], NetworkState]:
+        """One timestep.
+
+        Args:
+            x: ``[B, N]`` spikes or currents of this step.
+            state: the state after the previous step.
+
+        Returns:
+            ``(spikes, state)``: the spikes ``[B, N_l]`` of every hidden layer, and the state after the step.
+        """
+        return self._advance(self.linears[0](x), state)
+
+    def _advance(self, current: Tensor, state: NetworkState) -> tuple[list[Tensor], NetworkState]:
+        """One timestep from the first layer's input current on."""
+        spikes, hidden = [], []
+        for linear, p, before in zip(self.linears[1:], self.neurons, state.hidden, strict=True):
+            z, after = lif_step(current, before, p)
+            spikes.append(z)
+            hidden.append(after)
+            current = linear(z)
+        return spikes, NetworkState(tuple(hidden), self.readout.step(current, state.readout))
+
+    def forward(self, x: Tensor | Iterable[Tensor], state: NetworkState | None = None) -> tuple[Tensor, NetworkState]:
+        """The readout's value after a sequence.
+
+        Args:
+            x: ``[T, B, ...]``, or any iterable of T tensors ``[B, ...]`` (what an encoder returns). Trailing dimensions are flattened.
+            state: where to go on from; at rest by default. ``forward(x)`` equals ``forward(x[a:], forward(x[:a])[1])``.
+
+        Returns:
+            ``(output [B, C], state)``.
+
+        Raises:
+            InputError: an empty sequence, or inputs of another width.
+        """
+        current = None
+        for frame in x:
+            frame = frame.flatten(1)
+            self._check(frame)
+            if state is None:
+                state = self.initial_state(frame.shape[0])
+            if current is None or not isinstance(x, Constant):
+                current = self.linears[0](frame)
+            _, state = self._advance(current, state)
+        if state is None:
+            raise InputError("the input has no timesteps: give x as [T, B, ...] with T >= 1")
+        return self.readout.value(state.readout), state
+
+    def _check(self, frame: Tensor) -> None:
+        if frame.shape[1] != self.sizes[0]:
+            raise InputError(
+                f"each input has {frame.shape[1]} values, but this network takes {self.sizes[0]}: give x as [T, B, ...] with {self.sizes[0]} values a sample"
+            )
+        dtype = self.linears[0].weight.dtype
+        if frame.dtype != dtype:
+            raise InputError(f"the input is {frame.dtype}, but the weights are {dtype}: convert it with x.to({dtype})")
+
+    def extra_repr(self) -> str:
+        return f"sizes={self.sizes}, readout={self.readout}"

@@ -1,0 +1,93 @@
+"""What a run measures: accuracy, loss, firing rates, memory."""
+
+import sys
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polystep_snn.datasets import Samples
+from polystep_snn.polystep.cost import Cost
+from polystep_snn.snn.encoders import Encoder
+from polystep_snn.snn.network import SpikingNetwork
+
+# A neuron above this rate fires in (nearly) every step whatever the input, and tells as little as one that never fires.
+SATURATED = 0.98
+_WORTH_A_WARNING = 0.5
+
+
+class Evaluation(NamedTuple):
+    """Outcome of an evaluation: accuracy in [0, 1], mean cost, and the decision for every sample, ``[n]``."""
+
+    accuracy: float
+    loss: float
+    predictions: Tensor
+
+
+@torch.no_grad()
+def evaluate(
+    network: SpikingNetwork, encoder: Encoder, images: Tensor, labels: Tensor, cost: Cost, batch_size: int = 1000, seed: int = 0
+) -> Evaluation:
+    """Run a network over samples.
+
+    Args:
+        images: ``[n, N]`` intensities in [0, 1].
+        labels: ``[n]`` int64.
+        cost: what a readout costs.
+        seed: of the encoder's randomness, so that the same weights always score the same.
+    """
+    generator = torch.Generator(images.device).manual_seed(seed)
+    predictions, loss = [], 0.0
+    for x, y in zip(images.split(batch_size), labels.split(batch_size), strict=True):
+        output, _ = network(encoder(x, generator))
+        predictions.append(output.argmax(1))
+        loss += cost(output.T, y).sum().item()
+    decided = torch.cat(predictions)
+    return Evaluation((decided == labels).double().mean().item(), loss / len(labels), decided)
+
+
+def to_tensors(samples: Samples, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Intensities ``[n, N]`` in [0, 1], float32, and classes ``[n]``, int64."""
+    images = torch.from_numpy(samples.images.astype(np.float32)).flatten(1) / samples.full_scale
+    return images.to(device), torch.from_numpy(samples.labels.astype(np.int64)).to(device)
+
+
+class LayerHealth(NamedTuple):
+    """How the neurons of a spiking layer fired over an epoch: mean rate in spikes a step, how many never, how many always."""
+
+    rate: float
+    dead: int
+    saturated: int
+    width: int
+
+
+def layer_health(rates: Tensor) -> LayerHealth:
+    """Summary of the mean firing rates ``[N]`` of a layer."""
+    return LayerHealth(rates.mean().item(), int((rates == 0).sum()), int((rates > SATURATED).sum()), len(rates))
+
+
+def health_warnings(layers: list[LayerHealth], num_hidden: int) -> list[str]:
+    """One sentence for each layer most of whose neurons tell nothing."""
+    warnings = []
+    for k, layer in enumerate(layers):
+        name = f"hidden layer {k + 1}" if k < num_hidden else "the readout"
+        if layer.dead > _WORTH_A_WARNING * layer.width:
+            warnings.append(
+                f"{layer.dead} of {layer.width} neurons of {name} never fired in this epoch: raise its input, or lower the learning rate"
+            )
+        if layer.saturated > _WORTH_A_WARNING * layer.width:
+            warnings.append(
+                f"{layer.saturated} of {layer.width} neurons of {name} fired in nearly every step: lower its input, or the learning rate"
+            )
+    return warnings
+
+
+def peak_rss_mb() -> float:
+    """Peak resident memory of this process so far, in MB (10^6 bytes); NaN where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float("nan")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6

@@ -1,0 +1,93 @@
+"""The folder of a run: which file is what, and what can be read back from it."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from polystep_snn.datasets import Dataset, load
+from polystep_snn.errors import InputError
+from polystep_snn.polystep.cost import CrossEntropy, rate_scale
+from polystep_snn.snn.network import SpikingNetwork
+from polystep_snn.training import checkpoint
+from polystep_snn.training.config import TrainConfig
+from polystep_snn.training.files import read_json
+from polystep_snn.training.metrics import Evaluation, evaluate, to_tensors
+
+
+class RunFolder(NamedTuple):
+    """The files of a run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+
+class OpenedRun(NamedTuple):
+    """A finished epoch or more of a run, read back.
+
+    Attributes:
+        config: its configuration.
+        dataset: its data.
+        network: with the weights of the epoch that scored best on validation.
+        best: that epoch and its scores.
+        history: the metrics of every epoch.
+    """
+
+    config: TrainConfig
+    dataset: Dataset
+    network: SpikingNetwork
+    best: dict[str, Any]
+    history: list[dict[str, Any]]
+
+    def evaluate(self, limit: int | None = None) -> Evaluation:
+        """Scores on the first ``limit`` test samples, or on all."""
+        images, labels = to_tensors(self.dataset.test, torch.device(self.config.device))
+        cost = CrossEntropy(rate_scale(self.config.num_steps))
+        return evaluate(self.network, self.config.make_encoder(), images[:limit], labels[:limit], cost)
+
+
+def open_run(path: Path, data_dir: Path | None = None) -> OpenedRun:
+    """Read a run back.
+
+    Raises:
+        InputError: no run there, a damaged one, or data that is missing.
+    """
+    folder = RunFolder(path)
+    if not folder.config.is_file():
+        raise InputError(f"{path} holds no run (no config.json): train first, or name another folder")
+    config = TrainConfig.from_json(read_json(folder.config))
+    tensors, meta = checkpoint.load(folder.checkpoint)
+    if meta["best"] is None:
+        raise InputError(
+            f"the run in {path} has not finished an epoch: go on with `polystep-snn train {config.dataset} --out {path} --resume`"
+        )
+    config = replace(config, device="auto").resolved()
+    dataset = load(config.dataset, data_dir)
+    network = config.make_network(dataset.train.images[0].size, dataset.num_classes)
+    try:
+        network.load_state_dict(checkpoint.part(tensors, "best"))
+    except RuntimeError as error:
+        raise InputError(
+            f"{folder.checkpoint} is the checkpoint of another network ({error}): name the folder it belongs to".replace("\n", " ")
+        ) from None
+    return OpenedRun(config, dataset, network, meta["best"], meta["history"])

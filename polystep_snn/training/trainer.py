@@ -1,0 +1,269 @@
+"""The training loop. One seed decides a run; a run that was killed goes on bit for bit."""
+
+import json
+import platform
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+import polystep_snn
+from polystep_snn.datasets import Dataset, Samples
+from polystep_snn.errors import InputError
+from polystep_snn.polystep.cost import CrossEntropy, rate_scale
+from polystep_snn.polystep.step import StepResult
+from polystep_snn.training import checkpoint
+from polystep_snn.training.config import TrainConfig
+from polystep_snn.training.files import make_folder, write_json, write_text
+from polystep_snn.training.metrics import Evaluation, evaluate, health_warnings, layer_health, peak_rss_mb, to_tensors
+from polystep_snn.training.run_folder import RunFolder
+
+# Seconds between checkpoints within an epoch; there is one at the end of every epoch anyway.
+_CHECKPOINT_INTERVAL_S = 60.0
+
+
+class Observer(Protocol):
+    """Is told how a run goes."""
+
+    def epoch_begins(self, epoch: int, step: int, num_steps: int) -> None: ...
+
+    def step_done(self) -> None: ...
+
+    def epoch_done(self, metrics: dict[str, Any]) -> None: ...
+
+    def warn(self, message: str) -> None: ...
+
+
+class Silent:
+    """An observer that says nothing."""
+
+    def epoch_begins(self, epoch: int, step: int, num_steps: int) -> None: ...
+
+    def step_done(self) -> None: ...
+
+    def epoch_done(self, metrics: dict[str, Any]) -> None: ...
+
+    def warn(self, message: str) -> None: ...
+
+
+@dataclass
+class _Position:
+    """Where a run stands. ``order_state`` is the data generator's state before the order of the current epoch was drawn."""
+
+    epoch: int = 0
+    step: int = 0
+    order_state: Tensor | None = None
+    seconds: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, Any] | None = None
+
+
+class Trainer:
+    """A run: data, network, optimizer, and the folder that holds it.
+
+    Args:
+        config: everything that decides the run.
+        out: its folder; created, and refused where it already holds a run (unless ``resume``).
+        dataset: the data.
+        resume: go on from the folder's checkpoint.
+        observer: is told how it goes.
+
+    Attributes:
+        network: the network that is trained.
+        stop_requested: set it from anywhere to have the run finish its step, save, and return.
+    """
+
+    def __init__(self, config: TrainConfig, out: Path | str, dataset: Dataset, resume: bool = False, observer: Observer | None = None):
+        self.folder = RunFolder(Path(out))
+        self.observer = observer or Silent()
+        self.config = config = config.resolved()
+        self.dataset = dataset
+        torch.set_num_threads(config.threads)
+        self.device = torch.device(config.device)
+        self.images, self.labels = to_tensors(dataset.train, self.device)
+        self.steps_per_epoch = len(dataset.train) // config.batch_size
+        if not self.steps_per_epoch:
+            raise InputError(
+                f"batch_size is {config.batch_size}, but {dataset.name} has {len(dataset.train)} training samples: choose a smaller batch"
+            )
+
+        self.encoder = config.make_encoder()
+        self.network = config.make_network(self.images.shape[1], dataset.num_classes)
+        self.polystep = config.make_polystep(self.network)
+        self.optimizer = config.make_optimizer(self.network)
+        self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, config.epochs * self.steps_per_epoch)
+        self.cost = CrossEntropy(rate_scale(config.num_steps))
+        self.order_generator = torch.Generator().manual_seed(config.seed)
+        self.encoder_generator = torch.Generator(self.device).manual_seed(config.seed)
+        self.average = {name: p.detach().clone() for name, p in self.network.named_parameters()}
+        self.best_weights = {name: p.clone() for name, p in self.average.items()}
+        self.totals = self._new_totals()
+        self.position = _Position()
+        self.stop_requested = False
+
+        if resume:
+            self._restore()
+        else:
+            make_folder(self.folder.path)
+            if self.folder.checkpoint.exists() or self.folder.config.exists():
+                raise InputError(f"{self.folder.path} already holds a run: go on with --resume, or choose another folder")
+            write_json(self.folder.config, config.to_json())
+            self.save()
+
+    def fit(self) -> dict[str, Any] | None:
+        """Train to the end, then look at the test set once, with the weights of the epoch that scored best on validation.
+
+        Returns:
+            The summary; None if the run was stopped before its end.
+
+        Raises:
+            InputError: files that cannot be written, weights that became NaN.
+        """
+        started = last_saved = time.monotonic()
+        seconds_before = self.position.seconds
+        while self.position.epoch < self.config.epochs:
+            self.position.order_state = self.order_generator.get_state()
+            order = torch.randperm(len(self.labels), generator=self.order_generator)
+            self.observer.epoch_begins(self.position.epoch + 1, self.position.step, self.steps_per_epoch)
+            while self.position.step < self.steps_per_epoch:
+                self._step(order)
+                self.position.seconds = seconds_before + time.monotonic() - started
+                self.observer.step_done()
+                if self.stop_requested or time.monotonic() - last_saved > _CHECKPOINT_INTERVAL_S:
+                    self.save()
+                    last_saved = time.monotonic()
+                if self.stop_requested:
+                    return None
+            self._end_epoch()
+            self.position.seconds = seconds_before + time.monotonic() - started
+            self.save()
+            last_saved = time.monotonic()
+            write_text(self.folder.metrics, "".join(json.dumps(m) + "\n" for m in self.position.history))
+        return self._finish()
+
+    def _step(self, order: Tensor) -> None:
+        config, position = self.config, self.position
+        batch = order[position.step * config.batch_size : (position.step + 1) * config.batch_size].to(self.device)
+        done = position.epoch * self.steps_per_epoch + position.step
+        result = self.polystep.step(
+            self.encoder(self.images[batch], self.encoder_generator), self.labels[batch], done / (config.epochs * self.steps_per_epoch)
+        )
+        self.optimizer.step()
+        self.scheduler.step()
+        # A running average whose window grows to its full length, so that it forgets the initial weights.
+        decay = min(config.averaging, (1 + done) / (10 + done))
+        torch._foreach_lerp_(list(self.average.values()), [p.detach() for p in self.network.parameters()], 1.0 - decay)
+        self._add(result)
+        position.step += 1
+
+    def _new_totals(self) -> dict[str, Tensor]:
+        """Sums over the steps of an epoch: loss, accuracy, firing rates of every spiking layer."""
+        num_spiking = len(self.network.neurons) + (self.config.readout == "count")
+        widths = {"loss": [], "accuracy": [], **{f"rates.{k}": [n] for k, n in enumerate(self.network.sizes[1 : num_spiking + 1])}}
+        return {name: torch.zeros(width, device=self.device) for name, width in widths.items()}
+
+    def _add(self, result: StepResult) -> None:
+        self.totals["loss"] += result.loss
+        self.totals["accuracy"] += result.accuracy
+        for k, rates in enumerate(result.rates):
+            self.totals[f"rates.{k}"] += rates
+
+    def _end_epoch(self) -> None:
+        position, steps = self.position, self.steps_per_epoch
+        score = self._evaluate(self.average, self.dataset.validation)
+        health = [layer_health(self.totals[name] / steps) for name in self.totals if name.startswith("rates.")]
+        metrics = {
+            "epoch": position.epoch + 1,
+            "seconds": round(position.seconds, 3),
+            "train_loss": self.totals["loss"].item() / steps,
+            "train_accuracy": self.totals["accuracy"].item() / steps,
+            "val_loss": score.loss,
+            "val_accuracy": score.accuracy,
+            "forward_passes": (position.epoch + 1) * steps,
+            "peak_rss_mb": round(peak_rss_mb(), 1),
+            "firing_rates": [round(h.rate, 6) for h in health],
+            "dead_neurons": [h.dead for h in health],
+            "saturated_neurons": [h.saturated for h in health],
+        }
+        # Equal accuracies are told apart by their loss.
+        if position.best is None or (score.accuracy, -score.loss) > (position.best["val_accuracy"], -position.best["val_loss"]):
+            position.best = {"epoch": position.epoch + 1, "val_accuracy": score.accuracy, "val_loss": score.loss}
+            self.best_weights = {name: p.clone() for name, p in self.average.items()}
+        position.history.append(metrics)
+        position.epoch += 1
+        position.step = 0
+        self.totals = self._new_totals()
+        self.observer.epoch_done(metrics)
+        for message in health_warnings(health, len(self.network.neurons)):
+            self.observer.warn(message)
+
+    def _evaluate(self, weights: dict[str, Tensor], samples: Samples) -> Evaluation:
+        network = self.config.make_network(self.images.shape[1], self.dataset.num_classes)
+        network.load_state_dict(weights)
+        return evaluate(network, self.encoder, *to_tensors(samples, self.device), self.cost)
+
+    def _finish(self) -> dict[str, Any]:
+        score = self._evaluate(self.best_weights, self.dataset.test)
+        best = self.position.best
+        assert best is not None
+        summary = {
+            "dataset": self.dataset.name,
+            "test_accuracy": score.accuracy,
+            "val_accuracy": best["val_accuracy"],
+            "epoch": best["epoch"],
+            "epochs": self.config.epochs,
+            "seconds": round(self.position.seconds, 3),
+            "parameters": sum(p.numel() for p in self.network.parameters()),
+            "seed": self.config.seed,
+            "versions": {"polystep_snn": polystep_snn.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        }
+        write_json(self.folder.summary, summary)
+        return summary
+
+    def save(self) -> None:
+        """Write the checkpoint: everything that decides what comes next."""
+        position = self.position
+        optimizer, groups = checkpoint.pack_optimizer(self.optimizer)
+        order_state = self.order_generator.get_state() if position.step == 0 else position.order_state
+        tensors = {
+            **{f"model.{name}": p for name, p in self.network.state_dict().items()},
+            **{f"average.{name}": p for name, p in self.average.items()},
+            **{f"best.{name}": p for name, p in self.best_weights.items()},
+            **{f"optimizer.{name}": p for name, p in optimizer.items()},
+            **{f"totals.{name}": p for name, p in self.totals.items()},
+            "generator.order": order_state,
+            "generator.encoder": self.encoder_generator.get_state(),
+            "generator.probes": self.polystep.generator.get_state(),
+        }
+        meta = {
+            "config": self.config.to_json(),
+            "param_groups": groups,
+            "scheduler": self.scheduler.state_dict(),
+            **{name: getattr(position, name) for name in ("epoch", "step", "seconds", "history", "best")},
+        }
+        checkpoint.save(self.folder.checkpoint, tensors, meta)
+
+    def _restore(self) -> None:
+        path = self.folder.checkpoint
+        tensors, meta = checkpoint.load(path)
+        if TrainConfig.from_json(meta["config"]) != self.config:
+            raise InputError(f"{path} belongs to another configuration than {self.folder.config}: restore the one or the other")
+        try:
+            self.network.load_state_dict(checkpoint.part(tensors, "model"))
+            self.average = {k: v.to(self.device) for k, v in checkpoint.part(tensors, "average").items()}
+            self.best_weights = {k: v.to(self.device) for k, v in checkpoint.part(tensors, "best").items()}
+            self.totals = {k: v.to(self.device) for k, v in checkpoint.part(tensors, "totals").items()}
+            checkpoint.unpack_optimizer(self.optimizer, checkpoint.part(tensors, "optimizer"), meta["param_groups"])
+            self.scheduler.load_state_dict(meta["scheduler"])
+            generators = checkpoint.part(tensors, "generator")
+            self.order_generator.set_state(generators["order"])
+            self.encoder_generator.set_state(generators["encoder"])
+            self.polystep.generator.set_state(generators["probes"])
+            self.position = _Position(**{name: meta[name] for name in ("epoch", "step", "seconds", "history", "best")})
+        except (KeyError, RuntimeError, ValueError, TypeError) as error:
+            raise InputError(
+                f"{path} is the checkpoint of another network ({str(error).splitlines()[0]}): name the folder it belongs to"
+            ) from None
