@@ -1,2 +1,89 @@
-def add_parser(c):
-    pass
+"""``polystep-snn plot``: figures of a run."""
+
+import argparse
+from pathlib import Path
+
+from polystep_snn.cli.console import print_json, say
+
+_EXAMPLES = """examples:
+  polystep-snn plot runs/mnist
+  polystep-snn plot runs/mnist --sample 7
+"""
+_RATE_SAMPLES = 1000
+
+
+def add_parser(commands) -> None:
+    """Register the command."""
+    parser = commands.add_parser(
+        "plot",
+        help="figures of a run: curves, spikes and membranes, firing rates, confusion matrix",
+        description="Figures of a run: curves, spikes and membranes, firing rates, confusion matrix. Written to RUN/figures.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run")
+    parser.add_argument("--data-dir", type=Path, metavar="D", help="where the data lies")
+    parser.add_argument("--sample", type=int, default=0, metavar="N", help="test sample whose spikes are drawn (default 0)")
+    parser.add_argument("--json", action="store_true", help="print the names of the figures as JSON on standard output")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Draw the figures of a run."""
+    import torch
+
+    from polystep_snn import plots
+    from polystep_snn.errors import InputError
+    from polystep_snn.snn.record import record
+    from polystep_snn.training.files import make_folder, write_atomically
+    from polystep_snn.training.metrics import firing_rates, to_tensors
+    from polystep_snn.training.run_folder import RunFolder, open_run
+
+    opened = open_run(arguments.run_folder, arguments.data_dir)
+    network, config, dataset = opened.network, opened.config, opened.dataset
+    if not 0 <= arguments.sample < len(dataset.test):
+        raise InputError(f"--sample is {arguments.sample}: {dataset.name} has test samples 0..{len(dataset.test) - 1}")
+    folder = RunFolder(arguments.run_folder).figures
+    make_folder(folder)
+    images, labels = to_tensors(dataset.test, torch.device(config.device))
+    encoder = config.make_encoder()
+    figures = {}
+
+    figures["curves"] = plots.new_figure(8, 3.2)
+    left, right = figures["curves"].subplots(1, 2)
+    plots.loss_curve(left, opened.history)
+    plots.accuracy_curve(right, opened.history, opened.best["epoch"])
+
+    label = int(labels[arguments.sample])
+    generator = torch.Generator(images.device).manual_seed(config.seed)
+    recording = record(network, encoder(images[arguments.sample : arguments.sample + 1], generator))
+    inputs, spikes, membranes = recording.inputs.cpu().numpy(), recording.spikes[0].cpu().numpy(), recording.membranes[0].cpu().numpy()
+    figures["activity"] = plots.new_figure(9, 6)
+    (picture, hidden), (one, readout) = figures["activity"].subplots(2, 2)
+    if config.encoder == "direct":
+        plots.currents(picture, inputs, f"Input current of test sample {arguments.sample} (a {dataset.classes[label]})")
+    else:
+        plots.raster(picture, inputs, f"Input spikes of test sample {arguments.sample} (a {dataset.classes[label]})", plots.GREY)
+    plots.raster(hidden, spikes, "Spikes of hidden layer 1")
+    # The neuron whose number of spikes is nearest to a third of the steps: neither silent nor always firing.
+    shown = int(abs(spikes.sum(0) - len(spikes) / 3).argmin())
+    plots.membrane(one, membranes[:, shown], spikes[:, shown], network.neurons[0].v_th, f"Membrane of neuron {shown}")
+    plots.decision(readout, recording.readout.cpu().numpy(), dataset.classes, label)
+
+    rates = firing_rates(network, encoder, images[:_RATE_SAMPLES], config.seed)
+    figures["rates"] = plots.new_figure(4.2 * len(rates), 3.2)
+    for k, (ax, layer) in enumerate(zip(figures["rates"].subplots(1, len(rates), squeeze=False)[0], rates, strict=True)):
+        plots.rate_histogram(ax, layer.cpu().numpy(), f"Hidden layer {k + 1}")
+
+    figures["confusion"] = plots.new_figure(5, 5)
+    plots.confusion(figures["confusion"].subplots(), labels.cpu().numpy(), opened.evaluate().predictions.cpu().numpy(), dataset.classes)
+
+    written = []
+    for name, figure in figures.items():
+        path = folder / f"{name}.png"
+        write_atomically(path, lambda temporary, figure=figure: figure.savefig(temporary, format="png"))
+        written.append(str(path))
+        say(f"wrote {path}")
+    if arguments.json:
+        print_json({"figures": written})
+    return 0

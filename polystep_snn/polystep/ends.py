@@ -39,6 +39,15 @@ def rows(x: Tensor, index: Tensor | None, dim: int) -> Tensor:
     return x if index is None else x.index_select(dim, index)
 
 
+def through(weight: Tensor, x: Tensor) -> Tensor:
+    """``weight [M, N]`` times ``x [..., K, N, B]``, one probed neuron k at a time.
+
+    A batched product may sum in another order when its batch has another size. With one call a neuron the sizes never depend
+    on how many neurons are simulated together, so neither does a bit of the result.
+    """
+    return torch.stack([torch.matmul(weight, x.select(-3, k).contiguous()) for k in range(x.shape[-3])], -3)
+
+
 def cost_of(cost: Cost, value: Tensor, target: Tensor) -> Tensor:
     """Cost ``[..., B]`` of readout values ``[..., C, B]``."""
     return cost(value, target)
@@ -70,7 +79,7 @@ class MembraneEnd:
             change = own.trace - rows(last.trace, neurons, 0)
             columns = rows(self.weight, neurons, 1).T.contiguous()
             return self.kernels(cost_of_change)(cost, value, columns, change, target)
-        correction = torch.matmul(self.weight, hops[-1].trace - last.trace)
+        correction = through(self.weight, hops[-1].trace - last.trace)
         return self.kernels(cost_of)(cost, value + correction, target)
 
     def readout_layer(self, offsets: Tensor, last: Population, value: Tensor, target: Tensor, cost: Cost) -> LayerCosts:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from polystep_snn.polystep.compiled import Kernels
 from polystep_snn.polystep.cost import Cost
-from polystep_snn.polystep.ends import LayerCosts, MembraneEnd, make_end, rows
+from polystep_snn.polystep.ends import LayerCosts, MembraneEnd, make_end, rows, through
 from polystep_snn.polystep.populations import Population, at_rest, drive, hop, hop_far, probe
 from polystep_snn.snn.encoders import Constant, Frames
 from polystep_snn.snn.network import SpikingNetwork
@@ -203,7 +203,7 @@ class _Pass:
                 columns = rows(self.weights[m], group.neurons, 1).T.contiguous()
                 changed, group.hops[k] = self.kernels(hop)(block.currents[m], columns, changed, *rest)
             else:
-                changed, group.hops[k] = self.kernels(hop_far)(block.currents[m], torch.matmul(self.weights[m], changed), *rest)
+                changed, group.hops[k] = self.kernels(hop_far)(block.currents[m], through(self.weights[m], changed), *rest)
 
     def settle(self, target: Tensor, cost: Cost) -> NodeCosts:
         """Costs, once all steps have gone by."""

@@ -47,6 +47,19 @@ def evaluate(
     return Evaluation((decided == labels).double().mean().item(), loss / len(labels), decided)
 
 
+@torch.no_grad()
+def firing_rates(network: SpikingNetwork, encoder: Encoder, images: Tensor, seed: int = 0) -> list[Tensor]:
+    """Mean firing rate of every hidden neuron over samples ``[n, N]`` and steps: ``[N_l]`` a layer, in spikes a step."""
+    generator = torch.Generator(images.device).manual_seed(seed)
+    state = network.initial_state(len(images))
+    counts = [torch.zeros_like(layer.v[0]) for layer in state.hidden]
+    for x in encoder(images, generator):
+        spikes, state = network.step(x, state)
+        for count, z in zip(counts, spikes, strict=True):
+            count += z.mean(0)
+    return [count / encoder.num_steps for count in counts]
+
+
 def to_tensors(samples: Samples, device: torch.device) -> tuple[Tensor, Tensor]:
     """Intensities ``[n, N]`` in [0, 1], float32, and classes ``[n]``, int64."""
     images = torch.from_numpy(samples.images.astype(np.float32)).flatten(1) / samples.full_scale

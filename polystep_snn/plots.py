@@ -1,0 +1,119 @@
+"""Figures. Every function draws into ``ax`` and returns it; none touches pyplot's state."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREY = "#2b6cb0", "#d9762b", "#8a8f98"
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of the given size in inches, laid out to fit its labels."""
+    return Figure(figsize=(width, height), dpi=144, layout="constrained")
+
+
+def _tidy(ax: Axes, title: str, x: str, y: str) -> Axes:
+    ax.set_title(title, loc="left", fontsize=10, fontweight="bold")
+    ax.set_xlabel(x, fontsize=9)
+    ax.set_ylabel(y, fontsize=9)
+    ax.tick_params(labelsize=8, which="both")
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def loss_curve(ax: Axes, history: Sequence[dict[str, Any]]) -> Axes:
+    """Training and validation loss over epochs, from a run's metrics."""
+    epochs = [m["epoch"] for m in history]
+    ax.semilogy(epochs, [m["train_loss"] for m in history], color=GREY, label="training batches", marker=".")
+    ax.semilogy(epochs, [m["val_loss"] for m in history], color=BLUE, label="validation", marker=".")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.legend(frameon=False, fontsize=8)
+    return _tidy(ax, "Loss", "epoch", "cross-entropy (nats)")
+
+
+def accuracy_curve(ax: Axes, history: Sequence[dict[str, Any]], chosen: int | None = None) -> Axes:
+    """Training and validation accuracy over epochs; ``chosen`` marks the epoch whose weights were kept."""
+    epochs = [m["epoch"] for m in history]
+    ax.plot(epochs, [100 * m["train_accuracy"] for m in history], color=GREY, label="training batches", marker=".")
+    ax.plot(epochs, [100 * m["val_accuracy"] for m in history], color=BLUE, label="validation", marker=".")
+    if chosen is not None:
+        ax.axvline(chosen, color=ORANGE, linewidth=1, linestyle=":", label=f"chosen: epoch {chosen}")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.legend(facecolor="white", edgecolor="none", framealpha=0.9, fontsize=8, loc="lower right")
+    return _tidy(ax, "Accuracy", "epoch", "accuracy (%)")
+
+
+def raster(ax: Axes, spikes: np.ndarray, title: str = "Spikes", color: str = BLUE) -> Axes:
+    """Spikes ``[T, N]`` as ticks, neurons upwards; steps are counted from 1."""
+    step, neuron = np.nonzero(spikes)
+    ax.scatter(step + 1, neuron, s=max(0.5, min(8, 900 / max(1, spikes.shape[1]))), marker="|", color=color, linewidths=0.9)
+    ax.set_xlim(0.5, len(spikes) + 0.5)
+    ax.set_ylim(-0.5, spikes.shape[1] - 0.5)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    return _tidy(ax, title, "timestep", "neuron")
+
+
+def currents(ax: Axes, values: np.ndarray, title: str = "Input current") -> Axes:
+    """Input currents ``[T, N]`` as an image, for inputs that are no spikes."""
+    picture = ax.imshow(values.T, aspect="auto", origin="lower", cmap="Greys", extent=(0.5, len(values) + 0.5, -0.5, values.shape[1] - 0.5))
+    ax.figure.colorbar(picture, ax=ax, shrink=0.8).ax.tick_params(labelsize=8)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    return _tidy(ax, title, "timestep", "input")
+
+
+def membrane(ax: Axes, v: np.ndarray, spikes: np.ndarray, v_th: float, title: str = "Membrane") -> Axes:
+    """The membrane ``[T]`` of one neuron after each step, its spikes, and its threshold."""
+    steps = np.arange(1, len(v) + 1)
+    ax.plot(steps, v, color=BLUE, marker=".", label="membrane")
+    ax.axhline(v_th, color=GREY, linewidth=1, linestyle="--", label="threshold")
+    fired = steps[spikes > 0]
+    ax.plot(fired, np.full(len(fired), 1.06 * v_th), "v", color=ORANGE, label="spike", markersize=5)
+    ax.set_xlim(0.5, len(v) + 0.5)
+    ax.set_ylim(top=1.35 * v_th)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.legend(frameon=False, fontsize=8, ncols=3, loc="upper left")
+    return _tidy(ax, title, "timestep", "membrane")
+
+
+def decision(ax: Axes, values: np.ndarray, classes: Sequence[str], label: int, title: str = "Readout") -> Axes:
+    """The readout ``[T, C]`` after each step; the true class in colour, the strongest other one named."""
+    steps = np.arange(1, len(values) + 1)
+    rival = int(np.argmax(np.where(np.arange(values.shape[1]) == label, -np.inf, values[-1])))
+    for k in range(values.shape[1]):
+        if k not in (label, rival):
+            ax.plot(steps, values[:, k], color=GREY, linewidth=0.8, alpha=0.6)
+    ax.plot(steps, values[:, rival], color=ORANGE, label=f"best other: {classes[rival]}")
+    ax.plot(steps, values[:, label], color=BLUE, linewidth=2, label=f"true class: {classes[label]}")
+    ax.set_xlim(0.5, len(values) + 0.5)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.legend(frameon=False, fontsize=8, loc="upper left")
+    return _tidy(ax, title, "timestep", "value")
+
+
+def rate_histogram(ax: Axes, rates: np.ndarray, title: str = "Firing rates") -> Axes:
+    """Distribution of the neurons' firing rates ``[N]``, in spikes a step; silent neurons are counted in the title."""
+    ax.hist(rates, bins=np.linspace(0, 1, 41), color=BLUE)
+    ax.set_xlim(0, 1)
+    ax.axvline(rates.mean(), color=ORANGE, linewidth=1, linestyle=":", label=f"mean {rates.mean():.3f}")
+    ax.legend(frameon=False, fontsize=8)
+    return _tidy(ax, f"{title} ({int((rates == 0).sum())} of {len(rates)} silent)", "spikes a step", "neurons")
+
+
+def confusion(ax: Axes, labels: np.ndarray, predictions: np.ndarray, classes: Sequence[str]) -> Axes:
+    """True classes against decisions, both ``[n]``. The diagonal is left pale: what stands out is what went wrong."""
+    n = len(classes)
+    table = np.zeros((n, n), dtype=int)
+    np.add.at(table, (labels, predictions), 1)
+    wrong = np.where(np.eye(n, dtype=bool), 0, table)
+    ax.imshow(wrong, cmap="Oranges", vmin=0, vmax=max(1, wrong.max()))
+    for i, j in zip(*np.nonzero(table), strict=True):
+        strong = wrong[i, j] > 0.6 * wrong.max() and i != j
+        ax.text(j, i, table[i, j], ha="center", va="center", fontsize=7, color="white" if strong else GREY if i == j else "black")
+    ax.set_xticks(range(n), classes)
+    ax.set_yticks(range(n), classes)
+    _tidy(ax, f"Decisions: {np.mean(labels == predictions):.2%} of {len(labels)} right", "decision", "true class")
+    ax.spines[:].set_visible(False)
+    return ax

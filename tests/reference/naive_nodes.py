@@ -1,0 +1,105 @@
+"""Node space the slow, obvious way: one full forward pass of the whole network for every neuron and vertex.
+
+Shares nothing with the fast pass but the weights: the neurons' equations are written out again, samples go one batch at a time,
+and nothing is reused between probes.
+"""
+
+import torch
+
+from polystep_snn import MembraneReadout
+
+
+def lif(x, state, p):
+    """One step; ``state`` is (v, i)."""
+    v, i = state
+    i = (1 - p.dt * p.tau_syn_inv) * i + x if p.tau_syn_inv is not None else x
+    v = p.beta * v + i
+    if p.v_min is not None:
+        v = torch.maximum(v, torch.tensor(p.v_min, dtype=v.dtype))
+    if p.v_max is not None:
+        v = torch.minimum(v, torch.tensor(p.v_max, dtype=v.dtype))
+    z = (v > p.v_th).to(v.dtype)
+    v = v * (1 - z) if p.reset == "zero" else v - z * p.v_th
+    return z, (v, i)
+
+
+def forward(network, inputs, residual=None, layer=None, neuron=None, shift=None):
+    """Readout value ``[B, C]`` for ``inputs [T, B, N]``, with ``shift[t]`` added to the current of one neuron of one layer."""
+    batch = inputs.shape[1]
+    states = [(torch.zeros(batch, n, dtype=inputs.dtype),) * 2 for n in network.sizes[1:]]
+    count = torch.zeros(batch, network.sizes[-1], dtype=inputs.dtype)
+    membrane = torch.zeros_like(count)
+    for t, x in enumerate(inputs):
+        for k, linear in enumerate(network.linears):
+            current = x @ linear.weight.T + linear.bias
+            if k == layer:
+                current[:, neuron] += shift[t]
+            if k < len(network.neurons):
+                x, states[k] = lif(current, states[k], network.neurons[k])
+            elif isinstance(network.readout, MembraneReadout):
+                membrane = network.readout.decay * membrane + current
+            else:
+                z, states[k] = lif(current, states[k], network.readout.neuron)
+                count = count + z
+    if isinstance(network.readout, MembraneReadout):
+        return membrane
+    share = network.readout.residual if residual is None else residual
+    return count + share * states[-1][0] / network.readout.neuron.v_th
+
+
+@torch.no_grad()
+def costs(network, inputs, target, probes, cost, residual=None):
+    """For every layer the costs ``[V, K, B]``, by brute force."""
+    result = []
+    for layer, (offsets, windows, neurons) in enumerate(probes):
+        chosen = range(network.sizes[layer + 1]) if neurons is None else neurons.tolist()
+        table = torch.empty(len(offsets), len(chosen), inputs.shape[1], dtype=inputs.dtype)
+        for v, offset in enumerate(offsets):
+            for k, j in enumerate(chosen):
+                value = forward(network, inputs, residual, layer, j, windows @ offset)
+                table[v, k] = cost(value.T, target)
+        result.append(table)
+    return result
+
+
+@torch.no_grad()
+def gradients(network, inputs, target, probes, cost, transport, eps, residual=None):
+    """For every layer ``(weight.grad, bias.grad)``, one particle at a time."""
+    num_steps, batch = inputs.shape[:2]
+    spikes = presynaptic(network, inputs)
+    result = []
+    for layer, (table, (offsets, windows, neurons)) in enumerate(
+        zip(costs(network, inputs, target, probes, cost, residual), probes, strict=True)
+    ):
+        linear = network.linears[layer]
+        chosen = range(linear.out_features) if neurons is None else neurons.tolist()
+        weight, bias = torch.zeros_like(linear.weight), torch.zeros_like(linear.bias)
+        points = offsets / offsets.norm(dim=1).mean()
+        linear_end = layer == len(network.linears) - 1 and isinstance(network.readout, MembraneReadout)
+        for k, j in enumerate(chosen):
+            for b in range(batch):
+                displacement = transport(table[:, k, b][:, None], eps)[:, 0] @ points
+                for m in range(windows.shape[1]):
+                    share = windows[:, m]
+                    if linear_end:
+                        share = network.readout.decay ** torch.arange(num_steps - 1, -1, -1, dtype=inputs.dtype)
+                        share = share * num_steps / share.sum()
+                    activity = (share[:, None] * spikes[layer][:, b]).sum(0) / num_steps
+                    weight[j] -= displacement[m] * activity / batch * linear.out_features / len(chosen)
+                    bias[j] -= displacement[m] * share.sum() / num_steps / batch * linear.out_features / len(chosen)
+        result.append((weight, bias))
+    return result
+
+
+def presynaptic(network, inputs):
+    """What each layer receives: ``[T, B, N_l]``."""
+    received = [inputs]
+    for k, p in enumerate(network.neurons):
+        linear = network.linears[k]
+        state = (torch.zeros(inputs.shape[1], linear.out_features, dtype=inputs.dtype),) * 2
+        out = []
+        for x in received[-1]:
+            z, state = lif(x @ linear.weight.T + linear.bias, state, p)
+            out.append(z)
+        received.append(torch.stack(out))
+    return received
