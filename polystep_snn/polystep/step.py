@@ -40,10 +40,10 @@ class NodeSpace:
     """How neurons are probed.
 
     Attributes:
-        radius: shift of a hidden neuron's input current at a vertex, in units of current; several numbers for several shells
-            of vertices, schedules for radii that change over a run.
-        readout_radius: the same for the readout's neurons. None for 0.3 where they fire, and for 0.05 where they integrate: there
-            no threshold has to be reached, and a small radius makes the barycenter follow the slope of the cost.
+        radius: shift of a hidden neuron's input current at a vertex, in thresholds of its layer; several numbers for several
+            shells of vertices, schedules for radii that change over a run.
+        readout_radius: the same for the readout's neurons. None for 0.3 where they fire, and for 0.05 (in units of current) where
+            they integrate: there is no threshold to reach, and a small radius makes the barycenter follow the slope of the cost.
         num_windows: M, time windows of equal length that are shifted independently. 1 suits constant images.
         polytope: "orthoplex", "simplex" or "cube", in M dimensions.
         rotate: turn the polytope at random in every step (tells apart only for M > 1).
@@ -160,8 +160,8 @@ class PolyStep:
         window_of_step = torch.arange(num_steps) * space.num_windows // num_steps
         windows = torch.nn.functional.one_hot(window_of_step, space.num_windows).to(weight)
         probes = []
-        for width in self.network.sizes[1:]:
-            points = self._points
+        for width, p in zip(self.network.sizes[1:], self.network.neurons, strict=False):
+            points = self._points * p.v_th
             if space.rotate:
                 points = points @ random_rotation(space.num_windows, self.generator)
             neurons = None
@@ -170,22 +170,27 @@ class PolyStep:
             probes.append(LayerProbes(with_radii(points, _radii(space.radius, progress)).to(weight), windows, neurons))
         # The readout is probed completely; one that is linear in one window, since its windows differ by nothing but a factor.
         radius = space.readout_radius if space.readout_radius is not None else 0.05 if linear_end else 0.3
-        points = vertices(space.polytope, 1) if linear_end else self._points
+        points = vertices(space.polytope, 1) if linear_end else self._points * self.network.readout.neuron.v_th
         offsets = with_radii(points, _radii(radius, progress)).to(weight)
-        probes[-1] = LayerProbes(offsets, torch.ones_like(windows[:, :1]) if linear_end else windows)
+        probes.append(LayerProbes(offsets, torch.ones_like(windows[:, :1]) if linear_end else windows))
         return probes
 
     def _check(self, inputs: Frames | Tensor, target: Tensor) -> None:
         network = self.network
         weight = network.linears[0].weight
-        if isinstance(inputs, Tensor) and (inputs.ndim < 3 or inputs[0, 0].numel() != network.sizes[0] or inputs.dtype != weight.dtype):
-            raise InputError(
-                f"inputs are {inputs.dtype} {list(inputs.shape)}: give {weight.dtype} [T, B, ...] with {network.sizes[0]} values a sample"
-            )
+        if isinstance(inputs, Tensor) and not len(inputs):
+            raise InputError("the input has no timesteps: give [T, B, ...] with T >= 1")
         if target.ndim != 1 or target.dtype != torch.int64:
             raise InputError(f"targets are {target.dtype} {list(target.shape)}: give int64 classes [B]")
         if not len(target):
             raise InputError("the batch is empty: give at least one sample")
+        frame = inputs.current if isinstance(inputs, Constant) else inputs[0] if isinstance(inputs, Tensor) else None
+        if frame is not None:
+            if frame.ndim < 2 or frame[0].numel() != network.sizes[0] or frame.dtype != weight.dtype:
+                given = f"{inputs.dtype} {list(inputs.shape)}" if isinstance(inputs, Tensor) else f"{frame.dtype} {list(frame.shape)} a step"
+                raise InputError(f"inputs are {given}: give {weight.dtype} [T, B, ...] with {network.sizes[0]} values a sample")
+            if len(frame) != len(target):
+                raise InputError(f"there are {len(target)} targets for {len(frame)} samples: give one a sample")
         low, high = (int(x) for x in torch.stack(target.aminmax()).tolist())
         if low < 0 or high >= network.sizes[-1]:
             raise InputError(

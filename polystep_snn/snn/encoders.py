@@ -21,7 +21,7 @@ from torch import Tensor
 
 from polystep_snn.errors import InputError
 
-# Added before the floor so that x = 1/3 after three steps counts as 1 in float32 as it does on paper.
+# The membrane that the rate code's neuron starts with, so that x = 1/3 fires after three steps in float32 as it does on paper.
 _FLOOR_SLACK = 1e-4
 
 

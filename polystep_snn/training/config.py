@@ -34,13 +34,14 @@ class TrainConfig:
     encoder: str = _option("direct", "from pixels to currents or spikes", tuple(ENCODERS))
     readout: str = _option("membrane", "membranes of integrators, or spike counts of LIF neurons", READOUTS)
     beta: float = _option(0.95, "fraction of a membrane left after a step")
+    v_th: float = _option(0.0, "threshold of the hidden neurons; 0 to choose each layer's from its initial firing rate")
     reset: str = _option("zero", "what a spike does to the membrane", ("zero", "subtract"))
     epochs: int = _option(10, "passes over the training set")
     batch_size: int = _option(128, "samples a step")
     lr: float = _option(3e-3, "learning rate at the start; falls to 0 along half a cosine")
     weight_decay: float = _option(0.5, "decoupled weight decay of AdamW")
     averaging: float = _option(0.998, "decay of the running average of the weights that is evaluated and deployed; 0 for none")
-    radius: float = _option(0.6, "shift of a hidden neuron's input current in a probe")
+    radius: float = _option(0.6, "shift of a hidden neuron's input current in a probe, in thresholds")
     windows: int = _option(1, "time windows that a probe shifts independently")
     polytope: str = _option("orthoplex", "vertices that are probed", ("orthoplex", "simplex", "cube"))
     transport: str = _option("softmax", "from costs to weights", tuple(TRANSPORTS))
@@ -68,7 +69,7 @@ class TrainConfig:
         for name in ("lr", "radius", "eps"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise InputError(f"{name} is {getattr(self, name)}: choose a positive number")
-        for name in ("weight_decay", "probed", "threads", "seed"):
+        for name in ("weight_decay", "probed", "threads", "seed", "v_th"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(f"{name} is {getattr(self, name)}: choose 0 or more")
         if not 0 <= self.averaging < 1:
@@ -113,8 +114,10 @@ class TrainConfig:
             num_inputs: pixels of an image.
             num_classes: width of the readout.
         """
-        neuron = LIFParameters.from_beta(self.beta, reset=self.reset)
-        readout: Readout = MembraneReadout() if self.readout == "membrane" else SpikeCountReadout(neuron)
+        neuron = LIFParameters.from_beta(self.beta, reset=self.reset, v_th=self.v_th or 1.0)
+        readout: Readout = MembraneReadout()
+        if self.readout == "count":
+            readout = SpikeCountReadout(LIFParameters.from_beta(self.beta, reset=self.reset))
         sizes = [self.make_encoder().num_channels(num_inputs), *self.hidden, num_classes]
         return SpikingNetwork(sizes, neuron, readout, torch.Generator().manual_seed(self.seed)).to(self.device)
 

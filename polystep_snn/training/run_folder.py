@@ -9,6 +9,7 @@ import torch
 from polystep_snn.datasets import Dataset, load
 from polystep_snn.errors import InputError
 from polystep_snn.polystep.cost import CrossEntropy, rate_scale
+from polystep_snn.snn.calibrate import with_thresholds
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.training import checkpoint
 from polystep_snn.training.config import TrainConfig
@@ -86,7 +87,8 @@ def open_run(path: Path, data_dir: Path | None = None) -> OpenedRun:
     network = config.make_network(dataset.train.images[0].size, dataset.num_classes)
     try:
         network.load_state_dict(checkpoint.part(tensors, "best"))
-    except RuntimeError as error:
+        network.neurons[:] = with_thresholds(network.neurons, meta["thresholds"])
+    except (KeyError, RuntimeError, ValueError) as error:
         raise InputError(
             f"{folder.checkpoint} is the checkpoint of another network ({error}): name the folder it belongs to".replace("\n", " ")
         ) from None

@@ -3,6 +3,7 @@
 import json
 import platform
 import time
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +16,8 @@ from polystep_snn.datasets import Dataset, Samples
 from polystep_snn.errors import InputError
 from polystep_snn.polystep.cost import CrossEntropy, rate_scale
 from polystep_snn.polystep.step import StepResult
+from polystep_snn.snn.calibrate import calibrate_thresholds, with_thresholds
+from polystep_snn.snn.encoders import Frames
 from polystep_snn.training import checkpoint
 from polystep_snn.training.config import TrainConfig
 from polystep_snn.training.files import make_folder, write_json, write_text
@@ -23,6 +26,7 @@ from polystep_snn.training.run_folder import RunFolder
 
 # Seconds between checkpoints within an epoch; there is one at the end of every epoch anyway.
 _CHECKPOINT_INTERVAL_S = 60.0
+_CALIBRATION_SAMPLES = 256
 
 
 class Observer(Protocol):
@@ -92,6 +96,8 @@ class Trainer:
 
         self.encoder = config.make_encoder()
         self.network = config.make_network(self.images.shape[1], dataset.num_classes)
+        if not config.v_th and not resume:
+            calibrate_thresholds(self.network, self._calibration_frames)
         self.polystep = config.make_polystep(self.network)
         self.optimizer = config.make_optimizer(self.network)
         self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, config.epochs * self.steps_per_epoch)
@@ -143,6 +149,11 @@ class Trainer:
             last_saved = time.monotonic()
             write_text(self.folder.metrics, "".join(json.dumps(m) + "\n" for m in self.position.history))
         return self._finish()
+
+    def _calibration_frames(self) -> Frames:
+        """The first training samples, encoded with the seed's randomness."""
+        generator = torch.Generator(self.device).manual_seed(self.config.seed)
+        return self.encoder(self.images[:_CALIBRATION_SAMPLES], generator)
 
     def _step(self, order: Tensor) -> None:
         config, position = self.config, self.position
@@ -201,7 +212,7 @@ class Trainer:
             self.observer.warn(message)
 
     def _evaluate(self, weights: dict[str, Tensor], samples: Samples) -> Evaluation:
-        network = self.config.make_network(self.images.shape[1], self.dataset.num_classes)
+        network = deepcopy(self.network)
         network.load_state_dict(weights)
         return evaluate(network, self.encoder, *to_tensors(samples, self.device), self.cost)
 
@@ -240,6 +251,7 @@ class Trainer:
         }
         meta = {
             "config": self.config.to_json(),
+            "thresholds": [p.v_th for p in self.network.neurons],
             "param_groups": groups,
             "scheduler": self.scheduler.state_dict(),
             **{name: getattr(position, name) for name in ("epoch", "step", "seconds", "history", "best")},
@@ -253,6 +265,7 @@ class Trainer:
             raise InputError(f"{path} belongs to another configuration than {self.folder.config}: restore the one or the other")
         try:
             self.network.load_state_dict(checkpoint.part(tensors, "model"))
+            self.network.neurons[:] = with_thresholds(self.network.neurons, meta["thresholds"])
             self.average = {k: v.to(self.device) for k, v in checkpoint.part(tensors, "average").items()}
             self.best_weights = {k: v.to(self.device) for k, v in checkpoint.part(tensors, "best").items()}
             self.totals = {k: v.to(self.device) for k, v in checkpoint.part(tensors, "totals").items()}

@@ -1,0 +1,107 @@
+"""Test accuracy on MNIST of the epoch that validation chose, over seeds.
+
+    python benchmarks/mnist.py default --seeds 0 1 2 3 4
+    python benchmarks/mnist.py paper --epochs 10 --json
+
+The settings differ in nothing but what their name says: everything else is the default of ``polystep-snn train mnist``.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from common import report
+
+from polystep_snn.datasets import load
+from polystep_snn.training.config import TrainConfig
+from polystep_snn.training.trainer import Trainer
+
+SETTINGS = {
+    "default": {},  # 784-128-10, T = 15, direct current, membrane readout
+    "wide": {"hidden": (512,)},
+    "paper": {"readout": "count"},  # spike counts of LIF outputs as logits, reset to zero, beta = 0.95 (arXiv 2605.01928)
+    "short": {"hidden": (300,), "num_steps": 8},
+    "long": {"hidden": (64,), "num_steps": 30},
+    "rate": {"encoder": "rate"},
+    "poisson": {"encoder": "poisson"},
+    "latency": {"encoder": "latency"},
+    "deep": {"hidden": (256, 128), "num_steps": 10, "probed": 64},
+}
+
+
+class _Quiet:
+    """An observer that keeps the warnings."""
+
+    def __init__(self):
+        self.warnings = []
+
+    def epoch_begins(self, epoch, step, num_steps): ...
+
+    def step_done(self): ...
+
+    def epoch_done(self, metrics): ...
+
+    def warn(self, message):
+        self.warnings.append(message)
+
+
+def run(setting: str, seed: int, epochs: int, threads: int, permuted: bool) -> dict:
+    """Train once; the summary with time to 95 and 97 % of validation."""
+    dataset = load("mnist")
+    if permuted:
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(dataset.train), generator=generator).numpy()
+        dataset = dataset._replace(train=dataset.train._replace(labels=dataset.train.labels[order]))
+    observer = _Quiet()
+    with tempfile.TemporaryDirectory() as folder:
+        config = TrainConfig("mnist", seed=seed, epochs=epochs, threads=threads, **SETTINGS[setting])
+        trainer = Trainer(config, Path(folder), dataset, observer=observer)
+        summary = trainer.fit()
+    history = trainer.position.history
+    seconds = [b["seconds"] - a["seconds"] for a, b in zip(history[:-1], history[1:], strict=True)] or [history[0]["seconds"]]
+    # The first epoch holds the compilation: it counts as long as a later one.
+    warm = [seconds[0] + m["seconds"] - history[0]["seconds"] for m in history]
+    summary["seconds_per_epoch"] = statistics.median(seconds)
+    for goal in (95, 97):
+        summary[f"seconds_to_{goal}"] = next((t for m, t in zip(history, warm, strict=True) if m["val_accuracy"] >= goal / 100), None)
+    summary["peak_mb"] = history[-1]["peak_rss_mb"]
+    summary["warnings"] = observer.warnings
+    return summary
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("setting", choices=SETTINGS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--permuted-labels", action="store_true", help="labels that say nothing: what leaks shows as accuracy above 10 %%")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+    arguments = parser.parse_args()
+
+    runs = []
+    for seed in arguments.seeds:
+        runs.append(run(arguments.setting, seed, arguments.epochs, arguments.threads, arguments.permuted_labels))
+        print(f"seed {seed}: test {runs[-1]['test_accuracy']:.2%}, validation {runs[-1]['val_accuracy']:.2%}", file=sys.stderr)
+    accuracies = [100 * r["test_accuracy"] for r in runs]
+
+    def middle(key):
+        values = [r[key] for r in runs]
+        return None if None in values else round(statistics.median(values), 2)
+
+    result = {
+        "accuracy_mean": round(statistics.mean(accuracies), 3),
+        "accuracy_std": round(statistics.stdev(accuracies), 3) if len(runs) > 1 else 0.0,
+        "accuracy_min": min(accuracies),
+        **{key: middle(key) for key in ("seconds_per_epoch", "seconds_to_95", "seconds_to_97", "peak_mb")},
+    }
+    name = f"mnist-{arguments.setting}" + ("-permuted" if arguments.permuted_labels else "")
+    rows = [{"method": "polystep", **result, "accuracies": " ".join(f"{a:.2f}" for a in accuracies)}]
+    report(name, {"polystep": result}, rows, {"setting": SETTINGS[arguments.setting], "epochs": arguments.epochs, "runs": runs}, arguments.json)
+
+
+if __name__ == "__main__":
+    main()
