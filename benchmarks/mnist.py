@@ -10,6 +10,8 @@ import argparse
 import statistics
 import sys
 import tempfile
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -54,14 +56,14 @@ def run(setting: str, seed: int, epochs: int, threads: int, permuted: bool) -> d
     if permuted:
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(dataset.train), generator=generator).numpy()
-        dataset = dataset._replace(train=dataset.train._replace(labels=dataset.train.labels[order]))
+        dataset = replace(dataset, train=replace(dataset.train, labels=dataset.train.labels[order]))
     observer = _Quiet()
     with tempfile.TemporaryDirectory() as folder:
         config = TrainConfig("mnist", seed=seed, epochs=epochs, threads=threads, **SETTINGS[setting])
         trainer = Trainer(config, Path(folder), dataset, observer=observer)
         summary = trainer.fit()
     history = trainer.position.history
-    seconds = [b["seconds"] - a["seconds"] for a, b in zip(history[:-1], history[1:], strict=True)] or [history[0]["seconds"]]
+    seconds = [b["seconds"] - a["seconds"] for a, b in pairwise(history)] or [history[0]["seconds"]]
     # The first epoch holds the compilation: it counts as long as a later one.
     warm = [seconds[0] + m["seconds"] - history[0]["seconds"] for m in history]
     summary["seconds_per_epoch"] = statistics.median(seconds)
@@ -95,12 +97,14 @@ def main() -> None:
     result = {
         "accuracy_mean": round(statistics.mean(accuracies), 3),
         "accuracy_std": round(statistics.stdev(accuracies), 3) if len(runs) > 1 else 0.0,
-        "accuracy_min": min(accuracies),
+        "accuracy_min": round(min(accuracies), 3),
         **{key: middle(key) for key in ("seconds_per_epoch", "seconds_to_95", "seconds_to_97", "peak_mb")},
     }
     name = f"mnist-{arguments.setting}" + ("-permuted" if arguments.permuted_labels else "")
     rows = [{"method": "polystep", **result, "accuracies": " ".join(f"{a:.2f}" for a in accuracies)}]
-    report(name, {"polystep": result}, rows, {"setting": SETTINGS[arguments.setting], "epochs": arguments.epochs, "runs": runs}, arguments.json)
+    report(
+        name, {"polystep": result}, rows, {"setting": SETTINGS[arguments.setting], "epochs": arguments.epochs, "runs": runs}, arguments.json
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """What every data set is."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
 
-class Samples(NamedTuple):
+@dataclass(frozen=True)
+class Samples:
     """Images and their classes.
 
     Attributes:
@@ -22,7 +23,8 @@ class Samples(NamedTuple):
         return len(self.labels)
 
 
-class Dataset(NamedTuple):
+@dataclass(frozen=True)
+class Dataset:
     """Three disjoint parts. ``validation`` chooses, ``test`` is looked at once.
 
     Attributes:

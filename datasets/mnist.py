@@ -95,7 +95,8 @@ def _download(file: _File) -> np.ndarray:
         content = fetch([f"{mirror}{file.name}.gz" for mirror in _MIRRORS], target, file.md5, _size(file))
     except InputError as error:
         raise InputError(
-            f"MNIST was not found and could not be downloaded: put {_expected()} into {target.parent}, or into a folder named by --data-dir or $POLYSTEP_SNN_DATA ({error})"
+            f"MNIST was not found and could not be downloaded: put {_expected()} into {target.parent}, "
+            f"or into a folder named by --data-dir or $POLYSTEP_SNN_DATA ({error})"
         ) from None
     return parse_idx(content, file, str(target))
 

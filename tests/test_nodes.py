@@ -46,7 +46,9 @@ def make_probes(network, num_steps, num_windows=1, kind="orthoplex", radii=(0.4,
     windows = torch.nn.functional.one_hot(window, num_windows).double()
     probes = []
     for k, width in enumerate(network.sizes[1:]):
-        neurons = None if num_probed is None else torch.randperm(width, generator=torch.Generator().manual_seed(k))[:num_probed].sort().values
+        neurons = (
+            None if num_probed is None else torch.randperm(width, generator=torch.Generator().manual_seed(k))[:num_probed].sort().values
+        )
         probes.append(LayerProbes(with_radii(vertices(kind, num_windows), radii), windows, neurons))
     last = LayerProbes(with_radii(vertices(kind, num_windows), radii), windows)
     if isinstance(network.readout, MembraneReadout):

@@ -35,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     from polystep_snn import plots
     from polystep_snn.errors import InputError
     from polystep_snn.snn.record import record
+    from polystep_snn.training.build import build_encoder
     from polystep_snn.training.files import make_folder, write_atomically
     from polystep_snn.training.metrics import firing_rates, to_tensors
     from polystep_snn.training.run_folder import RunFolder, open_run
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     folder = RunFolder(arguments.run_folder).figures
     make_folder(folder)
     images, labels = to_tensors(dataset.test, torch.device(config.device))
-    encoder = config.make_encoder()
+    encoder = build_encoder(config)
     figures = {}
 
     figures["curves"] = plots.new_figure(8, 3.2)

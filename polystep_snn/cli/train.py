@@ -9,6 +9,7 @@ from typing import Any
 from polystep_snn.cli.console import ConsoleObserver, print_json, say
 from polystep_snn.datasets import NAMES
 from polystep_snn.errors import InputError
+from polystep_snn.training.config import RECIPES, TrainConfig
 
 _EXAMPLES = """examples:
   polystep-snn train digits --out runs/digits
@@ -20,8 +21,6 @@ _EXAMPLES = """examples:
 
 def add_parser(commands) -> None:
     """Register the command."""
-    from polystep_snn.training.config import TrainConfig
-
     parser = commands.add_parser(
         "train",
         help="train a spiking network, forward-only",
@@ -62,7 +61,6 @@ def add_parser(commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train, or go on with a run."""
     from polystep_snn.datasets import load
-    from polystep_snn.training.config import RECIPES, TrainConfig
     from polystep_snn.training.files import read_json
     from polystep_snn.training.run_folder import RunFolder
     from polystep_snn.training.trainer import Trainer
@@ -73,6 +71,10 @@ def run(arguments: argparse.Namespace) -> int:
         if not folder.config.is_file():
             raise InputError(f"{arguments.out} holds no run to resume: leave --resume out to start one")
         config = TrainConfig.from_json(read_json(folder.config))
+        if config.dataset != arguments.dataset:
+            raise InputError(
+                f"the run in {arguments.out} is on {config.dataset}, not {arguments.dataset}: name the other folder or data set"
+            )
         for name, value in given.items():
             value = tuple(value) if isinstance(value, list) else value
             if value != getattr(config, name):
@@ -87,7 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
     trainer = Trainer(config, arguments.out, dataset, arguments.resume, observer)
     sizes = "-".join(map(str, trainer.network.sizes))
     say(
-        f"{dataset.name}: {sizes}, {config.num_steps} steps, {config.encoder} input, {config.readout} readout, {len(dataset.train)} training samples"
+        f"{dataset.name}: {sizes}, {config.num_steps} steps, {config.encoder} input, {config.readout} readout, "
+        f"{len(dataset.train)} training samples"
     )
     if trainer.position.history:
         say(f"going on after epoch {trainer.position.epoch}, step {trainer.position.step}")
@@ -109,7 +112,8 @@ def run(arguments: argparse.Namespace) -> int:
         say(f"  polystep-snn train {config.dataset} --out {arguments.out} --resume")
         return 130
     say(
-        f"test accuracy {summary['test_accuracy']:.2%} with the weights of epoch {summary['epoch']} (validation {summary['val_accuracy']:.2%}); run in {arguments.out}"
+        f"test accuracy {summary['test_accuracy']:.2%} with the weights of epoch {summary['epoch']} "
+        f"(validation {summary['val_accuracy']:.2%}); run in {arguments.out}"
     )
     if arguments.json:
         print_json(summary)

@@ -14,8 +14,8 @@ from torch import Tensor
 from polystep_snn.polystep.compiled import Kernels
 from polystep_snn.polystep.cost import Cost
 from polystep_snn.polystep.populations import Population
-from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.network import SpikingNetwork
+from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.readouts import CountState, MembraneReadout, SpikeCountReadout
 
 

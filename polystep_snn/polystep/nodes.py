@@ -16,7 +16,7 @@ of one scalar. ``tests/reference/naive_nodes.py`` computes the same with one ful
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 import torch
@@ -101,7 +101,7 @@ def _blocks(inputs: Frames | Tensor) -> Iterator[tuple[int, int, Tensor]]:
     count = -(-total // BLOCK)
     bounds = [total * k // count for k in range(count + 1)]
     frames = None if isinstance(inputs, Constant) else iter(inputs)
-    for start, end in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, end in pairwise(bounds):
         block = inputs.current[None] if frames is None else torch.stack([f.flatten(1) for f in islice(frames, end - start)])
         yield start, end - start, block
 

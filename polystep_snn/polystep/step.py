@@ -31,7 +31,6 @@ from polystep_snn.snn.encoders import Constant, Frames
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.snn.readouts import MembraneReadout
 
-
 Radius = Scheduled | Sequence[Scheduled]
 
 
@@ -187,15 +186,15 @@ class PolyStep:
         frame = inputs.current if isinstance(inputs, Constant) else inputs[0] if isinstance(inputs, Tensor) else None
         if frame is not None:
             if frame.ndim < 2 or frame[0].numel() != network.sizes[0] or frame.dtype != weight.dtype:
-                given = f"{inputs.dtype} {list(inputs.shape)}" if isinstance(inputs, Tensor) else f"{frame.dtype} {list(frame.shape)} a step"
+                given = (
+                    f"{inputs.dtype} {list(inputs.shape)}" if isinstance(inputs, Tensor) else f"{frame.dtype} {list(frame.shape)} a step"
+                )
                 raise InputError(f"inputs are {given}: give {weight.dtype} [T, B, ...] with {network.sizes[0]} values a sample")
             if len(frame) != len(target):
                 raise InputError(f"there are {len(target)} targets for {len(frame)} samples: give one a sample")
         low, high = (int(x) for x in torch.stack(target.aminmax()).tolist())
         if low < 0 or high >= network.sizes[-1]:
-            raise InputError(
-                f"a target is {low if low < 0 else high}, but the network has {network.sizes[-1]} outputs: classes lie in 0..{network.sizes[-1] - 1}"
-            )
+            raise InputError(f"a target is {low if low < 0 else high}, but this network's classes lie in 0..{network.sizes[-1] - 1}")
         values = inputs.current if isinstance(inputs, Constant) else inputs if isinstance(inputs, Tensor) else weight
         # NaN and infinity survive a sum: one number for each tensor, and one look at all of them.
         sums = torch.stack([values.sum(), *(p.sum() for p in network.parameters())])

@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from polystep_snn.errors import InputError
-from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.network import SpikingNetwork
+from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.readouts import MembraneReadout, SpikeCountReadout
 
 _LIF, _INTEGRATOR = ("LIFBoxCell", "LIFCell"), ("LIBoxCell",)
@@ -47,7 +47,7 @@ def from_norse(model: nn.Sequential) -> SpikingNetwork:
     readout = SpikeCountReadout(converted[-1]) if type(neurons[-1]).__name__ in _LIF else MembraneReadout(decay=converted[-1].beta)
     network = SpikingNetwork([linears[0].in_features] + [m.out_features for m in linears], converted[:-1], readout).to(linears[0].weight)
     with torch.no_grad():
-        for ours, theirs, p, neuron in zip(network.linears, linears, converted, neurons, strict=True):
+        for ours, theirs, p in zip(network.linears, linears, converted, strict=True):
             gain = p.dt * p.tau_mem_inv
             ours.weight.copy_(theirs.weight * gain)
             if theirs.bias is not None:
@@ -70,9 +70,7 @@ def _parameters(neuron: nn.Module, where: str, fires: bool) -> LIFParameters:
         return LIFParameters(tau_mem_inv=constants["tau_mem_inv"], dt=float(neuron.dt)).checked()
     subtracts = getattr(p, "reset_method", None) is not None and p.reset_method.__name__ == "reset_subtract"
     if not subtracts and constants["v_reset"] != v_leak:
-        raise InputError(
-            f"{where}: v_reset is {constants['v_reset']:g} and v_leak {v_leak:g}, but neurons reset to their leak potential here: make them equal"
-        )
+        raise InputError(f"{where}: v_reset is {constants['v_reset']:g} and v_leak {v_leak:g}, but they are one here: make them equal")
     return LIFParameters(
         tau_mem_inv=constants["tau_mem_inv"],
         tau_syn_inv=constants["tau_syn_inv"] if hasattr(p, "tau_syn_inv") else None,

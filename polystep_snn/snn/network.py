@@ -1,6 +1,7 @@
 """Feed-forward spiking networks: dense layers of LIF neurons and a readout."""
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -62,7 +63,7 @@ class SpikingNetwork(nn.Module):
         self.sizes = sizes
         self.neurons = [p.checked() for p in neurons]
         self.readout = readout
-        self.linears = nn.ModuleList(nn.Linear(n, m) for n, m in zip(sizes[:-1], sizes[1:], strict=True))
+        self.linears = nn.ModuleList(nn.Linear(n, m) for n, m in pairwise(sizes))
         with torch.no_grad():
             for linear in self.linears:
                 bound = linear.in_features**-0.5
@@ -127,7 +128,7 @@ class SpikingNetwork(nn.Module):
     def _check(self, frame: Tensor) -> None:
         if frame.shape[1] != self.sizes[0]:
             raise InputError(
-                f"each input has {frame.shape[1]} values, but this network takes {self.sizes[0]}: give x as [T, B, ...] with {self.sizes[0]} values a sample"
+                f"each input has {frame.shape[1]} values, but this network takes {self.sizes[0]}: give x as [T, B, ...] of that width"
             )
         dtype = self.linears[0].weight.dtype
         if frame.dtype != dtype:

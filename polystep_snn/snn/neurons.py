@@ -64,11 +64,9 @@ class LIFParameters(NamedTuple):
 
     def checked(self) -> "LIFParameters":
         """These parameters, or InputError where they describe no neuron."""
-        for name, value in (("beta", self.beta), ("alpha", self.alpha)):
+        for name, constant, value in (("beta", "tau_mem_inv", self.beta), ("alpha", "tau_syn_inv", self.alpha)):
             if not 0.0 <= value <= 1.0:
-                raise InputError(
-                    f"{name} is {value:g}, but what is left after a step lies in [0, 1]: choose dt * tau_{'mem' if name == 'beta' else 'syn'}_inv in [0, 1]"
-                )
+                raise InputError(f"{name} is {value:g}, but a fraction that is left lies in [0, 1]: choose dt * {constant} in [0, 1]")
         if not (math.isfinite(self.v_th) and self.v_th > 0):
             raise InputError(f"v_th is {self.v_th:g}, but a threshold is a positive number")
         if self.reset not in ("zero", "subtract"):

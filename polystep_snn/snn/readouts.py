@@ -11,7 +11,7 @@ cheapest to probe. ``residual`` adds the membrane that is left to the count: tie
 still shows which way it leans. It can be annealed to 0 while training (``training/recipe.py``).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -62,7 +62,7 @@ class SpikeCountReadout:
         residual: how many spikes a membrane at threshold is worth; 0 for spike counts alone.
     """
 
-    neuron: LIFParameters = LIFParameters()
+    neuron: LIFParameters = field(default_factory=LIFParameters)
     residual: float = 0.0
     name: ClassVar[str] = "count"
 

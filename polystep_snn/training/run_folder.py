@@ -8,10 +8,10 @@ import torch
 
 from polystep_snn.datasets import Dataset, load
 from polystep_snn.errors import InputError
-from polystep_snn.polystep.cost import CrossEntropy, rate_scale
 from polystep_snn.snn.calibrate import with_thresholds
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.training import checkpoint
+from polystep_snn.training.build import build_cost, build_encoder, build_network, resolve
 from polystep_snn.training.config import TrainConfig
 from polystep_snn.training.files import read_json
 from polystep_snn.training.metrics import Evaluation, evaluate, to_tensors
@@ -63,8 +63,7 @@ class OpenedRun(NamedTuple):
     def evaluate(self, limit: int | None = None) -> Evaluation:
         """Scores on the first ``limit`` test samples, or on all."""
         images, labels = to_tensors(self.dataset.test, torch.device(self.config.device))
-        cost = CrossEntropy(rate_scale(self.config.num_steps))
-        return evaluate(self.network, self.config.make_encoder(), images[:limit], labels[:limit], cost)
+        return evaluate(self.network, build_encoder(self.config), images[:limit], labels[:limit], build_cost(self.config))
 
 
 def open_run(path: Path, data_dir: Path | None = None) -> OpenedRun:
@@ -82,9 +81,9 @@ def open_run(path: Path, data_dir: Path | None = None) -> OpenedRun:
         raise InputError(
             f"the run in {path} has not finished an epoch: go on with `polystep-snn train {config.dataset} --out {path} --resume`"
         )
-    config = replace(config, device="auto").resolved()
+    config = resolve(replace(config, device="auto"))
     dataset = load(config.dataset, data_dir)
-    network = config.make_network(dataset.train.images[0].size, dataset.num_classes)
+    network = build_network(config, dataset.train.images[0].size, dataset.num_classes)
     try:
         network.load_state_dict(checkpoint.part(tensors, "best"))
         network.neurons[:] = with_thresholds(network.neurons, meta["thresholds"])

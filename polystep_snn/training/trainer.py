@@ -14,11 +14,11 @@ from torch import Tensor
 import polystep_snn
 from polystep_snn.datasets import Dataset, Samples
 from polystep_snn.errors import InputError
-from polystep_snn.polystep.cost import CrossEntropy, rate_scale
 from polystep_snn.polystep.step import StepResult
 from polystep_snn.snn.calibrate import calibrate_thresholds, with_thresholds
 from polystep_snn.snn.encoders import Frames
 from polystep_snn.training import checkpoint
+from polystep_snn.training.build import build_cost, build_encoder, build_network, build_optimizer, build_polystep, resolve
 from polystep_snn.training.config import TrainConfig
 from polystep_snn.training.files import make_folder, write_json, write_text
 from polystep_snn.training.metrics import Evaluation, evaluate, health_warnings, layer_health, peak_rss_mb, to_tensors
@@ -83,7 +83,7 @@ class Trainer:
     def __init__(self, config: TrainConfig, out: Path | str, dataset: Dataset, resume: bool = False, observer: Observer | None = None):
         self.folder = RunFolder(Path(out))
         self.observer = observer or Silent()
-        self.config = config = config.resolved()
+        self.config = config = resolve(config)
         self.dataset = dataset
         torch.set_num_threads(config.threads)
         self.device = torch.device(config.device)
@@ -94,14 +94,14 @@ class Trainer:
                 f"batch_size is {config.batch_size}, but {dataset.name} has {len(dataset.train)} training samples: choose a smaller batch"
             )
 
-        self.encoder = config.make_encoder()
-        self.network = config.make_network(self.images.shape[1], dataset.num_classes)
+        self.encoder = build_encoder(config)
+        self.network = build_network(config, self.images.shape[1], dataset.num_classes)
         if not config.v_th and not resume:
             calibrate_thresholds(self.network, self._calibration_frames)
-        self.polystep = config.make_polystep(self.network)
-        self.optimizer = config.make_optimizer(self.network)
+        self.polystep = build_polystep(config, self.network)
+        self.optimizer = build_optimizer(config, self.network)
         self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, config.epochs * self.steps_per_epoch)
-        self.cost = CrossEntropy(rate_scale(config.num_steps))
+        self.cost = build_cost(config)
         self.order_generator = torch.Generator().manual_seed(config.seed)
         self.encoder_generator = torch.Generator(self.device).manual_seed(config.seed)
         self.average = {name: p.detach().clone() for name, p in self.network.named_parameters()}
@@ -266,9 +266,10 @@ class Trainer:
         try:
             self.network.load_state_dict(checkpoint.part(tensors, "model"))
             self.network.neurons[:] = with_thresholds(self.network.neurons, meta["thresholds"])
-            self.average = {k: v.to(self.device) for k, v in checkpoint.part(tensors, "average").items()}
-            self.best_weights = {k: v.to(self.device) for k, v in checkpoint.part(tensors, "best").items()}
-            self.totals = {k: v.to(self.device) for k, v in checkpoint.part(tensors, "totals").items()}
+            for name, ours in (("average", self.average), ("best", self.best_weights), ("totals", self.totals)):
+                theirs = checkpoint.part(tensors, name)
+                for key in ours:
+                    ours[key].copy_(theirs[key])
             checkpoint.unpack_optimizer(self.optimizer, checkpoint.part(tensors, "optimizer"), meta["param_groups"])
             self.scheduler.load_state_dict(meta["scheduler"])
             generators = checkpoint.part(tensors, "generator")

@@ -1,0 +1,77 @@
+"""From a configuration to the things that run."""
+
+from dataclasses import replace
+
+import torch
+
+from polystep_snn.errors import InputError
+from polystep_snn.polystep.cost import CrossEntropy, rate_scale
+from polystep_snn.polystep.schedule import Schedule
+from polystep_snn.polystep.step import NodeSpace, PolyStep
+from polystep_snn.polystep.transport import Sinkhorn, Softmax
+from polystep_snn.snn.encoders import Encoder, make_encoder
+from polystep_snn.snn.network import SpikingNetwork
+from polystep_snn.snn.neurons import LIFParameters
+from polystep_snn.snn.readouts import MembraneReadout, Readout, SpikeCountReadout
+from polystep_snn.training.config import TrainConfig
+
+# A spike-count readout learns from counts alone only once its outputs fire: until then half of the final membrane counts too.
+_RESIDUAL = Schedule(0.5, 0.0, until=0.9)
+
+
+def resolve(config: TrainConfig) -> TrainConfig:
+    """``auto`` replaced by what it stands for on this machine, so that a resumed run computes with the same.
+
+    Raises:
+        InputError: an unknown device, or CUDA where there is none.
+    """
+    device = config.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(f"device is {device!r}, but torch finds no CUDA device: choose 'cpu' or 'auto'")
+    elif device.split(":")[0] not in ("cpu", "cuda"):
+        raise InputError(f"device is {device!r}: choose cpu, cuda or auto")
+    return replace(config, device=device, threads=config.threads or torch.get_num_threads())
+
+
+def build_encoder(config: TrainConfig) -> Encoder:
+    """The encoder of a run."""
+    return make_encoder(config.encoder, config.num_steps)
+
+
+def build_cost(config: TrainConfig) -> CrossEntropy:
+    """The cost that is minimised and reported."""
+    return CrossEntropy(rate_scale(config.num_steps))
+
+
+def build_network(config: TrainConfig, num_inputs: int, num_classes: int) -> SpikingNetwork:
+    """The network of a run with its initial weights, thresholds not yet chosen.
+
+    Args:
+        num_inputs: pixels of an image.
+        num_classes: width of the readout.
+    """
+    neuron = LIFParameters.from_beta(config.beta, reset=config.reset)
+    readout: Readout = MembraneReadout() if config.readout == "membrane" else SpikeCountReadout(neuron)
+    sizes = [build_encoder(config).num_channels(num_inputs), *config.hidden, num_classes]
+    network = SpikingNetwork(sizes, neuron._replace(v_th=config.v_th or 1.0), readout, torch.Generator().manual_seed(config.seed))
+    return network.to(config.device)
+
+
+def build_polystep(config: TrainConfig, network: SpikingNetwork) -> PolyStep:
+    """What fills the gradients."""
+    return PolyStep(
+        network,
+        NodeSpace(radius=config.radius, num_windows=config.windows, polytope=config.polytope, num_probed=config.probed or None),
+        {"softmax": Softmax, "sinkhorn": Sinkhorn}[config.transport](eps=config.eps),
+        build_cost(config),
+        residual=_RESIDUAL if config.readout == "count" else None,
+        compile=config.compile,
+        seed=config.seed,
+    )
+
+
+def build_optimizer(config: TrainConfig, network: SpikingNetwork) -> torch.optim.Optimizer:
+    """What takes the step."""
+    return torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)

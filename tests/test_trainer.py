@@ -1,0 +1,345 @@
+"""Runs: repeated, stopped, killed, resumed; what is written and when the test set is looked at."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from polystep_snn.datasets import Dataset, Samples
+from polystep_snn.errors import InputError
+from polystep_snn.training import checkpoint, metrics, trainer
+from polystep_snn.training.build import resolve
+from polystep_snn.training.config import RECIPES, TrainConfig
+from polystep_snn.training.run_folder import open_run
+from polystep_snn.training.trainer import Silent, Trainer
+
+
+def small_config(**changes):
+    """A run on the digits of two epochs and 26 steps: every kind of randomness, no compilation."""
+    return TrainConfig(
+        **{
+            "dataset": "digits",
+            "hidden": (24,),
+            "num_steps": 6,
+            "epochs": 2,
+            "batch_size": 96,
+            "encoder": "poisson",
+            "probed": 10,
+            "threads": 1,
+            "compile": False,
+            **changes,
+        }
+    )
+
+
+class StopAt(Silent):
+    """Asks a run to stop after some steps."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def step_done(self):
+        self.step -= 1
+        if self.step == 0:
+            self.trainer.stop_requested = True
+
+
+def final(folder):
+    """All that a run ends with, but for the clock."""
+    tensors, meta = checkpoint.load(folder / "checkpoint.safetensors")
+    for entry in (meta, *meta["history"]):
+        entry.pop("seconds")
+        entry.pop("peak_rss_mb", None)
+    return {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}, meta
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """A run from beginning to end."""
+    from polystep_snn.datasets import load
+
+    folder = tmp_path_factory.mktemp("straight")
+    torch.set_num_threads(1)
+    Trainer(small_config(), folder / "run", load("digits")).fit()
+    return final(folder / "run")
+
+
+def test_the_same_seed_gives_the_same_bytes(straight, digits, tmp_path):
+    Trainer(small_config(), tmp_path / "run", digits).fit()
+    assert final(tmp_path / "run") == straight
+
+
+def test_another_seed_does_not(straight, digits, tmp_path):
+    Trainer(small_config(seed=1), tmp_path / "run", digits).fit()
+    tensors, _ = final(tmp_path / "run")
+    assert tensors["model.linears.0.weight"] != straight[0]["model.linears.0.weight"]
+
+
+@pytest.mark.parametrize("readout", ["membrane", "count"])
+@pytest.mark.parametrize("stops", [(1,), (5, 1, 9), (13,), (25,)], ids=str)
+def test_a_run_stopped_at_any_step_ends_as_if_it_had_not(digits, tmp_path, stops, readout):
+    config = small_config(readout=readout)
+    Trainer(config, tmp_path / "whole", digits).fit()
+    for k, stop in enumerate(stops):
+        observer = StopAt(stop)
+        run = observer.trainer = Trainer(config, tmp_path / "run", digits, resume=k > 0, observer=observer)
+        assert run.fit() is None
+        assert not (tmp_path / "run" / "summary.json").exists()
+    summary = Trainer(config, tmp_path / "run", digits, resume=True).fit()
+    assert final(tmp_path / "run") == final(tmp_path / "whole")
+    for name in ("test_accuracy", "val_accuracy", "epoch"):
+        assert summary[name] == json.loads((tmp_path / "whole" / "summary.json").read_text())[name]
+
+
+COMMAND = "train digits --hidden 24 --num-steps 6 --epochs 2 --batch-size 96 --encoder poisson --probed 10 --threads 1 --no-compile"
+
+
+SAVING_EVERY_STEP = """
+import sys
+from polystep_snn.cli.main import main
+from polystep_snn.training import trainer
+trainer._CHECKPOINT_INTERVAL_S = 0.0
+sys.exit(main())
+"""
+
+
+def start(folder, *options):
+    """The same run on the command line, saving after every step."""
+    command = [sys.executable, "-c", SAVING_EVERY_STEP, *COMMAND.split(), "--out", str(folder), *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_killed_again_and_again(straight, tmp_path):
+    """SIGKILL at random moments, so also while a checkpoint is written."""
+    generator = np.random.default_rng(0)
+    folder = tmp_path / "run"
+    kills = 0
+    for _ in range(30):
+        process = start(folder, *(["--resume"] if (folder / "checkpoint.safetensors").exists() else []))
+        while process.poll() is None and not (folder / "checkpoint.safetensors").exists():
+            time.sleep(0.002)
+        stamp = (folder / "checkpoint.safetensors").stat().st_mtime_ns
+        while process.poll() is None and (folder / "checkpoint.safetensors").stat().st_mtime_ns == stamp:
+            time.sleep(0.0005)
+        time.sleep(generator.uniform(0, 0.02))
+        process.send_signal(signal.SIGKILL)
+        if process.wait() == 0:
+            break
+        process.communicate()
+        kills += 1
+        if kills == 6:
+            _, err = start(folder, "--resume").communicate(timeout=120)
+            assert "test accuracy" in err, err
+            break
+    assert kills >= 3
+    assert final(folder) == straight
+
+
+@pytest.mark.slow
+def test_ctrl_c_finishes_the_step_and_says_how_to_go_on(straight, tmp_path):
+    folder = tmp_path / "run"
+    process = start(folder)
+    while not (folder / "checkpoint.safetensors").exists():
+        time.sleep(0.005)
+    time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert f"polystep-snn train digits --out {folder} --resume" in err
+    assert "Traceback" not in err
+    out, err = start(folder, "--resume", "--json").communicate(timeout=120)
+    assert json.loads(out)["test_accuracy"] == json.loads((folder / "summary.json").read_text())["test_accuracy"]
+    assert final(folder) == straight
+
+
+def test_what_a_run_leaves(digits, tmp_path):
+    config = small_config(epochs=3)
+    summary = Trainer(config, tmp_path / "run", digits).fit()
+    folder = tmp_path / "run"
+    assert sorted(p.name for p in folder.iterdir()) == ["checkpoint.safetensors", "config.json", "metrics.jsonl", "summary.json"]
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert {"seconds", "train_loss", "train_accuracy", "val_accuracy", "forward_passes", "peak_rss_mb"} <= set(lines[0])
+    assert [line["forward_passes"] for line in lines] == [13, 26, 39]
+    assert TrainConfig.from_json(json.loads((folder / "config.json").read_text())) == resolve(config)
+    best = max(lines, key=lambda line: (line["val_accuracy"], -line["val_loss"]))
+    assert (summary["epoch"], summary["val_accuracy"]) == (best["epoch"], best["val_accuracy"])
+    assert json.loads((folder / "summary.json").read_text()) == summary
+    assert summary["parameters"] == 64 * 24 + 24 + 24 * 10 + 10
+    opened = open_run(folder)
+    assert opened.evaluate().accuracy == summary["test_accuracy"]
+    assert len(opened.evaluate(50).predictions) == 50
+
+
+def test_the_test_set_is_looked_at_once_with_the_chosen_weights(digits, tmp_path, monkeypatch):
+    looks = []
+    evaluate = trainer.evaluate
+
+    def watched(network, encoder, images, labels, cost):
+        looks.append((len(labels), network.linears[0].weight.clone()))
+        return evaluate(network, encoder, images, labels, cost)
+
+    monkeypatch.setattr(trainer, "evaluate", watched)
+    run = Trainer(small_config(epochs=3), tmp_path / "run", digits)
+    run.fit()
+    assert [n for n, _ in looks] == [180, 180, 180, 360]
+    assert torch.equal(looks[-1][1], looks[run.position.best["epoch"] - 1][1])
+
+
+def test_labels_that_say_nothing_teach_nothing(digits, tmp_path):
+    order = np.random.default_rng(0).permutation(len(digits.train))
+    permuted = replace(digits, train=replace(digits.train, labels=digits.train.labels[order]))
+    summary = Trainer(small_config(encoder="direct", epochs=5, batch_size=32), tmp_path / "run", permuted).fit()
+    assert summary["test_accuracy"] < 0.2  # 360 samples: 0.1 plus six standard errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("readout", ["membrane", "count"])
+def test_digits_are_learned(digits, tmp_path, readout):
+    config = TrainConfig(dataset="digits", readout=readout, compile=False, threads=1, **{**RECIPES["digits"], "epochs": 10})
+    assert Trainer(config, tmp_path / "run", digits).fit()["test_accuracy"] > 0.93
+
+
+def test_a_dead_layer_is_named(digits, tmp_path):
+    class Listening(Silent):
+        def __init__(self):
+            self.said = []
+
+        def warn(self, message):
+            self.said.append(message)
+
+    observer = Listening()
+    Trainer(small_config(v_th=1e6, epochs=1), tmp_path / "run", digits, observer=observer).fit()
+    assert observer.said == ["24 of 24 neurons of hidden layer 1 never fired in this epoch: raise its input, or lower the learning rate"]
+    health = [metrics.LayerHealth(0.1, 0, 0, 8), metrics.LayerHealth(0.99, 0, 9, 10)]
+    assert metrics.health_warnings(health, 1) == [
+        "9 of 10 neurons of the readout fired in nearly every step: lower its input, or the learning rate"
+    ]
+
+
+def test_a_folder_with_a_run_is_not_overwritten(digits, tmp_path):
+    Trainer(small_config(), tmp_path / "run", digits)
+    before = (tmp_path / "run" / "checkpoint.safetensors").read_bytes()
+    with pytest.raises(InputError, match="already holds a run: go on with --resume"):
+        Trainer(small_config(seed=5), tmp_path / "run", digits)
+    assert (tmp_path / "run" / "checkpoint.safetensors").read_bytes() == before
+
+
+def spoiled(path, change):
+    """Rewrite a checkpoint with other tensors or metadata."""
+    tensors, meta = checkpoint.load(path)
+    meta.pop("schema")
+    change(tensors, meta)
+    checkpoint.save(path, tensors, meta)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda p: p.unlink(), "there is no checkpoint"),
+        (lambda p: p.write_bytes(b""), "is damaged"),
+        (lambda p: p.write_bytes(p.read_bytes()[:-100]), "is damaged"),
+        (lambda p: p.write_bytes(b"\xff" * 8 + p.read_bytes()[8:]), "is damaged"),
+        (lambda p: p.write_bytes(p.read_bytes().replace(b"polystep_snn", b"polystep_xyz", 1)), "is no checkpoint of polystep-snn"),
+        (lambda p: spoiled(p, lambda t, m: m.update(schema=99)), "has schema 99, this version reads 1"),
+        (lambda p: spoiled(p, lambda t, m: m["config"].update(hidden=[25])), "belongs to another configuration"),
+        (lambda p: spoiled(p, lambda t, m: t.update({"model.linears.0.weight": torch.zeros(3, 3)})), "checkpoint of another network"),
+        (lambda p: spoiled(p, lambda t, m: t.pop("generator.order")), "checkpoint of another network"),
+        (lambda p: spoiled(p, lambda t, m: m.pop("scheduler")), "checkpoint of another network"),
+    ],
+)
+def test_checkpoints_that_are_not_this_runs(digits, tmp_path, spoil, message):
+    Trainer(small_config(), tmp_path / "run", digits)
+    spoil(tmp_path / "run" / "checkpoint.safetensors")
+    with pytest.raises(InputError, match=message) as error:
+        Trainer(small_config(), tmp_path / "run", digits, resume=True)
+    assert "\n" not in str(error.value)
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+import torch
+from polystep_snn.training import checkpoint
+path = Path(sys.argv[1])
+checkpoint.save(path, {"a": torch.zeros(10)}, {"n": 1})
+before = path.read_bytes()
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))  # what does not fit fails, as on a full disk
+try:
+    checkpoint.save(path, {"a": torch.zeros(10_000)}, {"n": 2})
+except checkpoint.InputError as error:
+    print(error)
+assert path.read_bytes() == before
+assert [p.name for p in path.parent.iterdir()] == [path.name]
+"""
+
+
+def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path):
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path / "c.safetensors")], capture_output=True, text=True, check=True)
+    assert "could not be written" in done.stdout
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_nothing_is_pickled(straight, tmp_path, digits):
+    Trainer(small_config(), tmp_path / "run", digits)
+    assert load_file(tmp_path / "run" / "checkpoint.safetensors")
+    source = "".join(p.read_text() for p in __import__("pathlib").Path(trainer.__file__).parent.glob("*.py"))
+    assert "torch.load" not in source
+    assert "pickle" not in source.replace("Nothing is pickled", "")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden": ()}, "hidden is"),
+        ({"hidden": (0,)}, "each at least 1"),
+        ({"encoder": "morse"}, "choose one of direct"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"windows": 9}, "windows is 9, but there are 6 timesteps"),
+        ({"lr": float("nan")}, "lr is nan"),
+        ({"beta": 1.5}, "beta is 1.5"),
+        ({"averaging": 1.0}, "averaging is 1.0: choose a fraction from 0 to below 1"),
+        ({"device": "tpu"}, "choose cpu, cuda or auto"),
+        ({"batch_size": 2000}, "digits has 1257 training samples"),
+    ],
+)
+def test_configurations_that_describe_no_run(digits, tmp_path, change, message):
+    with pytest.raises(InputError, match=message):
+        Trainer(small_config(**change), tmp_path / "run", digits)
+    assert not (tmp_path / "run").exists() or not list((tmp_path / "run").iterdir())
+
+
+def test_a_run_that_becomes_nan_stops_with_its_last_checkpoint(digits, tmp_path):
+    run = Trainer(small_config(), tmp_path / "run", digits)
+    with torch.no_grad():
+        run.network.linears[1].weight[0, 0] = float("nan")
+    before = (tmp_path / "run" / "checkpoint.safetensors").read_bytes()
+    with pytest.raises(InputError, match=r"linears.1.weight contains NaN"):
+        run.fit()
+    assert (tmp_path / "run" / "checkpoint.safetensors").read_bytes() == before
+
+
+def test_a_data_set_of_ones_own(tmp_path):
+    """Any ``Dataset`` trains: here 3 classes of 4 x 5 images."""
+    generator = np.random.default_rng(0)
+
+    def part(n):
+        labels = generator.integers(0, 3, n, dtype=np.uint8)
+        images = generator.integers(0, 60, (n, 4, 5), dtype=np.uint8)
+        images[np.arange(n), labels] = 255
+        return Samples(images, labels)
+
+    dataset = Dataset("stripes", part(300), part(60), part(60), 3, ("top", "middle", "bottom"))
+    config = small_config(dataset="stripes", encoder="rate", epochs=10, batch_size=20)
+    assert Trainer(config, tmp_path / "run", dataset).fit()["test_accuracy"] > 0.95
+    assert os.listdir(tmp_path / "run")
