@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#d9762b", "#8a8f98"
 
@@ -29,7 +30,7 @@ def loss_curve(ax: Axes, history: Sequence[dict[str, Any]]) -> Axes:
     epochs = [m["epoch"] for m in history]
     ax.semilogy(epochs, [m["train_loss"] for m in history], color=GREY, label="training batches", marker=".")
     ax.semilogy(epochs, [m["val_loss"] for m in history], color=BLUE, label="validation", marker=".")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend(frameon=False, fontsize=8)
     return _tidy(ax, "Loss", "epoch", "cross-entropy (nats)")
 
@@ -41,7 +42,7 @@ def accuracy_curve(ax: Axes, history: Sequence[dict[str, Any]], chosen: int | No
     ax.plot(epochs, [100 * m["val_accuracy"] for m in history], color=BLUE, label="validation", marker=".")
     if chosen is not None:
         ax.axvline(chosen, color=ORANGE, linewidth=1, linestyle=":", label=f"chosen: epoch {chosen}")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend(facecolor="white", edgecolor="none", framealpha=0.9, fontsize=8, loc="lower right")
     return _tidy(ax, "Accuracy", "epoch", "accuracy (%)")
 
@@ -52,7 +53,7 @@ def raster(ax: Axes, spikes: np.ndarray, title: str = "Spikes", color: str = BLU
     ax.scatter(step + 1, neuron, s=max(0.5, min(8, 900 / max(1, spikes.shape[1]))), marker="|", color=color, linewidths=0.9)
     ax.set_xlim(0.5, len(spikes) + 0.5)
     ax.set_ylim(-0.5, spikes.shape[1] - 0.5)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return _tidy(ax, title, "timestep", "neuron")
 
 
@@ -60,7 +61,7 @@ def currents(ax: Axes, values: np.ndarray, title: str = "Input current") -> Axes
     """Input currents ``[T, N]`` as an image, for inputs that are no spikes."""
     picture = ax.imshow(values.T, aspect="auto", origin="lower", cmap="Greys", extent=(0.5, len(values) + 0.5, -0.5, values.shape[1] - 0.5))
     ax.figure.colorbar(picture, ax=ax, shrink=0.8).ax.tick_params(labelsize=8)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return _tidy(ax, title, "timestep", "input")
 
 
@@ -73,7 +74,7 @@ def membrane(ax: Axes, v: np.ndarray, spikes: np.ndarray, v_th: float, title: st
     ax.plot(fired, np.full(len(fired), 1.06 * v_th), "v", color=ORANGE, label="spike", markersize=5)
     ax.set_xlim(0.5, len(v) + 0.5)
     ax.set_ylim(top=1.35 * v_th)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend(frameon=False, fontsize=8, ncols=3, loc="upper left")
     return _tidy(ax, title, "timestep", "membrane")
 
@@ -88,14 +89,14 @@ def decision(ax: Axes, values: np.ndarray, classes: Sequence[str], label: int, t
     ax.plot(steps, values[:, rival], color=ORANGE, label=f"best other: {classes[rival]}")
     ax.plot(steps, values[:, label], color=BLUE, linewidth=2, label=f"true class: {classes[label]}")
     ax.set_xlim(0.5, len(values) + 0.5)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend(frameon=False, fontsize=8, loc="upper left")
     return _tidy(ax, title, "timestep", "value")
 
 
 def rate_histogram(ax: Axes, rates: np.ndarray, title: str = "Firing rates") -> Axes:
     """Distribution of the neurons' firing rates ``[N]``, in spikes a step; silent neurons are counted in the title."""
-    ax.hist(rates, bins=np.linspace(0, 1, 41), color=BLUE)
+    ax.hist(rates, bins=np.linspace(0, 1, 41).tolist(), color=BLUE)
     ax.set_xlim(0, 1)
     ax.axvline(rates.mean(), color=ORANGE, linewidth=1, linestyle=":", label=f"mean {rates.mean():.3f}")
     ax.legend(frameon=False, fontsize=8)

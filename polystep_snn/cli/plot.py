@@ -1,6 +1,7 @@
 """``polystep-snn plot``: figures of a run."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from polystep_snn.cli.console import print_json, say
@@ -82,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     written = []
     for name, figure in figures.items():
         path = folder / f"{name}.png"
-        write_atomically(path, lambda temporary, figure=figure: figure.savefig(temporary, format="png"))
+        write_atomically(path, partial(figure.savefig, format="png"))
         written.append(str(path))
         say(f"wrote {path}")
     if arguments.json:

@@ -16,7 +16,7 @@ from polystep_snn.polystep.cost import Cost
 from polystep_snn.polystep.populations import Population
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
-from polystep_snn.snn.readouts import CountState, MembraneReadout, SpikeCountReadout
+from polystep_snn.snn.readouts import MembraneReadout, ReadoutState, SpikeCountReadout
 
 
 class LayerCosts(NamedTuple):
@@ -61,11 +61,11 @@ def cost_of_change(cost: Cost, value: Tensor, columns: Tensor, change: Tensor, t
 class MembraneEnd:
     """A readout that integrates and never fires."""
 
-    def __init__(self, network: SpikingNetwork, num_steps: int, kernels: Kernels):
+    def __init__(self, network: SpikingNetwork, readout: MembraneReadout, num_steps: int, kernels: Kernels):
         self.kernels = kernels
-        self.weight, self.bias = network.linears[-1].weight, network.linears[-1].bias
+        self.weight, self.bias = network.weights[-1], network.biases[-1]
         self.neurons = network.neurons
-        self.decay = network.readout.decay
+        self.decay = readout.decay
         # What a current of 1 in every step leaves on the membrane.
         self.gain = float(sum(self.decay**k for k in range(num_steps)))
 
@@ -92,14 +92,14 @@ class MembraneEnd:
 class CountEnd:
     """A readout of neurons that fire: the last spiking layer is the output."""
 
-    def __init__(self, network: SpikingNetwork, residual: float | None, kernels: Kernels):
+    def __init__(self, network: SpikingNetwork, readout: SpikeCountReadout, residual: float | None, kernels: Kernels):
         self.kernels = kernels
-        self.readout: SpikeCountReadout = network.readout if residual is None else replace(network.readout, residual=residual)
-        self.neurons: list[LIFParameters] = [*network.neurons, network.readout.neuron]
+        self.readout = readout if residual is None else replace(readout, residual=residual)
+        self.neurons: list[LIFParameters] = [*network.neurons, readout.neuron]
         self.decay = 1.0
 
     def value(self, last: Population) -> Tensor:
-        return self.readout.value(CountState(last.trace, last.state))
+        return self.readout.value(ReadoutState(last.trace, last.state))
 
     def cost(
         self, own: Population, hops: list[Population], neurons: Tensor | None, last: Population, value: Tensor, target: Tensor, cost: Cost
@@ -114,5 +114,5 @@ class CountEnd:
 def make_end(network: SpikingNetwork, num_steps: int, residual: float | None, kernels: Kernels) -> MembraneEnd | CountEnd:
     """The end that fits the network's readout."""
     if isinstance(network.readout, MembraneReadout):
-        return MembraneEnd(network, num_steps, kernels)
-    return CountEnd(network, residual, kernels)
+        return MembraneEnd(network, network.readout, num_steps, kernels)
+    return CountEnd(network, network.readout, residual, kernels)

@@ -100,10 +100,12 @@ def _blocks(inputs: Frames | Tensor) -> Iterator[tuple[int, int, Tensor]]:
     total = len(inputs)
     count = -(-total // BLOCK)
     bounds = [total * k // count for k in range(count + 1)]
-    frames = None if isinstance(inputs, Constant) else iter(inputs)
+    frames = iter(inputs)
     for start, end in pairwise(bounds):
-        block = inputs.current[None] if frames is None else torch.stack([f.flatten(1) for f in islice(frames, end - start)])
-        yield start, end - start, block
+        if isinstance(inputs, Constant):
+            yield start, end - start, inputs.current[None]
+        else:
+            yield start, end - start, torch.stack([frame.flatten(1) for frame in islice(frames, end - start)])
 
 
 @dataclass
@@ -140,12 +142,14 @@ class _Pass:
         self.end = make_end(network, total_steps, residual, kernels)
         self.neurons = self.end.neurons
         self.decays = [1.0] * (len(self.neurons) - 1) + [self.end.decay]
-        self.weights = [linear.weight for linear in network.linears]
-        self.biases = [linear.bias[:, None] for linear in network.linears]
+        self.weights = network.weights
+        self.biases = [bias[:, None] for bias in network.biases]
         self.rest = [w.new_zeros(w.shape[0], batch_size) for w in self.weights]
         self.base = [at_rest(rest, p) for rest, p in zip(self.rest, self.neurons, strict=False)]
         self.counts = [torch.zeros_like(population.trace) for population in self.base]
-        self.activity: list[Tensor | float] = [0.0] * len(self.neurons)
+        self.activity = [
+            w.new_zeros(p.windows.shape[1], w.shape[1], batch_size) for w, p in zip(self.weights[: len(self.neurons)], probes, strict=False)
+        ]
         self.groups = [self._group(layer, k) for layer in range(len(self.neurons)) for k in self._split(layer, chunk)]
 
     def _split(self, layer: int, chunk: int | None) -> Sequence[Tensor | None]:
@@ -177,15 +181,18 @@ class _Pass:
             windows = self.probes[layer].windows[start : start + num_steps]
             if len(incoming) < num_steps:  # constant
                 windows = windows.sum(0, keepdim=True)
-            self.activity[layer] = self.activity[layer] + torch.tensordot(windows.T, incoming, 1)
+            self.activity[layer] += torch.tensordot(windows.T, incoming, 1)
             current = torch.matmul(self.weights[layer], incoming) + self.biases[layer]
             # The last layer's spikes are needed one by one only where its trace is not their count.
             keep = layer < len(self.neurons) - 1 or self.decays[layer] != 1.0
             spikes, self.base[layer] = self.kernels(drive)(current, self.base[layer], p, self.decays[layer], num_steps, keep)
-            self.counts[layer] = self.counts[layer] + spikes.sum(0) if keep else self.base[layer].trace
             block.currents.append(current)
             block.spikes.append(spikes)
-            incoming = spikes
+            if spikes is None:
+                self.counts[layer] = self.base[layer].trace
+            else:
+                self.counts[layer] += spikes.sum(0)
+                incoming = spikes
         return block
 
     def advance_group(self, group: _Group, block: _Block, start: int, num_steps: int) -> None:
@@ -194,7 +201,8 @@ class _Pass:
         offsets, windows, _ = self.probes[layer]
         shift = windows[start : start + num_steps] @ offsets.T
         current = rows(block.currents[layer], group.neurons, 1)
-        spikes = None if layer == last else rows(block.spikes[layer], group.neurons, 1)
+        before = block.spikes[layer]
+        spikes = None if layer == last or before is None else rows(before, group.neurons, 1)
         changed, group.own = self.kernels(probe)(current, shift, spikes, group.own, self.neurons[layer], self.decays[layer], num_steps)
         for k, m in enumerate(range(layer + 1, last + 1)):
             spikes = None if m == last else block.spikes[m]

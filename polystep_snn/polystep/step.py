@@ -19,10 +19,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from polystep_snn.errors import InputError
 from polystep_snn.polystep.compiled import Kernels
 from polystep_snn.polystep.cost import Cost, CrossEntropy, rate_scale
+from polystep_snn.polystep.ends import LayerCosts
 from polystep_snn.polystep.nodes import LayerProbes, node_costs
 from polystep_snn.polystep.polytope import random_rotation, vertices, with_radii
 from polystep_snn.polystep.schedule import Scheduled, at
@@ -144,18 +146,18 @@ class PolyStep:
         residual = None if self.residual is None else at(self.residual, progress)
         found = node_costs(self.network, inputs, target, probes, cost, self.kernels, residual, self.space.chunk)
         eps = found.value.new_tensor(at(self.transport.eps, progress))
-        for linear, layer, probe in zip(self.network.linears, found.layers, probes, strict=True):
+        for weight, bias, layer, probe in zip(self.network.weights, self.network.biases, found.layers, probes, strict=True):
             points = probe.offsets / torch.linalg.vector_norm(probe.offsets, dim=1).mean()
             weigh = self.kernels(barycenter) if layer is not found.layers[-1] else barycenter  # the readout's is too small to compile
             displacement = weigh(self.transport, layer.cost, eps, points)
-            _pull_back(linear, displacement, layer.activity, layer.bias_activity, probe.neurons)
+            _pull_back(weight, bias, displacement, layer, probe.neurons)
         accuracy = (found.value.argmax(0) == target).to(found.value.dtype).mean()
         return StepResult(found.cost.mean(), accuracy, found.rates)
 
     def _probes(self, num_steps: int, progress: float) -> list[LayerProbes]:
         """What to probe in each layer in this step."""
-        space, weight = self.space, self.network.linears[0].weight
-        linear_end = isinstance(self.network.readout, MembraneReadout)
+        space, weight = self.space, self.network.weights[0]
+        readout = self.network.readout
         window_of_step = torch.arange(num_steps) * space.num_windows // num_steps
         windows = torch.nn.functional.one_hot(window_of_step, space.num_windows).to(weight)
         probes = []
@@ -168,15 +170,17 @@ class PolyStep:
                 neurons = torch.randperm(width, generator=self.generator)[: space.num_probed].sort().values.to(weight.device)
             probes.append(LayerProbes(with_radii(points, _radii(space.radius, progress)).to(weight), windows, neurons))
         # The readout is probed completely; one that is linear in one window, since its windows differ by nothing but a factor.
-        radius = space.readout_radius if space.readout_radius is not None else 0.05 if linear_end else 0.3
-        points = vertices(space.polytope, 1) if linear_end else self._points * self.network.readout.neuron.v_th
-        offsets = with_radii(points, _radii(radius, progress)).to(weight)
-        probes.append(LayerProbes(offsets, torch.ones_like(windows[:, :1]) if linear_end else windows))
+        if isinstance(readout, MembraneReadout):
+            points, radius, windows = vertices(space.polytope, 1), 0.05, torch.ones_like(windows[:, :1])
+        else:
+            points, radius = self._points * readout.neuron.v_th, 0.3
+        radii = _radii(radius if space.readout_radius is None else space.readout_radius, progress)
+        probes.append(LayerProbes(with_radii(points, radii).to(weight), windows))
         return probes
 
     def _check(self, inputs: Frames | Tensor, target: Tensor) -> None:
         network = self.network
-        weight = network.linears[0].weight
+        weight = network.weights[0]
         if isinstance(inputs, Tensor) and not len(inputs):
             raise InputError("the input has no timesteps: give [T, B, ...] with T >= 1")
         if target.ndim != 1 or target.dtype != torch.int64:
@@ -208,15 +212,15 @@ def _radii(radius: Radius, progress: float) -> list[float]:
     return [at(r, progress) for r in (radius if isinstance(radius, Sequence) else [radius])]
 
 
-def _pull_back(linear: torch.nn.Linear, displacement: Tensor, activity: Tensor, bias_activity: Tensor, neurons: Tensor | None) -> None:
-    """Write the negative displacement ``[M, K, B]`` of currents into the weights' and biases' ``.grad``."""
+def _pull_back(weight: Parameter, bias: Parameter, displacement: Tensor, layer: LayerCosts, neurons: Tensor | None) -> None:
+    """Write the negative displacement ``[M, K, B]`` of a layer's currents into its weights' and biases' ``.grad``."""
     num_windows, num_probed, batch_size = displacement.shape
     # K of N neurons stand for all: on average over the draws the displacement is that of all neurons.
-    scale = -linear.out_features / num_probed / batch_size
+    scale = -len(weight) / num_probed / batch_size
     flat = displacement.transpose(0, 1).reshape(num_probed, num_windows * batch_size)
-    weight = scale * torch.mm(flat, activity.reshape(num_windows * batch_size, -1))
-    bias = scale * torch.mv(displacement.sum(2).T, bias_activity)
+    weight_grad = scale * torch.mm(flat, layer.activity.reshape(num_windows * batch_size, -1))
+    bias_grad = scale * torch.mv(displacement.sum(2).T, layer.bias_activity)
     if neurons is not None:
-        weight = torch.zeros_like(linear.weight).index_copy_(0, neurons, weight)
-        bias = torch.zeros_like(linear.bias).index_copy_(0, neurons, bias)
-    linear.weight.grad, linear.bias.grad = weight, bias
+        weight_grad = torch.zeros_like(weight).index_copy_(0, neurons, weight_grad)
+        bias_grad = torch.zeros_like(bias).index_copy_(0, neurons, bias_grad)
+    weight.grad, bias.grad = weight_grad, bias_grad

@@ -1,5 +1,7 @@
 """A Norse ``SequentialState`` of linear and LIF layers as a ``SpikingNetwork``."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -28,7 +30,7 @@ def from_norse(model: nn.Sequential) -> SpikingNetwork:
     Raises:
         InputError: a module, an order or a constant that has no counterpart; names it.
     """
-    modules = list(model)
+    modules: list[Any] = list(model)
     if not modules or len(modules) % 2:
         raise InputError(f"the model has {len(modules)} modules: give pairs of nn.Linear and a neuron layer")
     linears, neurons = modules[0::2], modules[1::2]
@@ -47,15 +49,15 @@ def from_norse(model: nn.Sequential) -> SpikingNetwork:
     readout = SpikeCountReadout(converted[-1]) if type(neurons[-1]).__name__ in _LIF else MembraneReadout(decay=converted[-1].beta)
     network = SpikingNetwork([linears[0].in_features] + [m.out_features for m in linears], converted[:-1], readout).to(linears[0].weight)
     with torch.no_grad():
-        for ours, theirs, p in zip(network.linears, linears, converted, strict=True):
+        for weight, bias, linear, p in zip(network.weights, network.biases, linears, converted, strict=True):
             gain = p.dt * p.tau_mem_inv
-            ours.weight.copy_(theirs.weight * gain)
-            if theirs.bias is not None:
-                ours.bias.copy_(theirs.bias * gain)
+            weight.copy_(linear.weight * gain)
+            if linear.bias is not None:
+                bias.copy_(linear.bias * gain)
     return network
 
 
-def _parameters(neuron: nn.Module, where: str, fires: bool) -> LIFParameters:
+def _parameters(neuron: Any, where: str, fires: bool) -> LIFParameters:
     p = neuron.p
     constants = {}
     for name in ("tau_mem_inv", "tau_syn_inv", "v_leak", "v_th", "v_reset"):

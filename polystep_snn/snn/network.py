@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from polystep_snn.errors import InputError
 from polystep_snn.snn.encoders import Constant
 from polystep_snn.snn.neurons import LIFParameters, LIFState, lif_initial_state, lif_step
-from polystep_snn.snn.readouts import CountState, MembraneReadout, Readout
+from polystep_snn.snn.readouts import MembraneReadout, Readout, ReadoutState
 
 
 class NetworkState(NamedTuple):
@@ -18,11 +18,11 @@ class NetworkState(NamedTuple):
 
     Attributes:
         hidden: the state of every hidden layer, ``[B, N_l]`` each.
-        readout: the readout's state, ``[B, C]``.
+        readout: the readout's state.
     """
 
     hidden: tuple[LIFState, ...]
-    readout: Tensor | CountState
+    readout: ReadoutState
 
 
 class SpikingNetwork(nn.Module):
@@ -65,14 +65,24 @@ class SpikingNetwork(nn.Module):
         self.readout = readout
         self.linears = nn.ModuleList(nn.Linear(n, m) for n, m in pairwise(sizes))
         with torch.no_grad():
-            for linear in self.linears:
-                bound = linear.in_features**-0.5
-                linear.weight.uniform_(-bound, bound, generator=generator)
-                linear.bias.zero_()
+            for weight, bias in zip(self.weights, self.biases, strict=True):
+                bound = weight.shape[1] ** -0.5
+                weight.uniform_(-bound, bound, generator=generator)
+                bias.zero_()
+
+    @property
+    def weights(self) -> list[nn.Parameter]:
+        """The weights ``[N_l, N_{l-1}]`` of every layer, the readout's last."""
+        return [linear.get_parameter("weight") for linear in self.linears]
+
+    @property
+    def biases(self) -> list[nn.Parameter]:
+        """The biases ``[N_l]`` of every layer, the readout's last."""
+        return [linear.get_parameter("bias") for linear in self.linears]
 
     def initial_state(self, batch_size: int) -> NetworkState:
         """The state at rest, on the device and in the dtype of the weights."""
-        weight = self.linears[0].weight
+        weight = self.weights[0]
         rest = [weight.new_zeros(batch_size, n) for n in self.sizes[1:]]
         hidden = tuple(lif_initial_state(v, p) for v, p in zip(rest, self.neurons, strict=False))
         return NetworkState(hidden, self.readout.initial_state(rest[-1]))
@@ -130,7 +140,7 @@ class SpikingNetwork(nn.Module):
             raise InputError(
                 f"each input has {frame.shape[1]} values, but this network takes {self.sizes[0]}: give x as [T, B, ...] of that width"
             )
-        dtype = self.linears[0].weight.dtype
+        dtype = self.weights[0].dtype
         if frame.dtype != dtype:
             raise InputError(f"the input is {frame.dtype}, but the weights are {dtype}: convert it with x.to({dtype})")
 

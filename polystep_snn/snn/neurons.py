@@ -49,8 +49,8 @@ class LIFParameters(NamedTuple):
     @classmethod
     def from_beta(cls, beta: float, **others) -> "LIFParameters":
         """Parameters whose membrane keeps the fraction ``beta`` of itself from one step to the next."""
-        dt = others.get("dt", cls._field_defaults["dt"])
-        return cls(tau_mem_inv=(1.0 - beta) / dt, **others).checked()
+        p = cls(**others)
+        return p._replace(tau_mem_inv=(1.0 - beta) / p.dt).checked()
 
     @property
     def beta(self) -> float:

@@ -21,6 +21,18 @@ from polystep_snn.errors import InputError
 from polystep_snn.snn.neurons import LIFParameters, LIFState, lif_initial_state, lif_step
 
 
+class ReadoutState(NamedTuple):
+    """What a readout carries from one step to the next, ``[B, C]`` each.
+
+    Attributes:
+        total: membranes, or spike counts so far.
+        neurons: the state of output neurons that fire; None for integrators.
+    """
+
+    total: Tensor
+    neurons: LIFState | None = None
+
+
 @dataclass(frozen=True)
 class MembraneReadout:
     """The membranes of integrators that do not fire.
@@ -36,21 +48,14 @@ class MembraneReadout:
         if not 0.0 < self.decay <= 1.0:
             raise InputError(f"the readout's decay is {self.decay:g}: choose a fraction in (0, 1], 1 for no leak")
 
-    def initial_state(self, like: Tensor) -> Tensor:
-        return torch.zeros_like(like)
+    def initial_state(self, like: Tensor) -> ReadoutState:
+        return ReadoutState(torch.zeros_like(like))
 
-    def step(self, current: Tensor, state: Tensor) -> Tensor:
-        return self.decay * state + current
+    def step(self, current: Tensor, state: ReadoutState) -> ReadoutState:
+        return ReadoutState(self.decay * state.total + current)
 
-    def value(self, state: Tensor) -> Tensor:
-        return state
-
-
-class CountState(NamedTuple):
-    """Spike counts so far and the neurons' state."""
-
-    count: Tensor
-    neurons: LIFState
+    def value(self, state: ReadoutState) -> Tensor:
+        return state.total
 
 
 @dataclass(frozen=True)
@@ -69,17 +74,18 @@ class SpikeCountReadout:
     def __post_init__(self):
         self.neuron.checked()
 
-    def initial_state(self, like: Tensor) -> CountState:
-        return CountState(torch.zeros_like(like), lif_initial_state(like, self.neuron))
+    def initial_state(self, like: Tensor) -> ReadoutState:
+        return ReadoutState(torch.zeros_like(like), lif_initial_state(like, self.neuron))
 
-    def step(self, current: Tensor, state: CountState) -> CountState:
+    def step(self, current: Tensor, state: ReadoutState) -> ReadoutState:
+        assert state.neurons is not None
         z, neurons = lif_step(current, state.neurons, self.neuron)
-        return CountState(state.count + z, neurons)
+        return ReadoutState(state.total + z, neurons)
 
-    def value(self, state: CountState) -> Tensor:
-        if self.residual == 0.0:
-            return state.count
-        return state.count + (self.residual / self.neuron.v_th) * state.neurons.v
+    def value(self, state: ReadoutState) -> Tensor:
+        if self.residual == 0.0 or state.neurons is None:
+            return state.total
+        return state.total + (self.residual / self.neuron.v_th) * state.neurons.v
 
 
 Readout = MembraneReadout | SpikeCountReadout

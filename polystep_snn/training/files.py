@@ -10,7 +10,7 @@ from typing import Any
 from polystep_snn.errors import InputError
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then put it in its place. What stood there stays until then.
 
     Raises:
