@@ -65,6 +65,12 @@ def test_a_recording_is_the_forward_pass():
     assert torch.equal(recording.inputs, x[:, 0])
 
 
+def test_a_forward_pass_keeps_no_graph():
+    output, state = SpikingNetwork([6, 5, 3])(torch.rand(9, 2, 6))
+    assert output.grad_fn is None
+    assert state.hidden[0].v.grad_fn is None
+
+
 def test_initial_weights_follow_the_generator():
     a, b, c = (SpikingNetwork([9, 4, 3], generator=torch.Generator().manual_seed(s)).state_dict() for s in (1, 1, 2))
     assert all(torch.equal(a[k], b[k]) for k in a)

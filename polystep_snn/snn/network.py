@@ -29,7 +29,7 @@ class SpikingNetwork(nn.Module):
     """Dense layers with hard-threshold LIF neurons between them, and a readout on top.
 
     ``SpikingNetwork([784, 128, 10])`` has 128 LIF neurons and ten integrators without leak. All weights start uniform in
-    ±1/sqrt(fan-in), all biases at zero.
+    ±1/sqrt(fan-in), all biases at zero. Parameters do not require gradients: call ``requires_grad_()`` to differentiate.
 
     Args:
         sizes: widths from input to readout; two numbers or more.
@@ -69,6 +69,8 @@ class SpikingNetwork(nn.Module):
                 bound = weight.shape[1] ** -0.5
                 weight.uniform_(-bound, bound, generator=generator)
                 bias.zero_()
+        # Whoever trains it fills .grad without autograd, and a forward pass keeps no graph, whatever the number of steps.
+        self.requires_grad_(False)
 
     @property
     def weights(self) -> list[nn.Parameter]:
