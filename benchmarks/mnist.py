@@ -19,6 +19,7 @@ from common import report
 
 from polystep_snn.datasets import load
 from polystep_snn.training.config import TrainConfig
+from polystep_snn.training.observer import Observer
 from polystep_snn.training.trainer import Trainer
 
 SETTINGS = {
@@ -34,17 +35,11 @@ SETTINGS = {
 }
 
 
-class _Quiet:
-    """An observer that keeps the warnings."""
+class _Quiet(Observer):
+    """Keeps the warnings."""
 
     def __init__(self):
         self.warnings = []
-
-    def epoch_begins(self, epoch, step, num_steps): ...
-
-    def step_done(self): ...
-
-    def epoch_done(self, metrics): ...
 
     def warn(self, message):
         self.warnings.append(message)

@@ -2,6 +2,8 @@
 
     python benchmarks/step.py
     python benchmarks/step.py --hidden 512 --num-steps 30 --threads 2
+
+The first step of a compiled method holds its compilation, or what the cache of an earlier run left to do.
 """
 
 import argparse

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from polystep_snn.errors import InputError
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -18,6 +20,14 @@ class Samples:
     images: np.ndarray
     labels: np.ndarray
     full_scale: int = 255
+
+    def __post_init__(self):
+        if self.images.ndim != 3 or self.images.dtype != np.uint8:
+            raise InputError(f"images are {self.images.dtype} {list(self.images.shape)}: give uint8 [n, height, width]")
+        if self.labels.shape != (len(self.images),) or not np.issubdtype(self.labels.dtype, np.integer):
+            raise InputError(
+                f"labels are {self.labels.dtype} {list(self.labels.shape)} for {len(self.images)} images: give one integer an image"
+            )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -39,3 +49,16 @@ class Dataset:
     test: Samples
     num_classes: int
     classes: tuple[str, ...]
+
+    def __post_init__(self):
+        for name, part in (("training", self.train), ("validation", self.validation), ("test", self.test)):
+            if not len(part):
+                raise InputError(f"the {name} part of {self.name} is empty: give at least one sample")
+            if part.labels.min() < 0 or part.labels.max() >= self.num_classes:
+                raise InputError(
+                    f"the {name} part of {self.name} has labels {part.labels.min()}..{part.labels.max()} for {self.num_classes} classes"
+                )
+            if part.images.shape[1:] != self.train.images.shape[1:]:
+                raise InputError(
+                    f"the {name} images of {self.name} are {part.images.shape[1:]}, the training images {self.train.images.shape[1:]}"
+                )

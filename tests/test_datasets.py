@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from polystep_snn.datasets import download, load, mnist
+from polystep_snn.datasets import Dataset, Samples, download, load, mnist
 from polystep_snn.errors import InputError
 
 
@@ -189,3 +189,25 @@ def test_no_mirror_is_intact(small, home, server, monkeypatch):
         load("mnist")
     cache = home / "cache"
     assert not cache.exists() or not [p for p in cache.rglob("*") if p.is_file()]
+
+
+def samples(images=(3, 2, 2), labels=(0, 1, 2), dtype=np.uint8):
+    return Samples(np.zeros(images, dtype), np.array(labels))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: samples(dtype=np.float32), "images are float32"),
+        (lambda: samples(images=(3, 4)), r"images are uint8 \[3, 4\]"),
+        (lambda: samples(labels=(0, 1)), r"labels are int64 \[2\] for 3 images"),
+        (lambda: samples(labels=(0.0, 1.0, 2.0)), "one integer an image"),
+        (lambda: Dataset("d", samples(), samples(labels=(0, 1, 3)), samples(), 3, tuple("abc")), r"validation part of d has labels 0\.\.3"),
+        (lambda: Dataset("d", samples(labels=(0, -1, 1)), samples(), samples(), 3, tuple("abc")), "training part"),
+        (lambda: Dataset("d", samples(), samples(), Samples(np.zeros((0, 2, 2), np.uint8), np.zeros(0, int)), 3, ()), "empty"),
+        (lambda: Dataset("d", samples(), samples(), samples((3, 2, 3)), 3, tuple("abc")), "the test images"),
+    ],
+)
+def test_data_that_does_not_fit_together(make, message):
+    with pytest.raises(InputError, match=message):
+        make()

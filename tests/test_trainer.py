@@ -18,8 +18,9 @@ from polystep_snn.errors import InputError
 from polystep_snn.training import checkpoint, metrics, trainer
 from polystep_snn.training.build import resolve
 from polystep_snn.training.config import RECIPES, TrainConfig
+from polystep_snn.training.observer import Observer
 from polystep_snn.training.run_folder import open_run
-from polystep_snn.training.trainer import Silent, Trainer
+from polystep_snn.training.trainer import Trainer
 
 
 def small_config(**changes):
@@ -40,7 +41,7 @@ def small_config(**changes):
     )
 
 
-class StopAt(Silent):
+class StopAt(Observer):
     """Asks a run to stop after some steps."""
 
     def __init__(self, step):
@@ -210,7 +211,7 @@ def test_digits_are_learned(digits, tmp_path, readout):
 
 
 def test_a_dead_layer_is_named(digits, tmp_path):
-    class Listening(Silent):
+    class Listening(Observer):
         def __init__(self):
             self.said = []
 
@@ -324,7 +325,7 @@ def test_a_run_that_becomes_nan_stops_with_its_last_checkpoint(digits, tmp_path)
     with torch.no_grad():
         run.network.linears[1].weight[0, 0] = float("nan")
     before = (tmp_path / "run" / "checkpoint.safetensors").read_bytes()
-    with pytest.raises(InputError, match=r"linears.1.weight contains NaN"):
+    with pytest.raises(InputError, match=r"linears\.1\.weight contains NaN"):
         run.fit()
     assert (tmp_path / "run" / "checkpoint.safetensors").read_bytes() == before
 
@@ -343,3 +344,13 @@ def test_a_data_set_of_ones_own(tmp_path):
     config = small_config(dataset="stripes", encoder="rate", epochs=10, batch_size=20)
     assert Trainer(config, tmp_path / "run", dataset).fit()["test_accuracy"] > 0.95
     assert os.listdir(tmp_path / "run")
+
+
+def test_weights_that_became_nan_are_not_saved(digits, tmp_path):
+    run = Trainer(small_config(), tmp_path / "run", digits)
+    before = (tmp_path / "run" / "checkpoint.safetensors").read_bytes()
+    with torch.no_grad():
+        run.network.linears[0].bias[3] = float("inf")
+    with pytest.raises(InputError, match=r"linears\.0\.bias became NaN or infinite"):
+        run.save()
+    assert (tmp_path / "run" / "checkpoint.safetensors").read_bytes() == before

@@ -7,6 +7,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from polystep_snn.training.observer import Observer
+
 _PLAIN_INTERVAL_S = 10.0
 
 
@@ -21,7 +23,7 @@ def print_json(value: Any) -> None:
     sys.stdout.flush()
 
 
-class ConsoleObserver:
+class ConsoleObserver(Observer):
     """Shows a run: a bar with throughput and ETA on a terminal, else a line now and then; one line an epoch.
 
     Args:

@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     given = {f.name: getattr(arguments, f.name) for f in fields(TrainConfig) if hasattr(arguments, f.name)}
     if arguments.resume:
         folder = RunFolder(arguments.out)
-        if not folder.config.is_file():
+        if not folder.checkpoint.is_file():
             raise InputError(f"{arguments.out} holds no run to resume: leave --resume out to start one")
         config = TrainConfig.from_json(read_json(folder.config))
         if config.dataset != arguments.dataset:

@@ -6,8 +6,10 @@ from functools import cache
 from typing import Any
 
 import torch
+import torch._dynamo.config as dynamo_config
 
 _log = logging.getLogger("polystep_snn")
+_RECOMPILE_LIMIT = 256
 
 
 @cache
@@ -28,7 +30,10 @@ class Kernels:
     def __init__(self, compile: bool = True):
         self.compile = compile
         self._compiled: dict[Callable, Callable] = {}
-        if not compile:
+        if compile:
+            # Every layer shape is a compilation of its own; beyond torch's limit of 8 a function would silently run eagerly.
+            dynamo_config.recompile_limit = max(dynamo_config.recompile_limit, _RECOMPILE_LIMIT)
+        else:
             _say_eager("switched off")
 
     def __call__(self, fn: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,7 +6,7 @@ import time
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,35 +22,12 @@ from polystep_snn.training.build import build_cost, build_encoder, build_network
 from polystep_snn.training.config import TrainConfig
 from polystep_snn.training.files import make_folder, write_json, write_text
 from polystep_snn.training.metrics import Evaluation, evaluate, health_warnings, layer_health, peak_rss_mb, to_tensors
+from polystep_snn.training.observer import Observer
 from polystep_snn.training.run_folder import RunFolder
 
 # Seconds between checkpoints within an epoch; there is one at the end of every epoch anyway.
 _CHECKPOINT_INTERVAL_S = 60.0
 _CALIBRATION_SAMPLES = 256
-
-
-class Observer(Protocol):
-    """Is told how a run goes."""
-
-    def epoch_begins(self, epoch: int, step: int, num_steps: int) -> None: ...
-
-    def step_done(self) -> None: ...
-
-    def epoch_done(self, metrics: dict[str, Any]) -> None: ...
-
-    def warn(self, message: str) -> None: ...
-
-
-class Silent:
-    """An observer that says nothing."""
-
-    def epoch_begins(self, epoch: int, step: int, num_steps: int) -> None: ...
-
-    def step_done(self) -> None: ...
-
-    def epoch_done(self, metrics: dict[str, Any]) -> None: ...
-
-    def warn(self, message: str) -> None: ...
 
 
 @dataclass
@@ -82,7 +59,7 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, out: Path | str, dataset: Dataset, resume: bool = False, observer: Observer | None = None):
         self.folder = RunFolder(Path(out))
-        self.observer = observer or Silent()
+        self.observer = observer or Observer()
         self.config = config = resolve(config)
         self.dataset = dataset
         torch.set_num_threads(config.threads)
@@ -114,7 +91,7 @@ class Trainer:
             self._restore()
         else:
             make_folder(self.folder.path)
-            if self.folder.checkpoint.exists() or self.folder.config.exists():
+            if self.folder.checkpoint.exists():
                 raise InputError(f"{self.folder.path} already holds a run: go on with --resume, or choose another folder")
             write_json(self.folder.config, config.to_json())
             self.save()
@@ -235,8 +212,15 @@ class Trainer:
         return summary
 
     def save(self) -> None:
-        """Write the checkpoint: everything that decides what comes next."""
+        """Write the checkpoint: everything that decides what comes next.
+
+        Raises:
+            InputError: weights that became NaN or infinite; what was saved before is intact.
+        """
         position = self.position
+        for name, p in self.network.named_parameters():
+            if not p.isfinite().all():
+                raise InputError(f"{name} became NaN or infinite: start a new run with a smaller learning rate")
         optimizer, groups = checkpoint.pack_optimizer(self.optimizer)
         order_state = self.order_generator.get_state() if position.step == 0 else position.order_state
         tensors = {
