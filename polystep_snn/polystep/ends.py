@@ -19,6 +19,10 @@ from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.readouts import MembraneReadout, ReadoutState, SpikeCountReadout
 
 
+# Numbers (of four bytes) in 64 bytes.
+_CACHE_LINE = 16
+
+
 class LayerCosts(NamedTuple):
     """What the probes of one layer found.
 
@@ -42,10 +46,13 @@ def rows(x: Tensor, index: Tensor | None, dim: int) -> Tensor:
 def through(weight: Tensor, x: Tensor) -> Tensor:
     """``weight [M, N]`` times ``x [..., K, N, B]``, one probed neuron k at a time.
 
-    A batched product may sum in another order when its batch has another size. With one call a neuron the sizes never depend
-    on how many neurons are simulated together, so neither does a bit of the result.
+    How a batched product rounds may depend on the size of its batch, and on where in memory a factor begins. With one call a
+    neuron and batches padded to whole cache lines neither depends on how many neurons are simulated together or in which order.
     """
-    return torch.stack([torch.matmul(weight, x.select(-3, k).contiguous()) for k in range(x.shape[-3])], -3)
+    batch_size = x.shape[-1]
+    x = torch.nn.functional.pad(x, (0, -batch_size % _CACHE_LINE))
+    products = [torch.matmul(weight, x.select(-3, k).contiguous()) for k in range(x.shape[-3])]
+    return torch.stack(products, -3)[..., :batch_size].contiguous()
 
 
 def cost_of(cost: Cost, value: Tensor, target: Tensor) -> Tensor:

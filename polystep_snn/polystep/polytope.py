@@ -32,12 +32,11 @@ def vertices(kind: str, dim: int) -> Tensor:
         axes = np.eye(dim)
         points = np.stack([axes, -axes], axis=1).reshape(2 * dim, dim)
     elif kind == "simplex":
-        # The corners of the standard simplex in d + 1 dimensions, centred, in a basis of the plane that holds them.
-        centred = np.eye(dim + 1) - 1.0 / (dim + 1)
-        basis = np.linalg.svd(centred)[2][:dim]
-        points = centred @ basis.T
-        points /= np.linalg.norm(points, axis=1, keepdims=True)
-        points *= np.sign(points[0, 0])
+        # Corner k fills axis k; every later corner stands at the same angle, cosine -1/dim, to it.
+        points = np.zeros((dim + 1, dim))
+        for k in range(dim):
+            points[k, k] = np.sqrt(1.0 - points[k, :k] @ points[k, :k])
+            points[k + 1 :, k] = (-1.0 / dim - points[k + 1 :, :k] @ points[k, :k]) / points[k, k]
     elif kind == "cube":
         if dim > _LARGEST_CUBE:
             raise InputError(f"a cube in {dim} dimensions has 2^{dim} vertices: choose 'orthoplex', or at most {_LARGEST_CUBE} dimensions")
