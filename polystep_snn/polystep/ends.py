@@ -18,7 +18,6 @@ from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.readouts import MembraneReadout, ReadoutState, SpikeCountReadout
 
-
 # Numbers (of four bytes) in 64 bytes.
 _CACHE_LINE = 16
 
