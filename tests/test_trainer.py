@@ -249,6 +249,7 @@ def spoiled(path, change):
         (lambda p: p.unlink(), "there is no checkpoint"),
         (lambda p: p.write_bytes(b""), "is damaged"),
         (lambda p: p.write_bytes(p.read_bytes()[:-100]), "is damaged"),
+        (lambda p: p.write_bytes(p.read_bytes()[:-1] + bytes([p.read_bytes()[-1] ^ 1])), "its checksum"),
         (lambda p: p.write_bytes(b"\xff" * 8 + p.read_bytes()[8:]), "is damaged"),
         (lambda p: p.write_bytes(p.read_bytes().replace(b"polystep_snn", b"polystep_xyz", 1)), "is no checkpoint of polystep-snn"),
         (lambda p: spoiled(p, lambda t, m: m.update(schema=99)), "has schema 99, this version reads 1"),

@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
         f"{dataset.name}: {sizes}, {config.num_steps} steps, {config.encoder} input, {config.readout} readout, "
         f"{len(dataset.train)} training samples"
     )
-    if trainer.position.history:
+    if trainer.position.epoch or trainer.position.step:
         say(f"going on after epoch {trainer.position.epoch}, step {trainer.position.step}")
 
     def stop(number, frame):

@@ -5,6 +5,7 @@ JSON, where floats keep every bit.
 """
 
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def save(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         InputError: it cannot be written; what stood there before is intact.
     """
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {_KEY: json.dumps({"schema": SCHEMA, **meta})}
+    metadata = {_KEY: json.dumps({"schema": SCHEMA, **meta, "crc32": _checksum(content)})}
 
     def write(temporary: Path) -> None:
         try:
@@ -64,7 +65,17 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise InputError(f"{path} is no checkpoint of polystep-snn: name the folder of a run") from None
     if schema != SCHEMA:
         raise InputError(f"{path} has schema {schema}, this version reads {SCHEMA}: use the version that wrote it")
+    if meta.pop("crc32", None) != _checksum(tensors):
+        raise InputError(f"{path} is damaged (its checksum is another one): restore it, or start a new run")
     return tensors, meta
+
+
+def _checksum(tensors: dict[str, Tensor]) -> int:
+    """Of the bytes of all tensors, in the order of their names. safetensors checks its header only."""
+    total = 0
+    for name in sorted(tensors):
+        total = zlib.crc32(tensors[name].contiguous().flatten().view(torch.uint8).numpy(), total)
+    return total
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
