@@ -7,16 +7,15 @@ layers after it; never a forward pass::
     I'_j[t, b] = I_j[t, b] + sum_m offset[v, m] * phi_m(t)           the probe: vertex v, time windows phi_1 … phi_M
     cost[v, j, b] = cost of sample b's readout under that probe      hard threshold, real spikes, exact
 
-Nothing is stored per timestep: time goes by in blocks of at most ``BLOCK`` steps, and what lives across blocks is membranes
+Nothing is stored per timestep: time goes by in blocks of at most ``LONGEST_BLOCK`` steps, and what lives across blocks is membranes
 and traces. Within a block the network goes first, layer by layer, then each group of probes with everything it moves.
 
 This is node perturbation (Williams 1992; Fiete and Seung 2006) with a polytope in place of noise and a cost a sample in place
 of one scalar. ``tests/reference/naive_nodes.py`` computes the same with one full forward pass a probe.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice, pairwise
 from typing import NamedTuple
 
 import torch
@@ -26,10 +25,9 @@ from polystep_snn.polystep.compiled import Kernels
 from polystep_snn.polystep.cost import Cost
 from polystep_snn.polystep.ends import LayerCosts, MembraneEnd, make_end, rows, through
 from polystep_snn.polystep.populations import Population, at_rest, drive, hop, hop_far, probe
-from polystep_snn.snn.encoders import Constant, Frames
+from polystep_snn.snn.encoders import LONGEST_BLOCK, Frames, time_blocks
 from polystep_snn.snn.network import SpikingNetwork
 
-BLOCK = 16
 # Spikes of a group within a block that are handed on to a further layer: at most this many numbers at once.
 _LARGEST_TEMPORARY = 2**24
 
@@ -88,24 +86,11 @@ def node_costs(
         chunk: probed neurons a group, which bounds memory and changes no number; None to choose.
     """
     run = _Pass(network, len(inputs), target.shape[0], probes, kernels, residual, chunk)
-    for start, num_steps, frames in _blocks(inputs):
+    for start, num_steps, frames in time_blocks(inputs):
         base = run.advance_network(start, num_steps, frames)
         for group in run.groups:
             run.advance_group(group, base, start, num_steps)
     return run.settle(target, cost)
-
-
-def _blocks(inputs: Frames | Tensor) -> Iterator[tuple[int, int, Tensor]]:
-    """Blocks of (nearly) equal length: first step, number of steps, and frames ``[U, B, N]`` or, where constant, ``[1, B, N]``."""
-    total = len(inputs)
-    count = -(-total // BLOCK)
-    bounds = [total * k // count for k in range(count + 1)]
-    frames = iter(inputs)
-    for start, end in pairwise(bounds):
-        if isinstance(inputs, Constant):
-            yield start, end - start, inputs.current[None]
-        else:
-            yield start, end - start, torch.stack([frame.flatten(1) for frame in islice(frames, end - start)])
 
 
 @dataclass
@@ -159,7 +144,7 @@ class _Pass:
         if chunk is None:
             # Only spikes that a layer hands on to another one after it are ever held for a whole block.
             handed_on = max((len(rest) for rest in self.rest[layer + 1 : len(self.neurons) - 1]), default=0)
-            chunk = max(1, _LARGEST_TEMPORARY // max(1, BLOCK * len(offsets) * self.rest[layer].shape[1] * handed_on))
+            chunk = max(1, _LARGEST_TEMPORARY // max(1, LONGEST_BLOCK * len(offsets) * self.rest[layer].shape[1] * handed_on))
         if chunk >= num_probed:
             return [neurons]
         if neurons is None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from polystep_snn.snn.neurons import LIFParameters, LIFState, lif_initial_state, lif_step
+from polystep_snn.snn.neurons import Fire, LIFParameters, LIFState, lif_initial_state, lif_step
 
 
 class Population(NamedTuple):
@@ -36,25 +36,26 @@ def _at(current: Tensor, t: int) -> Tensor:
     return current[t] if current.shape[0] > 1 else current[0]
 
 
-def _tick(x: Tensor, population: Population, p: LIFParameters, decay: float) -> tuple[Tensor, Population]:
-    z, state = lif_step(x, population.state, p)
+def _tick(x: Tensor, population: Population, p: LIFParameters, decay: float, fire: Fire | None = None) -> tuple[Tensor, Population]:
+    z, state = lif_step(x, population.state, p, fire)
     return z, Population(state, decay * population.trace + z)
 
 
-def drive(current: Tensor, population: Population, p: LIFParameters, decay: float, num_steps: int, keep: bool):
+def drive(current: Tensor, population: Population, p: LIFParameters, decay: float, num_steps: int, keep: bool, fire: Fire | None = None):
     """Neurons under a given current: the network as it is.
 
     Args:
         current: ``[U, N, B]``, or ``[1, N, B]`` where it is constant.
         population: shapes ``[N, B]``.
         keep: whether the spikes are returned.
+        fire: as in ``lif_step``.
 
     Returns:
         ``(spikes [U, N, B] or None, population)``.
     """
     spikes = []
     for t in range(num_steps):
-        z, population = _tick(_at(current, t), population, p, decay)
+        z, population = _tick(_at(current, t), population, p, decay, fire)
         if keep:
             spikes.append(z)
     return (torch.stack(spikes) if keep else None), population

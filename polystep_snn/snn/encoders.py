@@ -14,6 +14,7 @@ Poisson and population are Norse's (``poisson_encode_step``, ``population_encode
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice, pairwise
 from typing import ClassVar
 
 import torch
@@ -45,6 +46,25 @@ class Constant(Frames):
     def __init__(self, current: Tensor, num_steps: int):
         super().__init__([current] * num_steps, num_steps)
         self.current = current
+
+
+LONGEST_BLOCK = 16
+
+
+def time_blocks(inputs: Frames | Tensor) -> Iterator[tuple[int, int, Tensor]]:
+    """A sequence in blocks of (nearly) equal length, at most ``LONGEST_BLOCK`` steps each, made one after the other.
+
+    Yields:
+        The first step, the number of steps U, and the frames ``[U, B, N]``; ``[1, B, N]`` where the input is constant.
+    """
+    total = len(inputs)
+    count = -(-total // LONGEST_BLOCK)
+    frames = iter(inputs)
+    for start, end in pairwise(total * k // count for k in range(count + 1)):
+        if isinstance(inputs, Constant):
+            yield start, end - start, inputs.current[None]
+        else:
+            yield start, end - start, torch.stack([frame.flatten(1) for frame in islice(frames, end - start)])
 
 
 @dataclass(frozen=True)

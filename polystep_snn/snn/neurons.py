@@ -10,13 +10,14 @@ One step of length ``dt``, for an input current ``x`` (weights times spikes, plu
     v[t] = v[t] - v_th  where z[t] = 1  (reset = "subtract")
 
 The names are Norse's. Norse multiplies the input by ``dt * tau_mem_inv``; here, as on Loihi and in snnTorch, the current
-enters with gain one, so a weight means the same whatever the time constant (``snn/from_norse.py`` converts). No part of
-this file has a derivative: the threshold is the one that is deployed.
+enters with gain one, so a weight means the same whatever the time constant (``snn/from_norse.py`` converts). The threshold has
+no derivative: it is the one that is deployed.
 
 Source: Gerstner and Kistler, Spiking Neuron Models, section 4.1; the discretisation is Norse's (``lif_feed_forward_step``).
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -100,13 +101,19 @@ def lif_initial_state(like: Tensor, p: LIFParameters) -> LIFState:
     return LIFState(torch.zeros_like(like), None if p.tau_syn_inv is None else torch.zeros_like(like))
 
 
-def lif_step(x: Tensor, state: LIFState, p: LIFParameters) -> tuple[Tensor, LIFState]:
+Fire = Callable[[Tensor], Tensor]
+"""From distances to the threshold ``v - v_th`` to spikes."""
+
+
+def lif_step(x: Tensor, state: LIFState, p: LIFParameters, fire: Fire | None = None) -> tuple[Tensor, LIFState]:
     """One step of the equations at the top of this file.
 
     Args:
         x: input current, any shape that broadcasts against the state.
         state: the state after the previous step.
         p: the neurons' constants.
+        fire: a threshold with a derivative of its own, for those who differentiate; None for the hard one. The reset is
+            never differentiated.
 
     Returns:
         ``(z, state)``: the spikes, 0 or 1 in the dtype of ``x``, and the state after the step.
@@ -116,9 +123,9 @@ def lif_step(x: Tensor, state: LIFState, p: LIFParameters) -> tuple[Tensor, LIFS
     if p.v_min is not None or p.v_max is not None:
         v = torch.clamp(v, p.v_min, p.v_max)
     fired = v > p.v_th
-    z = fired.to(v.dtype)
+    z = fired.to(v.dtype) if fire is None else fire(v - p.v_th)
     # torch.where rather than v * (1 - z): the same numbers, one temporary less.
-    v = torch.where(fired, 0.0, v) if p.reset == "zero" else v - p.v_th * z
+    v = torch.where(fired, 0.0, v) if p.reset == "zero" else v - p.v_th * z.detach()
     return z, LIFState(v, None if state.i is None else i)
 
 

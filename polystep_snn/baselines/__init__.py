@@ -1,0 +1,1 @@
+"""What forward-only training is compared with, on the same networks, data and optimizers."""

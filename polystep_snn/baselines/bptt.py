@@ -1,0 +1,103 @@
+r"""Backpropagation through time with a surrogate gradient, for comparison.
+
+The forward pass is the hard-threshold network itself; backwards, the threshold's derivative is replaced by
+
+    superspike      1 / (1 + |v - v_th|)^2             Norse's ``SuperSpike`` (Zenke and Ganguli 2018)
+    fast sigmoid    1 / (1 + 25 |v - v_th|)^2          snnTorch's default slope
+
+and the reset is not differentiated. It is written to be fast: the current of a constant input is computed once, a readout
+without leak is one product with the spike counts, and the loops are compiled, forwards and backwards.
+"""
+
+import torch
+from torch import Tensor
+
+from polystep_snn.errors import InputError
+from polystep_snn.polystep.compiled import Kernels
+from polystep_snn.polystep.cost import Cost, CrossEntropy, rate_scale
+from polystep_snn.polystep.ends import make_end
+from polystep_snn.polystep.populations import at_rest, drive
+from polystep_snn.polystep.step import StepResult
+from polystep_snn.snn.encoders import Frames, time_blocks
+from polystep_snn.snn.network import SpikingNetwork
+
+SLOPE = 25.0
+
+
+class FastSigmoid(torch.autograd.Function):
+    """A hard threshold at 0 whose derivative is that of a fast sigmoid."""
+
+    @staticmethod
+    def forward(distance: Tensor) -> Tensor:
+        return (distance > 0).to(distance.dtype)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (distance,) = ctx.saved_tensors
+        return grad / (1.0 + SLOPE * distance.abs()) ** 2
+
+
+def fast_sigmoid(distance: Tensor) -> Tensor:
+    """Spikes whose derivative is that of a fast sigmoid."""
+    return FastSigmoid.apply(distance)
+
+
+def superspike(distance: Tensor) -> Tensor:
+    """Spikes with Norse's SuperSpike derivative."""
+    from norse.torch.functional.superspike import SuperSpike
+
+    return SuperSpike.apply(distance, 1.0)
+
+
+SURROGATES = {"fast_sigmoid": fast_sigmoid, "superspike": superspike}
+
+
+class SurrogateBPTT:
+    """Fills ``.grad`` by backpropagation through time; takes the place of ``PolyStep`` in a training loop.
+
+    Args:
+        network: what is trained; its parameters are made to require gradients.
+        surrogate: a key of ``SURROGATES``.
+        cost: what a readout costs; by default that of ``PolyStep``.
+        compile: compile the loops with ``torch.compile``.
+    """
+
+    def __init__(self, network: SpikingNetwork, surrogate: str = "fast_sigmoid", cost: Cost | None = None, compile: bool = True):
+        if surrogate not in SURROGATES:
+            raise InputError(f"there is no surrogate {surrogate!r}: choose one of {', '.join(SURROGATES)}")
+        self.network = network.requires_grad_(True)
+        self.fire = SURROGATES[surrogate]
+        self.cost = cost
+        self.kernels = Kernels(compile)
+        self.generator = torch.Generator()  # draws nothing; there because PolyStep has one, so that checkpoints are alike
+
+    def step(self, inputs: Frames | Tensor, target: Tensor, progress: float = 0.0) -> StepResult:
+        """One forward and one backward pass over a batch; see ``PolyStep.step``."""
+        network = self.network
+        with torch.enable_grad():
+            end = make_end(network, len(inputs), None, self.kernels)
+            last_layer = len(end.neurons) - 1
+            rest = [w.new_zeros(len(w), len(target)) for w in network.weights]
+            base = [at_rest(r, p) for r, p in zip(rest, end.neurons, strict=False)]
+            counts = [torch.zeros_like(r) for r in rest[: last_layer + 1]]
+            for _, num_steps, frames in time_blocks(inputs):
+                incoming = frames.transpose(1, 2)
+                for layer, p in enumerate(end.neurons):
+                    current = torch.matmul(network.weights[layer], incoming) + network.biases[layer][:, None]
+                    decay = end.decay if layer == last_layer else 1.0
+                    keep = layer < last_layer or decay != 1.0
+                    spikes, base[layer] = self.kernels(drive)(current, base[layer], p, decay, num_steps, keep, self.fire)
+                    counts[layer] = base[layer].trace.detach() if spikes is None else counts[layer] + spikes.detach().sum(0)
+                    incoming = spikes
+            value = end.value(base[-1])
+            cost = (self.cost or CrossEntropy(rate_scale(len(inputs))))(value, target)
+            loss = cost.mean()
+            for p in network.parameters():
+                p.grad = None
+            loss.backward()
+        accuracy = (value.argmax(0) == target).to(value.dtype).mean()
+        return StepResult(loss.detach(), accuracy, [c.mean(1) / len(inputs) for c in counts])
