@@ -79,21 +79,22 @@ class SurrogateBPTT:
         """One forward and one backward pass over a batch; see ``PolyStep.step``."""
         network = self.network
         with torch.enable_grad():
-            end = make_end(network, len(inputs), None, self.kernels)
-            last_layer = len(end.neurons) - 1
+            end = make_end(network.readout, len(inputs), None, network.weights[0])
+            neurons = [*network.neurons, *end.neurons]
+            last_layer = len(neurons) - 1
             rest = [w.new_zeros(len(w), len(target)) for w in network.weights]
-            base = [at_rest(r, p) for r, p in zip(rest, end.neurons, strict=False)]
+            base = [at_rest(r, p) for r, p in zip(rest, neurons, strict=False)]
             counts = [torch.zeros_like(r) for r in rest[: last_layer + 1]]
             for _, num_steps, frames in time_blocks(inputs):
                 incoming = frames.transpose(1, 2)
-                for layer, p in enumerate(end.neurons):
+                for layer, p in enumerate(neurons):
                     current = torch.matmul(network.weights[layer], incoming) + network.biases[layer][:, None]
                     decay = end.decay if layer == last_layer else 1.0
                     keep = layer < last_layer or decay != 1.0
                     spikes, base[layer] = self.kernels(drive)(current, base[layer], p, decay, num_steps, keep, self.fire)
                     counts[layer] = base[layer].trace.detach() if spikes is None else counts[layer] + spikes.detach().sum(0)
                     incoming = spikes
-            value = end.value(base[-1])
+            value = end.value(network.weights, network.biases, base[-1])
             cost = (self.cost or CrossEntropy(rate_scale(len(inputs))))(value, target)
             loss = cost.mean()
             for p in network.parameters():

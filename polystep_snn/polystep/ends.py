@@ -1,22 +1,18 @@
 """The last hop of a probe: from what it changed in the last spiking layer to the cost of every sample.
 
 Two ends, one for each kind of readout. ``MembraneEnd`` is linear, so the readout is not simulated: a probe of the layer before
-needs one column of weights, and the readout's own probes are closed forms. ``CountEnd`` reads neurons that were simulated. The
-readout's own probes are few and run eagerly: compiling them would take longer than they ever save.
+needs one column of weights, and the readout's own probes are closed forms. ``CountEnd`` reads neurons that were simulated.
 """
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from polystep_snn.polystep.compiled import Kernels
 from polystep_snn.polystep.cost import Cost
 from polystep_snn.polystep.populations import Population
-from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
-from polystep_snn.snn.readouts import MembraneReadout, ReadoutState, SpikeCountReadout
+from polystep_snn.snn.readouts import MembraneReadout, Readout
 
 # Numbers (of four bytes) in 64 bytes.
 _CACHE_LINE = 16
@@ -54,71 +50,91 @@ def through(weight: Tensor, x: Tensor) -> Tensor:
     return torch.stack(products, -3)[..., :batch_size].contiguous()
 
 
-def cost_of(cost: Cost, value: Tensor, target: Tensor) -> Tensor:
-    """Cost ``[..., B]`` of readout values ``[..., C, B]``."""
-    return cost(value, target)
-
-
 def cost_of_change(cost: Cost, value: Tensor, columns: Tensor, change: Tensor, target: Tensor) -> Tensor:
     """Cost ``[V, K, B]`` when probe k moves the value ``[C, B]`` by its column ``[K, C]`` times ``change: [V, K, B]``."""
     return cost(value + columns[:, :, None] * change[:, :, None, :], target)
 
 
-class MembraneEnd:
-    """A readout that integrates and never fires."""
+class MembraneEnd(NamedTuple):
+    """A readout that integrates and never fires.
 
-    def __init__(self, network: SpikingNetwork, readout: MembraneReadout, num_steps: int, kernels: Kernels):
-        self.kernels = kernels
-        self.weight, self.bias = network.weights[-1], network.biases[-1]
-        self.neurons = network.neurons
-        self.decay = readout.decay
-        # What a current of 1 in every step leaves on the membrane.
-        self.gain = float(sum(self.decay**k for k in range(num_steps)))
+    Attributes:
+        gain: what a current of 1 in every step leaves on the membrane.
+        decay: of the membrane, so of the traces in the last layer that fires.
+        neurons: of the readout that fire: none.
+    """
 
-    def value(self, last: Population) -> Tensor:
-        return torch.addmm(self.bias[:, None] * self.gain, self.weight, last.trace)
+    gain: float
+    decay: float
+    neurons: tuple[LIFParameters, ...] = ()
+
+    def value(self, weights: list[Tensor], biases: list[Tensor], last: Population) -> Tensor:
+        """The readout ``[C, B]`` of the unprobed network."""
+        return torch.matmul(weights[-1], last.trace) + biases[-1][:, None] * self.gain
 
     def cost(
-        self, own: Population, hops: list[Population], neurons: Tensor | None, last: Population, value: Tensor, target: Tensor, cost: Cost
+        self,
+        weights: list[Tensor],
+        populations: list[Population],
+        neurons: Tensor | None,
+        last: Population,
+        value: Tensor,
+        target: Tensor,
+        cost: Cost,
     ) -> Tensor:
-        if not hops:
-            change = own.trace - rows(last.trace, neurons, 0)
-            columns = rows(self.weight, neurons, 1).T.contiguous()
-            return self.kernels(cost_of_change)(cost, value, columns, change, target)
-        correction = through(self.weight, hops[-1].trace - last.trace)
-        return self.kernels(cost_of)(cost, value + correction, target)
+        """Costs ``[V, K, B]`` of a group: its own population and those behind it."""
+        if len(populations) == 1:
+            change = populations[0].trace - rows(last.trace, neurons, 0)
+            return cost_of_change(cost, value, rows(weights[-1], neurons, 1).T, change, target)
+        return cost(value + through(weights[-1], populations[-1].trace - last.trace), target)
 
     def readout_layer(self, offsets: Tensor, last: Population, value: Tensor, target: Tensor, cost: Cost) -> LayerCosts:
         """The readout's own probes. Linear, so one window serves: offsets are ``[V, 1]``."""
         change = (offsets * self.gain)[:, :, None].expand(-1, len(value), len(target))
-        own = cost_of_change(cost, value, torch.eye(len(value)).to(value), change, target)
+        own = cost_of_change(cost, value, torch.eye(len(value), dtype=value.dtype, device=value.device), change, target)
         return LayerCosts(own, (last.trace.T / self.gain)[None], value.new_ones(1))
 
 
-class CountEnd:
-    """A readout of neurons that fire: the last spiking layer is the output."""
+class CountEnd(NamedTuple):
+    """A readout of neurons that fire: the last spiking layer is the output.
 
-    def __init__(self, network: SpikingNetwork, readout: SpikeCountReadout, residual: float | None, kernels: Kernels):
-        self.kernels = kernels
-        self.readout = readout if residual is None else replace(readout, residual=residual)
-        self.neurons: list[LIFParameters] = [*network.neurons, readout.neuron]
-        self.decay = 1.0
+    Attributes:
+        residual: the share of the final membrane, a scalar tensor: scheduled values must not compile anew.
+        neurons: the output's constants, as a tuple of one.
+        decay: of the traces: 1, they count.
+    """
 
-    def value(self, last: Population) -> Tensor:
-        return self.readout.value(ReadoutState(last.trace, last.state))
+    residual: Tensor
+    neurons: tuple[LIFParameters, ...]
+    decay: float = 1.0
+
+    def value(self, weights: list[Tensor], biases: list[Tensor], last: Population) -> Tensor:
+        """The readout ``[C, B]`` of the unprobed network."""
+        return self._read(last)
+
+    def _read(self, output: Population) -> Tensor:
+        return output.trace + (self.residual / self.neurons[0].v_th) * output.state.v
 
     def cost(
-        self, own: Population, hops: list[Population], neurons: Tensor | None, last: Population, value: Tensor, target: Tensor, cost: Cost
+        self,
+        weights: list[Tensor],
+        populations: list[Population],
+        neurons: Tensor | None,
+        last: Population,
+        value: Tensor,
+        target: Tensor,
+        cost: Cost,
     ) -> Tensor:
-        if hops:
-            return self.kernels(cost_of)(cost, self.value(hops[-1]), target)
-        change = self.value(own) - rows(value, neurons, 0)
-        columns = rows(torch.eye(len(value)).to(value), neurons, 0)
+        """Costs ``[V, K, B]`` of a group: its own population and those behind it."""
+        if len(populations) > 1:
+            return cost(self._read(populations[-1]), target)
+        change = self._read(populations[0]) - rows(value, neurons, 0)
+        columns = rows(torch.eye(len(value), dtype=value.dtype, device=value.device), neurons, 0)
         return cost_of_change(cost, value, columns, change, target)
 
 
-def make_end(network: SpikingNetwork, num_steps: int, residual: float | None, kernels: Kernels) -> MembraneEnd | CountEnd:
-    """The end that fits the network's readout."""
-    if isinstance(network.readout, MembraneReadout):
-        return MembraneEnd(network, network.readout, num_steps, kernels)
-    return CountEnd(network, network.readout, residual, kernels)
+def make_end(readout: Readout, num_steps: int, residual: float | None, like: Tensor) -> MembraneEnd | CountEnd:
+    """The end that fits a readout; ``residual`` replaces a spike-count readout's own."""
+    if isinstance(readout, MembraneReadout):
+        return MembraneEnd(float(sum(readout.decay**k for k in range(num_steps))), readout.decay)
+    return CountEnd(like.new_tensor(readout.residual if residual is None else residual), (readout.neuron,))

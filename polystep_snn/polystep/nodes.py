@@ -8,14 +8,14 @@ layers after it; never a forward pass::
     cost[v, j, b] = cost of sample b's readout under that probe      hard threshold, real spikes, exact
 
 Nothing is stored per timestep: time goes by in blocks of at most ``LONGEST_BLOCK`` steps, and what lives across blocks is membranes
-and traces. Within a block the network goes first, layer by layer, then each group of probes with everything it moves.
+and traces. ``advance`` takes them through a block, the network first, layer by layer, then each group of probes with everything
+it moves; ``settle`` turns what has become of them into costs. Both are pure functions of tensors, compiled as a whole.
 
 This is node perturbation (Williams 1992; Fiete and Seung 2006) with a polytope in place of noise and a cost a sample in place
 of one scalar. ``tests/reference/naive_nodes.py`` computes the same with one full forward pass a probe.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -23,10 +23,11 @@ from torch import Tensor
 
 from polystep_snn.polystep.compiled import Kernels
 from polystep_snn.polystep.cost import Cost
-from polystep_snn.polystep.ends import LayerCosts, MembraneEnd, make_end, rows, through
+from polystep_snn.polystep.ends import CountEnd, LayerCosts, MembraneEnd, make_end, rows, through
 from polystep_snn.polystep.populations import Population, at_rest, drive, hop, hop_far, probe
 from polystep_snn.snn.encoders import LONGEST_BLOCK, Frames, time_blocks
 from polystep_snn.snn.network import SpikingNetwork
+from polystep_snn.snn.neurons import LIFParameters
 
 # Spikes of a group within a block that are handed on to a further layer: at most this many numbers at once.
 _LARGEST_TEMPORARY = 2**24
@@ -62,6 +63,46 @@ class NodeCosts(NamedTuple):
     rates: list[Tensor]
 
 
+class Group(NamedTuple):
+    """Some neurons of one layer that are probed together.
+
+    Attributes:
+        layer: whose neurons.
+        neurons: ``[K]`` their indices, or None for all.
+    """
+
+    layer: int
+    neurons: Tensor | None
+
+
+class Plan(NamedTuple):
+    """What stays the same throughout a pass: the network, and what is probed in it. Lists have one entry a spiking layer,
+    but for weights, biases and probes, which have the readout's as well."""
+
+    weights: list[Tensor]
+    biases: list[Tensor]
+    neurons: list[LIFParameters]
+    decays: list[float]
+    probes: list[LayerProbes]
+    groups: list[Group]
+
+
+class State(NamedTuple):
+    """What lives across blocks.
+
+    Attributes:
+        base: the unprobed network, ``[N, B]`` a layer.
+        counts: its spikes so far, ``[N, B]`` a layer.
+        activity: what arrived in each time window so far, ``[M, B, N]`` a layer.
+        groups: for each group the probed neurons, ``[V, K, B]``, and each spiking layer behind them, ``[V, K, N, B]``.
+    """
+
+    base: list[Population]
+    counts: list[Tensor]
+    activity: list[Tensor]
+    groups: list[list[Population]]
+
+
 @torch.no_grad()
 def node_costs(
     network: SpikingNetwork,
@@ -81,135 +122,127 @@ def node_costs(
         target: ``[B]``, whatever ``cost`` understands.
         probes: one a layer, the readout's last.
         cost: from the readout's value to a cost a sample.
-        kernels: runs the inner loops.
+        kernels: runs the two functions.
         residual: what the cost sees of a spike-count readout's final membrane; None for the readout's own ``residual``.
         chunk: probed neurons a group, which bounds memory and changes no number; None to choose.
     """
-    run = _Pass(network, len(inputs), target.shape[0], probes, kernels, residual, chunk)
+    end = make_end(network.readout, len(inputs), residual, network.weights[0])
+    neurons = [*network.neurons, *end.neurons]
+    weights = [w.detach() for w in network.weights]
+    decays = [1.0] * (len(neurons) - 1) + [end.decay]
+    groups = [
+        Group(layer, k) for layer in range(len(neurons)) for k in _split(layer, weights, len(neurons), probes[layer], len(target), chunk)
+    ]
+    plan = Plan(weights, [b.detach() for b in network.biases], neurons, decays, list(probes), groups)
+    state: State | None = None
     for start, num_steps, frames in time_blocks(inputs):
-        base = run.advance_network(start, num_steps, frames)
-        for group in run.groups:
-            run.advance_group(group, base, start, num_steps)
-    return run.settle(target, cost)
+        windows = [p.windows[start : start + num_steps] for p in probes]
+        state = kernels(advance)(plan, state, frames, windows, num_steps)
+    assert state is not None
+    return kernels(settle)(plan, state, end, target, cost, len(inputs))
 
 
-@dataclass
-class _Group:
-    """Some probed neurons of one layer at all vertices, ``[V, K, B]``, and what they move downstream, ``[V, K, N, B]`` a layer."""
+def _split(
+    layer: int, weights: list[Tensor], num_spiking: int, probes: LayerProbes, batch_size: int, chunk: int | None
+) -> Sequence[Tensor | None]:
+    """The probed neurons of a layer, at most ``chunk`` at a time; None stands for all neurons."""
+    width = len(weights[layer])
+    num_probed = width if probes.neurons is None else len(probes.neurons)
+    if chunk is None:
+        # Only spikes that a layer hands on to another one after it are ever held for a whole block.
+        handed_on = max((len(w) for w in weights[layer + 1 : num_spiking - 1]), default=0)
+        chunk = max(1, _LARGEST_TEMPORARY // max(1, LONGEST_BLOCK * len(probes.offsets) * batch_size * handed_on))
+    if chunk >= num_probed:
+        return [probes.neurons]
+    neurons = torch.arange(width, device=weights[layer].device) if probes.neurons is None else probes.neurons
+    return neurons.tensor_split(-(-num_probed // chunk))
 
-    layer: int
-    neurons: Tensor | None
-    own: Population
-    hops: list[Population] = field(default_factory=list)
+
+def _at_start(plan: Plan, batch_size: int) -> State:
+    """Everything at rest."""
+    rest = [w.new_zeros(len(w), batch_size) for w in plan.weights[: len(plan.neurons)]]
+    activity = [r.new_zeros(p.windows.shape[1], batch_size, w.shape[1]) for r, p, w in zip(rest, plan.probes, plan.weights, strict=False)]
+    groups = []
+    for layer, neurons in plan.groups:
+        probed = rows(rest[layer], neurons, 0).expand(len(plan.probes[layer].offsets), -1, -1)
+        behind = [probed.new_zeros(*probed.shape[:2], *r.shape) for r in rest[layer + 1 :]]
+        groups.append([at_rest(like, p) for like, p in zip([probed, *behind], plan.neurons[layer:], strict=True)])
+    base = [at_rest(r, p) for r, p in zip(rest, plan.neurons, strict=True)]
+    return State(base, [torch.zeros_like(r) for r in rest], activity, groups)
 
 
-class _Block(NamedTuple):
-    """The unprobed network within a block: ``[U, N, B]`` a layer (one step for a constant current, None for spikes nobody needs)."""
+def advance(plan: Plan, state: State | None, frames: Tensor, windows: list[Tensor], num_steps: int) -> State:
+    """Everything through a block of U steps.
 
-    currents: list[Tensor]
-    spikes: list[Tensor | None]
+    Args:
+        state: None at the start: zeros that the compiler makes itself need no memory.
+        frames: ``[U, B, N]``, or ``[1, B, N]`` where the input is constant.
+        windows: ``[U, M]`` a layer, the block's part of the time windows.
+        num_steps: U.
+    """
+    if state is None:
+        state = _at_start(plan, frames.shape[1])
+    last = len(plan.neurons) - 1
+    base, counts, activity = [], [], []
+    currents, spikes = [], []
+    incoming = frames.transpose(1, 2)
+    for layer, (p, decay) in enumerate(zip(plan.neurons, plan.decays, strict=True)):
+        share = windows[layer].sum(0, keepdim=True) if len(incoming) < num_steps else windows[layer]
+        activity.append(state.activity[layer] + _windowed(share, incoming))
+        current = torch.matmul(plan.weights[layer], incoming) + plan.biases[layer][:, None]
+        # The last layer's spikes are needed one by one only where its trace is not their count.
+        keep = layer < last or decay != 1.0
+        z, population = drive(current, state.base[layer], p, decay, num_steps, keep)
+        base.append(population)
+        currents.append(current)
+        spikes.append(z)
+        if z is None:
+            counts.append(population.trace)
+        else:
+            counts.append(state.counts[layer] + z.sum(0))
+            incoming = z
 
-
-class _Pass:
-    """What lives across blocks: the network's membranes, counts and activity, and the groups of probes."""
-
-    def __init__(
-        self,
-        network: SpikingNetwork,
-        total_steps: int,
-        batch_size: int,
-        probes: Sequence[LayerProbes],
-        kernels: Kernels,
-        residual: float | None,
-        chunk: int | None,
-    ):
-        self.probes, self.kernels, self.total_steps = probes, kernels, total_steps
-        self.end = make_end(network, total_steps, residual, kernels)
-        self.neurons = self.end.neurons
-        self.decays = [1.0] * (len(self.neurons) - 1) + [self.end.decay]
-        self.weights = network.weights
-        self.biases = [bias[:, None] for bias in network.biases]
-        self.rest = [w.new_zeros(w.shape[0], batch_size) for w in self.weights]
-        self.base = [at_rest(rest, p) for rest, p in zip(self.rest, self.neurons, strict=False)]
-        self.counts = [torch.zeros_like(population.trace) for population in self.base]
-        self.activity = [
-            w.new_zeros(p.windows.shape[1], w.shape[1], batch_size) for w, p in zip(self.weights[: len(self.neurons)], probes, strict=False)
-        ]
-        self.groups = [self._group(layer, k) for layer in range(len(self.neurons)) for k in self._split(layer, chunk)]
-
-    def _split(self, layer: int, chunk: int | None) -> Sequence[Tensor | None]:
-        """The probed neurons of a layer, at most ``chunk`` at a time; None stands for all neurons."""
-        offsets, _, neurons = self.probes[layer]
-        num_probed = len(self.rest[layer]) if neurons is None else len(neurons)
-        if chunk is None:
-            # Only spikes that a layer hands on to another one after it are ever held for a whole block.
-            handed_on = max((len(rest) for rest in self.rest[layer + 1 : len(self.neurons) - 1]), default=0)
-            chunk = max(1, _LARGEST_TEMPORARY // max(1, LONGEST_BLOCK * len(offsets) * self.rest[layer].shape[1] * handed_on))
-        if chunk >= num_probed:
-            return [neurons]
-        if neurons is None:
-            neurons = torch.arange(num_probed, device=self.rest[layer].device)
-        return neurons.tensor_split(-(-num_probed // chunk))
-
-    def _group(self, layer: int, neurons: Tensor | None) -> _Group:
-        probed = rows(self.rest[layer], neurons, 0).expand(len(self.probes[layer].offsets), -1, -1)
-        hops = [
-            at_rest(probed.new_zeros(*probed.shape[:2], *self.rest[m].shape), self.neurons[m]) for m in range(layer + 1, len(self.neurons))
-        ]
-        return _Group(layer, neurons, at_rest(probed, self.neurons[layer]), hops)
-
-    def advance_network(self, start: int, num_steps: int, frames: Tensor) -> _Block:
-        """The unprobed network through a block."""
-        block = _Block([], [])
-        incoming = frames.transpose(1, 2)
-        for layer, p in enumerate(self.neurons):
-            windows = self.probes[layer].windows[start : start + num_steps]
-            if len(incoming) < num_steps:  # constant
-                windows = windows.sum(0, keepdim=True)
-            self.activity[layer] += torch.tensordot(windows.T, incoming, 1)
-            current = torch.matmul(self.weights[layer], incoming) + self.biases[layer]
-            # The last layer's spikes are needed one by one only where its trace is not their count.
-            keep = layer < len(self.neurons) - 1 or self.decays[layer] != 1.0
-            spikes, self.base[layer] = self.kernels(drive)(current, self.base[layer], p, self.decays[layer], num_steps, keep)
-            block.currents.append(current)
-            block.spikes.append(spikes)
-            if spikes is None:
-                self.counts[layer] = self.base[layer].trace
+    groups = []
+    for (layer, neurons), populations in zip(plan.groups, state.groups, strict=True):
+        shift = windows[layer] @ plan.probes[layer].offsets.T
+        before = None if layer == last else rows(spikes[layer], neurons, 1)
+        changed, own = probe(
+            rows(currents[layer], neurons, 1), shift, before, populations[0], plan.neurons[layer], plan.decays[layer], num_steps
+        )
+        moved = [own]
+        for m in range(layer + 1, last + 1):
+            rest = (None if m == last else spikes[m], populations[m - layer], plan.neurons[m], plan.decays[m], num_steps)
+            if m == layer + 1:
+                columns = rows(plan.weights[m], neurons, 1).T.contiguous()
+                changed, population = hop(currents[m], columns, changed, *rest)
             else:
-                self.counts[layer] += spikes.sum(0)
-                incoming = spikes
-        return block
+                changed, population = hop_far(currents[m], through(plan.weights[m], changed.to(frames.dtype)), *rest)
+            moved.append(population)
+        groups.append(moved)
+    return State(base, counts, activity, groups)
 
-    def advance_group(self, group: _Group, block: _Block, start: int, num_steps: int) -> None:
-        """A group of probes, and everything downstream that it moves, through a block."""
-        layer, last = group.layer, len(self.neurons) - 1
-        offsets, windows, _ = self.probes[layer]
-        shift = windows[start : start + num_steps] @ offsets.T
-        current = rows(block.currents[layer], group.neurons, 1)
-        before = block.spikes[layer]
-        spikes = None if layer == last or before is None else rows(before, group.neurons, 1)
-        changed, group.own = self.kernels(probe)(current, shift, spikes, group.own, self.neurons[layer], self.decays[layer], num_steps)
-        for k, m in enumerate(range(layer + 1, last + 1)):
-            spikes = None if m == last else block.spikes[m]
-            rest = (spikes, group.hops[k], self.neurons[m], self.decays[m], num_steps)
-            if k == 0:
-                columns = rows(self.weights[m], group.neurons, 1).T.contiguous()
-                changed, group.hops[k] = self.kernels(hop)(block.currents[m], columns, changed, *rest)
-            else:
-                changed, group.hops[k] = self.kernels(hop_far)(block.currents[m], through(self.weights[m], changed), *rest)
 
-    def settle(self, target: Tensor, cost: Cost) -> NodeCosts:
-        """Costs, once all steps have gone by."""
-        last = self.base[-1]
-        value = self.end.value(last)
-        found: list[list[Tensor]] = [[] for _ in self.neurons]
-        for group in self.groups:
-            found[group.layer].append(self.end.cost(group.own, group.hops, group.neurons, last, value, target, cost))
-        layers = [
-            LayerCosts(torch.cat(costs, 1), activity.transpose(1, 2) / self.total_steps, probes.windows.sum(0) / self.total_steps)
-            for costs, activity, probes in zip(found, self.activity, self.probes, strict=False)
-        ]
-        if isinstance(self.end, MembraneEnd):
-            layers.append(self.end.readout_layer(self.probes[-1].offsets, last, value, target, cost))
-        rates = [count.mean(1) / self.total_steps for count in self.counts]
-        return NodeCosts(value, cost(value, target), layers, rates)
+def _windowed(share: Tensor, incoming: Tensor) -> Tensor:
+    """What arrives in each window, ``[M, B, N]``, of ``incoming: [U, N, B]`` with the shares ``[U, M]``."""
+    if len(share) == 1:
+        return share[0][:, None, None] * incoming.transpose(1, 2)
+    if share.shape[1] == 1:
+        return (share[:, :, None] * incoming).sum(0).T[None]
+    return torch.tensordot(share.T, incoming, 1).transpose(1, 2)
+
+
+def settle(plan: Plan, state: State, end: MembraneEnd | CountEnd, target: Tensor, cost: Cost, total_steps: int) -> NodeCosts:
+    """Costs, once all steps have gone by."""
+    last = state.base[-1]
+    value = end.value(plan.weights, plan.biases, last)
+    found: list[list[Tensor]] = [[] for _ in plan.neurons]
+    for (layer, neurons), populations in zip(plan.groups, state.groups, strict=True):
+        found[layer].append(end.cost(plan.weights, populations, neurons, last, value, target, cost))
+    layers = [
+        LayerCosts(costs[0] if len(costs) == 1 else torch.cat(costs, 1), activity / total_steps, probes.windows.sum(0) / total_steps)
+        for costs, activity, probes in zip(found, state.activity, plan.probes, strict=False)
+    ]
+    if isinstance(end, MembraneEnd):
+        layers.append(end.readout_layer(plan.probes[-1].offsets, last, value, target, cost))
+    rates = [count.mean(1) / total_steps for count in state.counts]
+    return NodeCosts(value, cost(value, target), layers, rates)

@@ -71,13 +71,13 @@ def probe(current: Tensor, shift: Tensor, base: Tensor | None, population: Popul
         population: shapes ``[V, K, B]``.
 
     Returns:
-        ``(changed [U, V, K, B] or None, population)``, the shifted spikes minus ``base``: -1, 0 or 1.
+        ``(changed [U, V, K, B] or None, population)``, the shifted spikes minus ``base``: -1, 0 or 1, int8.
     """
     changed = []
     for t in range(num_steps):
         z, population = _tick(_at(current, t) + shift[t][:, None, None], population, p, decay)
         if base is not None:
-            changed.append(z - base[t])
+            changed.append((z - base[t]).to(torch.int8))
     return (torch.stack(changed) if base is not None else None), population
 
 
@@ -105,9 +105,9 @@ def hop(
     """
     out = []
     for t in range(num_steps):
-        z, population = _tick(_at(current, t) + columns[:, :, None] * changed[t][:, :, None, :], population, p, decay)
+        z, population = _tick(_at(current, t) + columns[:, :, None] * changed[t][:, :, None, :].to(columns.dtype), population, p, decay)
         if base is not None:
-            out.append(z - base[t])
+            out.append((z - base[t]).to(torch.int8))
     return (torch.stack(out) if base is not None else None), population
 
 
@@ -128,5 +128,5 @@ def hop_far(
     for t in range(num_steps):
         z, population = _tick(_at(current, t) + correction[t], population, p, decay)
         if base is not None:
-            out.append(z - base[t])
+            out.append((z - base[t]).to(torch.int8))
     return (torch.stack(out) if base is not None else None), population

@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 
 from polystep_snn.errors import InputError
 from polystep_snn.polystep.compiled import Kernels
@@ -87,6 +86,24 @@ def barycenter(transport: Transport, cost: Tensor, eps: Tensor, points: Tensor) 
     return (transport(cost, eps)[:, None] * points[:, :, None, None]).sum(0)
 
 
+def gradients(layers: list[LayerCosts], probes: list[LayerProbes], widths: list[int], transport: Transport, eps: Tensor) -> list[Tensor]:
+    """The negative displacements of all layers, pulled back to weights ``[N_l, N_{l-1}]`` and biases ``[N_l]``, in this order."""
+    result = []
+    for (cost, activity, bias_activity), (offsets, _, neurons), width in zip(layers, probes, widths, strict=True):
+        displacement = barycenter(transport, cost, eps, offsets / torch.linalg.vector_norm(offsets, dim=1).mean())
+        num_windows, num_probed, batch_size = displacement.shape
+        # K of N neurons stand for all: on average over the draws the displacement is that of all neurons.
+        scaled = displacement * (-width / num_probed / batch_size)
+        flat = scaled.transpose(0, 1).reshape(num_probed, num_windows * batch_size)
+        weight = torch.mm(flat, activity.reshape(num_windows * batch_size, -1))
+        bias = torch.mv(scaled.sum(2).T, bias_activity)
+        if neurons is not None:
+            weight = weight.new_zeros(width, weight.shape[1]).index_copy(0, neurons, weight)
+            bias = bias.new_zeros(width).index_copy(0, neurons, bias)
+        result += [weight, bias]
+    return result
+
+
 class PolyStep:
     """Fills ``.grad`` of a network's parameters from forward passes alone.
 
@@ -146,11 +163,9 @@ class PolyStep:
         residual = None if self.residual is None else at(self.residual, progress)
         found = node_costs(self.network, inputs, target, probes, cost, self.kernels, residual, self.space.chunk)
         eps = found.value.new_tensor(at(self.transport.eps, progress))
-        for weight, bias, layer, probe in zip(self.network.weights, self.network.biases, found.layers, probes, strict=True):
-            points = probe.offsets / torch.linalg.vector_norm(probe.offsets, dim=1).mean()
-            weigh = self.kernels(barycenter) if layer is not found.layers[-1] else barycenter  # the readout's is too small to compile
-            displacement = weigh(self.transport, layer.cost, eps, points)
-            _pull_back(weight, bias, displacement, layer, probe.neurons)
+        grads = self.kernels(gradients)(found.layers, probes, self.network.sizes[1:], self.transport, eps)
+        for weight, bias, weight_grad, bias_grad in zip(self.network.weights, self.network.biases, grads[0::2], grads[1::2], strict=True):
+            weight.grad, bias.grad = weight_grad, bias_grad
         accuracy = (found.value.argmax(0) == target).to(found.value.dtype).mean()
         return StepResult(found.cost.mean(), accuracy, found.rates)
 
@@ -210,17 +225,3 @@ class PolyStep:
 
 def _radii(radius: Radius, progress: float) -> list[float]:
     return [at(r, progress) for r in (radius if isinstance(radius, Sequence) else [radius])]
-
-
-def _pull_back(weight: Parameter, bias: Parameter, displacement: Tensor, layer: LayerCosts, neurons: Tensor | None) -> None:
-    """Write the negative displacement ``[M, K, B]`` of a layer's currents into its weights' and biases' ``.grad``."""
-    num_windows, num_probed, batch_size = displacement.shape
-    # K of N neurons stand for all: on average over the draws the displacement is that of all neurons.
-    scale = -len(weight) / num_probed / batch_size
-    flat = displacement.transpose(0, 1).reshape(num_probed, num_windows * batch_size)
-    weight_grad = scale * torch.mm(flat, layer.activity.reshape(num_windows * batch_size, -1))
-    bias_grad = scale * torch.mv(displacement.sum(2).T, layer.bias_activity)
-    if neurons is not None:
-        weight_grad = torch.zeros_like(weight).index_copy_(0, neurons, weight_grad)
-        bias_grad = torch.zeros_like(bias).index_copy_(0, neurons, bias_grad)
-    weight.grad, bias.grad = weight_grad, bias_grad
