@@ -22,11 +22,18 @@ class Samples:
     full_scale: int = 255
 
     def __post_init__(self):
+        if not isinstance(self.images, np.ndarray) or not isinstance(self.labels, np.ndarray):
+            raise InputError(f"images and labels are {type(self.images).__name__} and {type(self.labels).__name__}: give numpy arrays")
         if self.images.ndim != 3 or self.images.dtype != np.uint8:
             raise InputError(f"images are {self.images.dtype} {list(self.images.shape)}: give uint8 [n, height, width]")
         if self.labels.shape != (len(self.images),) or not np.issubdtype(self.labels.dtype, np.integer):
             raise InputError(
                 f"labels are {self.labels.dtype} {list(self.labels.shape)} for {len(self.images)} images: give one integer an image"
+            )
+        brightest = self.images.max(initial=0)
+        if not 1 <= self.full_scale <= 255 or brightest > self.full_scale:
+            raise InputError(
+                f"full_scale is {self.full_scale}, the brightest image value {brightest}: choose from {max(1, brightest)} to 255"
             )
 
     def __len__(self) -> int:
@@ -51,6 +58,8 @@ class Dataset:
     classes: tuple[str, ...]
 
     def __post_init__(self):
+        if len(self.classes) != self.num_classes:
+            raise InputError(f"{self.name} has {len(self.classes)} names for {self.num_classes} classes: give one a class")
         for name, part in (("training", self.train), ("validation", self.validation), ("test", self.test)):
             if not len(part):
                 raise InputError(f"the {name} part of {self.name} is empty: give at least one sample")

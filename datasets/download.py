@@ -1,17 +1,22 @@
 """Where data files are looked for, and how they are fetched."""
 
 import hashlib
+import http.client
 import os
+import sys
 import tempfile
 import urllib.request
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from tqdm import tqdm
+
 from polystep_snn.errors import InputError
 
 DATA_DIR_VARIABLE = "POLYSTEP_SNN_DATA"
 _TIMEOUT_S = 20
+_CHUNK = 2**18
 
 
 def cache_dir() -> Path:
@@ -23,7 +28,7 @@ def cache_dir() -> Path:
 def given_folders(data_dir: Path | None) -> list[Path]:
     """Where the user says that data is: ``data_dir``, then ``$POLYSTEP_SNN_DATA``; those that are set."""
     variable = os.environ.get(DATA_DIR_VARIABLE)
-    return [p for p in (data_dir, Path(variable) if variable else None) if p is not None]
+    return [Path(folder) for folder in (data_dir, variable) if folder]
 
 
 def decompress(packed: bytes, largest: int, where: str) -> bytes:
@@ -71,21 +76,41 @@ def fetch(urls: Sequence[str], target: Path, content_md5: str, largest: int) -> 
     reasons = []
     for url in urls:
         try:
-            with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:
-                packed = response.read(2 * largest)
+            packed = _get(url, 2 * largest)
             content = decompress(packed, largest, url)
             check_md5(content, content_md5, url)
-        except (OSError, ValueError) as error:  # a mirror that is down, lies or is cut off: the next one may do better
-            reasons.append(f"{url}: {getattr(error, 'reason', error)}")
+        # A mirror that is down, speaks nonsense, lies or is cut off: the next one may do better.
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            reasons.append(f"{url}: {getattr(error, 'reason', None) or error or type(error).__name__}")
             continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(packed)
-            os.replace(temporary, target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        _store(packed, target)
         return content
     raise InputError("; ".join(reasons))
+
+
+def _get(url: str, largest: int) -> bytes:
+    """What an address serves, at most ``largest`` bytes, with a progress bar on a terminal."""
+    with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:
+        bar = {"total": int(response.headers.get("Content-Length") or 0) or None, "desc": url.rsplit("/", 1)[-1], "leave": False}
+        with tqdm.wrapattr(response, "read", file=sys.stderr, disable=not sys.stderr.isatty(), **bar) as body:
+            packed = b""
+            while len(packed) < largest and (chunk := body.read(_CHUNK)):
+                packed += chunk
+    return packed
+
+
+def _store(packed: bytes, target: Path) -> None:
+    """Write a file under a temporary name and rename it."""
+    temporary = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        temporary = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            file.write(packed)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise InputError(f"{target} cannot be written ({error.strerror}): free some space, or set $XDG_CACHE_HOME") from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)

@@ -57,15 +57,13 @@ def load_mnist(data_dir: Path | None = None) -> Dataset:
 
 
 def _find(data_dir: Path | None) -> Path | None:
-    """The folder the user put the files in, one of them at least: what is missing beside it is then an error, not a download."""
-    if data_dir is not None and not data_dir.is_dir():
-        raise InputError(f"the data folder {data_dir} does not exist: create it, or leave --data-dir out")
+    """The first folder the user named that holds one of the files: what is missing beside it is then an error, not a download."""
     for base in given_folders(data_dir):
+        if not base.is_dir():
+            raise InputError(f"the data folder {base} does not exist: create it, or leave --data-dir (or $POLYSTEP_SNN_DATA) out")
         for folder in (base / "MNIST" / "raw", base / "mnist", base):
             if any(_path(folder, file) for file in _FILES.values()):
                 return folder
-        if base == data_dir:
-            raise InputError(f"the data folder {data_dir} holds no MNIST: put {_expected()} there, or leave --data-dir out")
     return None
 
 

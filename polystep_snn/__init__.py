@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from polystep_snn.errors import InputError as InputError
     from polystep_snn.polystep.cost import CrossEntropy as CrossEntropy
     from polystep_snn.polystep.cost import ZeroOne as ZeroOne
     from polystep_snn.polystep.schedule import Schedule as Schedule
@@ -27,10 +28,13 @@ if TYPE_CHECKING:
     from polystep_snn.snn.neurons import LIFParameters as LIFParameters
     from polystep_snn.snn.readouts import MembraneReadout as MembraneReadout
     from polystep_snn.snn.readouts import SpikeCountReadout as SpikeCountReadout
+    from polystep_snn.training.config import TrainConfig as TrainConfig
+    from polystep_snn.training.trainer import Trainer as Trainer
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "errors": ("InputError",),
     "polystep.cost": ("CrossEntropy", "ZeroOne"),
     "polystep.schedule": ("Schedule",),
     "polystep.step": ("NodeSpace", "PolyStep"),
@@ -40,6 +44,7 @@ _HOME = {
     "snn.network": ("SpikingNetwork",),
     "snn.neurons": ("LIF", "LIFParameters"),
     "snn.readouts": ("MembraneReadout", "SpikeCountReadout"),
+    "training.config": ("TrainConfig",),
     "training.trainer": ("Trainer",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

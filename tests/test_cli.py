@@ -86,6 +86,7 @@ def test_mistakes_take_one_line(run_folder, tmp_path, capsys, arguments, message
     out, err = capsys.readouterr()
     lines = err.splitlines()
     assert out == ""
+    assert len(lines) == 1
     assert lines[-1].startswith("polystep-snn: error: ")
     assert "Traceback" not in err
     assert re.search(message, lines[-1])

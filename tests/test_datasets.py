@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import http.server
+import socket
 import struct
 import threading
 from pathlib import Path
@@ -89,7 +90,13 @@ def test_the_order_of_the_search(small, home, monkeypatch):
     with pytest.raises(InputError, match="variable"):
         load("mnist")
     put(home / "given", small)
-    assert len(load("mnist", home / "given").test) == 10
+    assert len(load("mnist", str(home / "given")).test) == 10
+    (home / "empty").mkdir()
+    with pytest.raises(InputError, match="variable"):  # an empty folder is passed over
+        load("mnist", home / "empty")
+    monkeypatch.setenv(download.DATA_DIR_VARIABLE, str(home / "nowhere"))
+    with pytest.raises(InputError, match="nowhere does not exist"):
+        load("mnist")
 
 
 def test_what_to_put_where(small, home):
@@ -102,7 +109,7 @@ def test_what_to_put_where(small, home):
     with pytest.raises(InputError, match="does not exist"):
         load("mnist", home / "nowhere")
     (home / "empty").mkdir()
-    with pytest.raises(InputError, match="holds no MNIST"):
+    with pytest.raises(InputError, match="was not found"):
         load("mnist", home / "empty")
     put(home / "half", {"train-images-idx3-ubyte": small["train-images-idx3-ubyte"]})
     with pytest.raises(InputError, match=r"but not train-labels-idx1-ubyte\.gz"):
@@ -172,6 +179,32 @@ def test_the_first_intact_mirror_serves(small, home, server, monkeypatch):
     assert np.array_equal(load("mnist").test.images, expected.test.images), "the second time nothing is fetched"
 
 
+def test_a_mirror_that_speaks_nonsense_is_passed_over(small, home, server, monkeypatch):
+    root, url = server
+    put(root / "good", small)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def nonsense():
+            for _ in small:
+                connection, _ = listener.accept()
+                connection.recv(1000)
+                connection.sendall(b"what?\r\n\r\n")
+                connection.close()
+
+        threading.Thread(target=nonsense, daemon=True).start()
+        monkeypatch.setattr(mnist, "_MIRRORS", (f"http://127.0.0.1:{listener.getsockname()[1]}/", f"{url}/good/"))
+        assert len(load("mnist").test) == 10
+
+
+def test_a_cache_that_cannot_be_written(small, home, server, monkeypatch):
+    root, url = server
+    put(root / "good", small)
+    (home / "cache").write_text("a file where the folder should be")
+    monkeypatch.setattr(mnist, "_MIRRORS", (f"{url}/good/",))
+    with pytest.raises(InputError, match="cannot be written"):
+        load("mnist")
+
+
 def test_an_interrupted_download_goes_on(small, home, server, monkeypatch):
     root, url = server
     put(root / "good", small)
@@ -204,8 +237,11 @@ def samples(images=(3, 2, 2), labels=(0, 1, 2), dtype=np.uint8):
         (lambda: samples(labels=(0.0, 1.0, 2.0)), "one integer an image"),
         (lambda: Dataset("d", samples(), samples(labels=(0, 1, 3)), samples(), 3, tuple("abc")), r"validation part of d has labels 0\.\.3"),
         (lambda: Dataset("d", samples(labels=(0, -1, 1)), samples(), samples(), 3, tuple("abc")), "training part"),
-        (lambda: Dataset("d", samples(), samples(), Samples(np.zeros((0, 2, 2), np.uint8), np.zeros(0, int)), 3, ()), "empty"),
+        (lambda: Dataset("d", samples(), samples(), Samples(np.zeros((0, 2, 2), np.uint8), np.zeros(0, int)), 3, tuple("abc")), "empty"),
         (lambda: Dataset("d", samples(), samples(), samples((3, 2, 3)), 3, tuple("abc")), "the test images"),
+        (lambda: Dataset("d", samples(), samples(), samples(), 3, ()), "0 names for 3 classes"),
+        (lambda: Samples([1, 2], [3, 4]), "images and labels are list and list"),
+        (lambda: Samples(np.full((1, 2, 2), 9, np.uint8), np.zeros(1, int), full_scale=8), "the brightest image value 9"),
     ],
 )
 def test_data_that_does_not_fit_together(make, message):

@@ -88,6 +88,23 @@ def test_population_responds_most_at_its_centre():
     torch.testing.assert_close(rates, torch.tensor([[1.0, 0.04, 0.0], [0.04, 1.0, 0.04], [0.0, 0.04, 1.0]]))
 
 
+@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.1, 1.1])
+def test_what_is_no_intensity(name, value):
+    x = torch.full((2, 3), value)
+    if name == "direct" and abs(value) < 2:
+        assert torch.equal(make_encoder(name, 4)(x).current, x)  # a current has no such bounds
+        return
+    with pytest.raises(InputError, match="NaN"):
+        make_encoder(name, 4)(x)
+
+
+def test_constants_of_encoders():
+    for make in (lambda: Population(4, fields=1), lambda: Population(4, width=0.0), lambda: Poisson(4, f_max=2000.0), lambda: Rate(4.5)):
+        with pytest.raises(InputError, match=r"choose|whole number"):
+            make()
+
+
 def test_wrong_names_and_lengths():
     with pytest.raises(InputError, match="choose one of direct, rate"):
         make_encoder("morse", 5)

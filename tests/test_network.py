@@ -28,14 +28,12 @@ def one_one_one(readout):
         (MembraneReadout(), 3.5),
         (MembraneReadout(decay=0.5), 0.5 / 8 + 1.25 / 4 + 0.5 / 2 + 1.25),
         (SpikeCountReadout(HALF), 2.0),  # 0.5; 1.5 fires; 0.5; 1.5 fires
-        (SpikeCountReadout(LIFParameters.from_beta(0.5, v_th=2.0), residual=0.5), 0.25 * 1.8125),  # 0.5; 1.5; 1.25; 1.875 never > 2
+        (SpikeCountReadout(LIFParameters.from_beta(0.5, v_th=2.0), residual=0.5), 0.5 / 2 * 1.875),  # 0.5; 1.5; 1.25; 1.875 never > 2
     ],
     ids=["membrane", "leaky", "count", "residual"],
 )
 def test_readouts_by_hand(readout, expected):
     output, state = one_one_one(readout)(torch.ones(4, 1, 1).double())
-    if isinstance(readout, SpikeCountReadout) and readout.residual:
-        expected = 0.5 / 2.0 * 1.875
     assert output.item() == expected
     assert state.hidden[0].v.item() == 0.0
 
@@ -98,9 +96,14 @@ def test_calibrated_layers_fire_at_about_the_target():
         (lambda: SpikingNetwork([5, 0, 3]), "all at least 1"),
         (lambda: SpikingNetwork([5, 4, 3], [HALF, HALF]), "2 neuron parameters for 1 hidden"),
         (lambda: MembraneReadout(decay=1.5), "decay is 1.5"),
-        (lambda: SpikingNetwork([5, 4, 3])(torch.zeros(2, 1, 6)), "6 values, but this network takes 5"),
+        (lambda: SpikingNetwork([5, 4, 3])(torch.zeros(2, 1, 6)), r"is \[1, 6\], but this network takes 5"),
         (lambda: SpikingNetwork([5, 4, 3])(torch.zeros(2, 1, 5).double()), "convert it"),
         (lambda: SpikingNetwork([5, 4, 3])(torch.zeros(0, 1, 5)), "no timesteps"),
+        (lambda: SpikingNetwork([5, 4, 3])(torch.zeros(2, 5)), r"is \[5\], but"),
+        (lambda: SpikingNetwork([5, 4, 3])(torch.full((2, 1, 5), float("nan"))), "the input contains NaN"),
+        (lambda: SpikingNetwork([5, 4, 3])(torch.zeros(2, 1, 5), SpikingNetwork([5, 4, 3]).initial_state(2)), "another batch or network"),
+        (lambda: SpikeCountReadout(residual=float("nan")), "residual is nan"),
+        (lambda: LIFParameters(v_min=float("nan")).checked(), "v_min is nan"),
     ],
 )
 def test_bad_input(make, message):

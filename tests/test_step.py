@@ -1,12 +1,27 @@
 """What a step writes into .grad, and that nothing is differentiated on the way."""
 
+import shutil
 from itertools import combinations
 
 import pytest
 import torch
 
-from polystep_snn import CrossEntropy, DirectCurrent, MembraneReadout, NodeSpace, PolyStep, Schedule, Sinkhorn, Softmax, SpikingNetwork
+from polystep_snn import (
+    CrossEntropy,
+    DirectCurrent,
+    LIFParameters,
+    MembraneReadout,
+    NodeSpace,
+    PolyStep,
+    Rate,
+    Schedule,
+    Sinkhorn,
+    Softmax,
+    SpikeCountReadout,
+    SpikingNetwork,
+)
 from polystep_snn.errors import InputError
+from polystep_snn.snn.encoders import Frames
 from tests.reference import naive_nodes
 from tests.test_nodes import LIF, READOUTS, SIZES, make_batch, make_network
 
@@ -96,6 +111,21 @@ def test_chunks_change_no_bit_of_the_gradient():
         assert all(map(torch.equal, results[0], other))
 
 
+@pytest.mark.compiled
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler here")
+def test_chunks_change_no_bit_of_the_compiled_gradient():
+    network = make_network([20, 16, 12, 3], LIF, MembraneReadout(), seed=33).float()
+    inputs, target = make_batch(num_steps=5, num_inputs=20, seed=33, batch=17)
+    results = []
+    for chunk in (None, 5):
+        step = PolyStep(network, NodeSpace(chunk=chunk))
+        step.step(inputs.float(), target)
+        assert step.kernels.compile
+        results.append(grads(network))
+    assert all(map(torch.equal, *results))
+
+
 def test_schedules_are_read_at_the_progress():
     network = make_network(SIZES[1], LIF, READOUTS["count"], seed=34)
     inputs, target = make_batch(num_steps=12, num_inputs=6, seed=34)
@@ -135,6 +165,21 @@ def test_descent_on_a_separable_task():
     assert result.loss < 0.1
 
 
+@pytest.mark.parametrize("readout", [MembraneReadout(), SpikeCountReadout(LIFParameters(v_th=4.0))], ids=["membrane", "count"])
+def test_radii_are_in_thresholds(readout):
+    network = SpikingNetwork([6, 5, 4, 3], [LIFParameters(v_th=0.5), LIFParameters(v_th=2.0)], readout)
+    probes = make_step(network, space={"radius": 0.4, "readout_radius": 0.3, "num_windows": 2})._probes(5, 0.0)
+    corners = [[1, 0], [-1, 0], [0, 1], [0, -1]]
+    torch.testing.assert_close(probes[0].offsets, 0.4 * 0.5 * torch.tensor(corners))
+    torch.testing.assert_close(probes[1].offsets, 0.4 * 2.0 * torch.tensor(corners))
+    assert probes[1].windows.tolist() == [[1, 0], [1, 0], [1, 0], [0, 1], [0, 1]]
+    if isinstance(readout, MembraneReadout):
+        torch.testing.assert_close(probes[2].offsets, 0.3 * torch.tensor([[1.0], [-1.0]]))
+        assert probes[2].windows.tolist() == [[1]] * 5
+    else:
+        torch.testing.assert_close(probes[2].offsets, 0.3 * 4.0 * torch.tensor(corners))
+
+
 def nan_in(network, name):
     with torch.no_grad():
         network.get_parameter(name)[0] = float("nan")
@@ -160,6 +205,16 @@ X, Y = torch.rand(4, 2, 6), torch.tensor([0, 2])
         (lambda: PolyStep(NET(), compile=False).step(X[:0], Y), "no timesteps"),
         (lambda: PolyStep(NET(), compile=False).step(torch.full_like(X, float("inf")), Y), "the input contains NaN or infinity"),
         (lambda: PolyStep(nan_in(NET(), "linears.0.bias"), compile=False).step(X, Y), "linears.0.bias contains NaN"),
+        (lambda: PolyStep(NET(), compile=False).step(X.numpy(), Y), "inputs and targets are ndarray and Tensor"),
+        (lambda: PolyStep(NET(), compile=False).step(X, [0, 2]), "inputs and targets are Tensor and list"),
+        (lambda: PolyStep(NET(), compile=False).step(Rate(4)(X[0]), Y[:1]), r"\[2, 6\] a step: give torch.float32 \[1, 6\]"),
+        (lambda: PolyStep(NET(), compile=False).step(Frames(list(X), 5), Y), "ended after 4 of 5"),
+        (lambda: PolyStep(NET(), compile=False).step(Frames(list(X), 3), Y), "goes on after the 3 timesteps"),
+        (lambda: PolyStep(NET(), compile=False).step(Frames([X[0], X[1, :1]], 2), Y), "differ in shape"),
+        (lambda: PolyStep(NET(), NodeSpace(num_windows=5), compile=False).step(X, Y), "num_windows is 5, but there are 4"),
+        (lambda: PolyStep(NET(), residual=0.5), "a membrane readout is its membrane"),
+        (lambda: CrossEntropy(float("nan")), "scale is nan"),
+        (lambda: Schedule(float("nan"), 1.0), "must be finite"),
         (lambda: NodeSpace(num_probed=0), "num_probed is 0"),
         (lambda: NodeSpace(polytope="ball"), "no polytope 'ball'"),
     ],

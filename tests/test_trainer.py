@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from polystep_snn import LIFParameters, Sinkhorn
 from polystep_snn.datasets import Dataset, Samples
 from polystep_snn.errors import InputError
 from polystep_snn.training import checkpoint, metrics, trainer
@@ -257,6 +258,9 @@ def spoiled(path, change):
         (lambda p: spoiled(p, lambda t, m: t.update({"model.linears.0.weight": torch.zeros(3, 3)})), "checkpoint of another network"),
         (lambda p: spoiled(p, lambda t, m: t.pop("generator.order")), "checkpoint of another network"),
         (lambda p: spoiled(p, lambda t, m: m.pop("scheduler")), "checkpoint of another network"),
+        (lambda p: spoiled(p, lambda t, m: m.pop("config")), "configuration is None"),
+        (lambda p: spoiled(p, lambda t, m: m.update(thresholds=5)), "checkpoint of another network"),
+        (lambda p: p.write_bytes(p.read_bytes().replace(b'thresholds\\": [', b'thresholds\\": [9', 1)), "is damaged"),
     ],
 )
 def test_checkpoints_that_are_not_this_runs(digits, tmp_path, spoil, message):
@@ -304,7 +308,7 @@ def test_nothing_is_pickled(straight, tmp_path, digits):
     ("change", "message"),
     [
         ({"hidden": ()}, "hidden is"),
-        ({"hidden": (0,)}, "each at least 1"),
+        ({"hidden": (0,)}, "each from 1 to"),
         ({"encoder": "morse"}, "choose one of direct"),
         ({"epochs": 0}, "epochs is 0"),
         ({"windows": 9}, "windows is 9, but there are 6 timesteps"),
@@ -313,6 +317,17 @@ def test_nothing_is_pickled(straight, tmp_path, digits):
         ({"averaging": 1.0}, "averaging is 1.0: choose a fraction from 0 to below 1"),
         ({"device": "tpu"}, "choose cpu, cuda or auto"),
         ({"batch_size": 2000}, "digits has 1257 training samples"),
+        ({"hidden": 24}, "hidden is 24: give a value of type tuple"),
+        ({"hidden": (2.5,)}, "give whole numbers"),
+        ({"num_steps": 15.5}, "num_steps is 15.5: give a value of type int"),
+        ({"compile": "no"}, "compile is 'no'"),
+        ({"seed": 2**64}, "seed is 18446744073709551616"),
+        ({"threads": 100_000}, "threads is 100000"),
+        ({"hidden": (2**24, 2**24)}, "does not fit on cpu"),
+        ({"eps": 1e-50}, "eps is 1e-50"),
+        ({"v_th": 1e300}, r"v_th is 1e\+300"),
+        ({"device": "cpu:x"}, "choose cpu, cuda or auto"),
+        ({"dataset": "mnist"}, "the data is digits, but the configuration says mnist"),
     ],
 )
 def test_configurations_that_describe_no_run(digits, tmp_path, change, message):
@@ -355,3 +370,79 @@ def test_weights_that_became_nan_are_not_saved(digits, tmp_path):
     with pytest.raises(InputError, match=r"linears\.0\.bias became NaN or infinite"):
         run.save()
     assert (tmp_path / "run" / "checkpoint.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("text", ["null", "5", "[1]", '{"hidden": [3]}', '{"dataset": "digits", "speed": 3}', '{"dataset": 3}', "{", ""])
+def test_configurations_that_were_edited(digits, tmp_path, text):
+    Trainer(small_config(epochs=1), tmp_path / "run", digits).fit()
+    (tmp_path / "run" / "config.json").write_text(text)
+    with pytest.raises(InputError) as error:
+        open_run(tmp_path / "run")
+    assert "\n" not in str(error.value)
+
+
+def test_a_configuration_of_another_run(digits, tmp_path):
+    Trainer(small_config(epochs=1), tmp_path / "run", digits).fit()
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    (tmp_path / "run" / "config.json").write_text(json.dumps({**config, "beta": 0.5}))
+    with pytest.raises(InputError, match="belongs to another configuration"):
+        open_run(tmp_path / "run")
+
+
+def test_the_same_trainer_goes_on_where_it_stopped(straight, digits, tmp_path):
+    observer = StopAt(5)
+    run = observer.trainer = Trainer(small_config(), tmp_path / "run", digits, observer=observer)
+    assert run.fit() is None
+    run.stop_requested = False
+    run.fit()
+    assert final(tmp_path / "run") == straight
+
+
+def test_metrics_survive_a_kill_after_the_last_checkpoint(digits, tmp_path):
+    Trainer(small_config(), tmp_path / "run", digits).fit()
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text()
+    (tmp_path / "run" / "metrics.jsonl").write_text(lines.splitlines(keepends=True)[0])
+    (tmp_path / "run" / ".checkpoint.safetensors.abc").write_text("left by a process that was killed while writing")
+    Trainer(small_config(), tmp_path / "run", digits, resume=True).fit()
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == lines
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+def test_options_reach_the_method(digits, tmp_path):
+    config = small_config(
+        windows=3,
+        polytope="simplex",
+        transport="sinkhorn",
+        eps=0.3,
+        radius=0.7,
+        probed=5,
+        readout="count",
+        beta=0.8,
+        reset="subtract",
+        v_th=0.5,
+    )
+    run = Trainer(config, tmp_path / "run", digits)
+    space = run.polystep.space
+    assert (space.num_windows, space.polytope, space.radius, space.num_probed) == (3, "simplex", 0.7, 5)
+    assert run.polystep.transport == Sinkhorn(eps=0.3)
+    assert [run.polystep.residual(f) for f in (0.0, 0.45, 0.9, 1.0)] == [0.5, 0.25, 0.0, 0.0]
+    assert run.network.neurons == [LIFParameters.from_beta(0.8, reset="subtract", v_th=0.5)]
+    assert run.network.readout.neuron == LIFParameters.from_beta(0.8, reset="subtract")
+    assert run.optimizer.param_groups[0]["weight_decay"] == 0.5
+
+
+def test_the_learning_rate_and_the_schedules_run_to_their_end(digits, tmp_path, monkeypatch):
+    run = Trainer(small_config(lr=0.01), tmp_path / "run", digits)
+    seen = []
+    step = run.polystep.step
+
+    def watched(inputs, target, progress):
+        seen.append((progress, run.optimizer.param_groups[0]["lr"]))
+        return step(inputs, target, progress)
+
+    monkeypatch.setattr(run.polystep, "step", watched)
+    run.fit()
+    for k, (progress, lr) in enumerate(seen):
+        assert progress == pytest.approx(k / 26)
+        assert lr == pytest.approx(0.01 * 0.5 * (1 + np.cos(np.pi * k / 26)))
+    assert len(seen) == 26

@@ -2,7 +2,7 @@
 
 import argparse
 import signal
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ def add_parser(commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train, or go on with a run."""
     from polystep_snn.datasets import load
+    from polystep_snn.training.build import resolve
     from polystep_snn.training.files import read_json
     from polystep_snn.training.run_folder import RunFolder
     from polystep_snn.training.trainer import Trainer
@@ -75,13 +76,12 @@ def run(arguments: argparse.Namespace) -> int:
             raise InputError(
                 f"the run in {arguments.out} is on {config.dataset}, not {arguments.dataset}: name the other folder or data set"
             )
-        for name, value in given.items():
-            value = tuple(value) if isinstance(value, list) else value
-            if value != getattr(config, name):
-                flag = name.replace("_", "-")
-                raise InputError(
-                    f"{flag} is {value}, but the run in {arguments.out} has {getattr(config, name)}: leave it out, or start a new run"
-                )
+        wanted = resolve(replace(config, **given))
+        for option in fields(TrainConfig):
+            ours, theirs = getattr(wanted, option.name), getattr(config, option.name)
+            if option.name in given and ours != theirs:
+                flag = option.name.replace("_", "-")
+                raise InputError(f"{flag} is {ours}, but the run in {arguments.out} has {theirs}: leave it out, or start a new run")
     else:
         config = TrainConfig(**{**RECIPES[arguments.dataset], **given})
     dataset = load(config.dataset, arguments.data_dir)
@@ -95,7 +95,11 @@ def run(arguments: argparse.Namespace) -> int:
     if trainer.position.epoch or trainer.position.step:
         say(f"going on after epoch {trainer.position.epoch}, step {trainer.position.step}")
 
+    stopped_by = signal.SIGINT
+
     def stop(number, frame):
+        nonlocal stopped_by
+        stopped_by = number
         say("finishing this step; once more to stop at once")
         trainer.stop_requested = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -110,7 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
     if summary is None:
         say(f"saved after step {trainer.position.step} of epoch {trainer.position.epoch + 1}; go on with:")
         say(f"  polystep-snn train {config.dataset} --out {arguments.out} --resume")
-        return 130
+        return 128 + stopped_by
     say(
         f"test accuracy {summary['test_accuracy']:.2%} with the weights of epoch {summary['epoch']} "
         f"(validation {summary['val_accuracy']:.2%}); run in {arguments.out}"

@@ -20,8 +20,8 @@ def _say_eager(reason: str) -> None:
 class Kernels:
     """Compiles functions on first use and remembers them.
 
-    ``kernels(fn)`` is ``fn`` under ``torch.compile``. When the first compilation fails, because there is no C++ compiler or
-    no Python headers, one warning says why and everything runs eagerly from then on.
+    ``kernels(fn)`` is ``fn`` under ``torch.compile``. When the first compilation fails, because there is no C++ compiler,
+    no Python headers, no place for a cache, one warning says why and everything runs eagerly from then on.
 
     Args:
         compile: False to run eagerly from the start.
@@ -44,12 +44,15 @@ class Kernels:
         return self._compiled[fn]
 
     def _guarded(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        compiled = torch.compile(fn, dynamic=False)
+        compiled: Callable[..., Any] | None = None
 
         def run(*args, **kwargs):
+            nonlocal compiled
             if not self.compile:
                 return fn(*args, **kwargs)
             try:
+                if compiled is None:
+                    compiled = torch.compile(fn, dynamic=False)
                 return compiled(*args, **kwargs)
             except _compile_errors() as error:
                 self.compile = False
@@ -63,7 +66,8 @@ def _compile_errors() -> tuple[type[Exception], ...]:
     from torch._dynamo.exc import BackendCompilerFailed, TorchDynamoException
     from torch._inductor.exc import CppCompileError, InductorError
 
-    return BackendCompilerFailed, TorchDynamoException, InductorError, CppCompileError
+    # OSError: a cache folder that cannot be written.
+    return BackendCompilerFailed, TorchDynamoException, InductorError, CppCompileError, OSError
 
 
 def _first_line(error: Exception) -> str:

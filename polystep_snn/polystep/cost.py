@@ -7,6 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from polystep_snn.errors import InputError
+
 
 class Cost(Protocol):
     """Any function of the readout, differentiable or not: only its value is used."""
@@ -26,6 +28,10 @@ class CrossEntropy:
 
     scale: float = 0.5
 
+    def __post_init__(self):
+        if not 0.0 < self.scale < math.inf:
+            raise InputError(f"scale is {self.scale:g}: choose a positive number")
+
     def __call__(self, value: Tensor, target: Tensor) -> Tensor:
         logits = self.scale * value
         index = target.view(1, -1).expand(*logits.shape[:-2], 1, -1)
@@ -42,6 +48,4 @@ class ZeroOne:
 
 def rate_scale(num_steps: int, per_rate: float = 7.5) -> float:
     """The scale at which a difference of one spike a step is worth ``per_rate`` nats, whatever the number of steps."""
-    if not (num_steps >= 1 and math.isfinite(per_rate)):
-        raise ValueError(f"num_steps is {num_steps}: choose at least 1")
     return per_rate / num_steps

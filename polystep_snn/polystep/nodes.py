@@ -21,6 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from polystep_snn.errors import InputError
 from polystep_snn.polystep.compiled import Kernels
 from polystep_snn.polystep.cost import Cost
 from polystep_snn.polystep.ends import CountEnd, LayerCosts, MembraneEnd, make_end, rows, through
@@ -136,6 +137,10 @@ def node_costs(
     plan = Plan(weights, [b.detach() for b in network.biases], neurons, decays, list(probes), groups)
     state: State | None = None
     for start, num_steps, frames in time_blocks(inputs):
+        if frames.shape[1:] != (len(target), weights[0].shape[1]) or frames.dtype != weights[0].dtype:
+            raise InputError(
+                f"inputs are {frames.dtype} {list(frames.shape[1:])} a step: give {weights[0].dtype} {[len(target), weights[0].shape[1]]}"
+            )
         windows = [p.windows[start : start + num_steps] for p in probes]
         state = kernels(advance)(plan, state, frames, windows, num_steps)
     assert state is not None

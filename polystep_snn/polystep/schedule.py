@@ -28,6 +28,8 @@ class Schedule:
     def __post_init__(self):
         if self.shape not in _SHAPES:
             raise InputError(f"there is no schedule {self.shape!r}: choose one of {', '.join(_SHAPES)}")
+        if not (math.isfinite(self.start) and math.isfinite(self.end)):
+            raise InputError(f"a schedule from {self.start:g} to {self.end:g} does not exist: both must be finite")
         if self.shape == "geometric" and not (self.start > 0 and self.end > 0):
             raise InputError(f"a geometric schedule from {self.start:g} to {self.end:g} does not exist: both must be positive")
         if not 0.0 < self.until <= 1.0:

@@ -48,7 +48,8 @@ class NodeSpace:
         polytope: "orthoplex", "simplex" or "cube", in M dimensions.
         rotate: turn the polytope at random in every step (tells apart only for M > 1).
         num_probed: hidden neurons probed a layer and step, drawn at random; None for all.
-        chunk: probed neurons simulated at a time, to bound memory. Changes no number.
+        chunk: probed neurons of a layer whose spikes are handed on at a time; None to choose. Bounds temporaries, and changes no
+            number. Membranes of all probes live throughout: ``num_probed`` is what bounds them.
     """
 
     radius: Radius = 0.6
@@ -128,7 +129,7 @@ class PolyStep:
         self,
         network: SpikingNetwork,
         space: NodeSpace = NodeSpace(),
-        transport: Transport = Softmax(eps=3.0),
+        transport: Transport = Softmax(eps=1.0),
         cost: Cost | None = None,
         residual: Scheduled | None = None,
         compile: bool = True,
@@ -136,6 +137,8 @@ class PolyStep:
     ):
         if not network.neurons and isinstance(network.readout, MembraneReadout):
             raise InputError(f"a network of sizes {network.sizes} has no neuron that fires: give it a hidden layer, or a SpikeCountReadout")
+        if residual is not None and isinstance(network.readout, MembraneReadout):
+            raise InputError(f"residual is {residual}, but a membrane readout is its membrane: leave it out, or choose a SpikeCountReadout")
         self.network = network
         self.space = space
         self.transport = transport
@@ -162,6 +165,8 @@ class PolyStep:
         cost = self.cost or CrossEntropy(rate_scale(len(inputs)))
         residual = None if self.residual is None else at(self.residual, progress)
         found = node_costs(self.network, inputs, target, probes, cost, self.kernels, residual, self.space.chunk)
+        if not found.cost.sum().isfinite():
+            raise InputError("the cost is NaN or infinite: choose a smaller learning rate, or a cost that is finite")
         eps = found.value.new_tensor(at(self.transport.eps, progress))
         grads = self.kernels(gradients)(found.layers, probes, self.network.sizes[1:], self.transport, eps)
         for weight, bias, weight_grad, bias_grad in zip(self.network.weights, self.network.biases, grads[0::2], grads[1::2], strict=True):
@@ -172,14 +177,14 @@ class PolyStep:
     def _probes(self, num_steps: int, progress: float) -> list[LayerProbes]:
         """What to probe in each layer in this step."""
         space, weight = self.space, self.network.weights[0]
+        if space.num_windows > num_steps:
+            raise InputError(f"num_windows is {space.num_windows}, but there are {num_steps} timesteps: choose at most as many")
         readout = self.network.readout
         window_of_step = torch.arange(num_steps) * space.num_windows // num_steps
         windows = torch.nn.functional.one_hot(window_of_step, space.num_windows).to(weight)
         probes = []
         for width, p in zip(self.network.sizes[1:], self.network.neurons, strict=False):
-            points = self._points * p.v_th
-            if space.rotate:
-                points = points @ random_rotation(space.num_windows, self.generator)
+            points = self._turned() * p.v_th
             neurons = None
             if space.num_probed is not None and space.num_probed < width:
                 neurons = torch.randperm(width, generator=self.generator)[: space.num_probed].sort().values.to(weight.device)
@@ -188,14 +193,22 @@ class PolyStep:
         if isinstance(readout, MembraneReadout):
             points, radius, windows = vertices(space.polytope, 1), 0.05, torch.ones_like(windows[:, :1])
         else:
-            points, radius = self._points * readout.neuron.v_th, 0.3
+            points, radius = self._turned() * readout.neuron.v_th, 0.3
         radii = _radii(radius if space.readout_radius is None else space.readout_radius, progress)
         probes.append(LayerProbes(with_radii(points, radii).to(weight), windows))
         return probes
 
+    def _turned(self) -> Tensor:
+        """The polytope's vertices, turned at random if asked for."""
+        return self._points @ random_rotation(self.space.num_windows, self.generator) if self.space.rotate else self._points
+
     def _check(self, inputs: Frames | Tensor, target: Tensor) -> None:
         network = self.network
         weight = network.weights[0]
+        if not isinstance(inputs, Frames | Tensor) or not isinstance(target, Tensor):
+            raise InputError(
+                f"inputs and targets are {type(inputs).__name__} and {type(target).__name__}: give tensors, or an encoder's frames"
+            )
         if isinstance(inputs, Tensor) and not len(inputs):
             raise InputError("the input has no timesteps: give [T, B, ...] with T >= 1")
         if target.ndim != 1 or target.dtype != torch.int64:

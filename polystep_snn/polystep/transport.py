@@ -32,7 +32,8 @@ class Transport(Protocol):
 
 
 def _check_eps(eps: Scheduled) -> None:
-    if not all(0.0 < at(eps, progress) < math.inf for progress in (0.0, 1.0)):
+    # Below 1e-30 a float32 is as good as 0.
+    if not all(1e-30 <= at(eps, progress) < math.inf for progress in (0.0, 1.0)):
         raise InputError(f"eps is {eps}, but an entropic regularisation is a positive number: choose Greedy() for the limit 0")
 
 

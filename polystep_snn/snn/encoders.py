@@ -56,6 +56,9 @@ def time_blocks(inputs: Frames | Tensor) -> Iterator[tuple[int, int, Tensor]]:
 
     Yields:
         The first step, the number of steps U, and the frames ``[U, B, N]``; ``[1, B, N]`` where the input is constant.
+
+    Raises:
+        InputError: more or fewer frames than announced, or of different shapes or dtypes.
     """
     total = len(inputs)
     count = -(-total // LONGEST_BLOCK)
@@ -64,7 +67,14 @@ def time_blocks(inputs: Frames | Tensor) -> Iterator[tuple[int, int, Tensor]]:
         if isinstance(inputs, Constant):
             yield start, end - start, inputs.current[None]
         else:
-            yield start, end - start, torch.stack([frame.flatten(1) for frame in islice(frames, end - start)])
+            block = [frame.flatten(1) for frame in islice(frames, end - start)]
+            if len(block) < end - start:
+                raise InputError(f"the input ended after {start + len(block)} of {total} timesteps: frames can be iterated over once")
+            if any(frame.shape != block[0].shape or frame.dtype != block[0].dtype for frame in block):
+                raise InputError("the frames of the input differ in shape or dtype: give [B, N] alike in every step")
+            yield start, end - start, torch.stack(block)
+    if not isinstance(inputs, Constant) and next(frames, None) is not None:
+        raise InputError(f"the input goes on after the {total} timesteps that it announced: give as many frames as its length says")
 
 
 @dataclass(frozen=True)
@@ -79,8 +89,8 @@ class Encoder:
     name: ClassVar[str]
 
     def __post_init__(self):
-        if self.num_steps < 1:
-            raise InputError(f"num_steps is {self.num_steps}, but a spike train has at least one step")
+        if not isinstance(self.num_steps, int) or self.num_steps < 1:
+            raise InputError(f"num_steps is {self.num_steps}, but a spike train has a whole number of steps, at least one")
 
     def num_channels(self, num_inputs: int) -> int:
         """Width M of the encoded signal for images of ``num_inputs`` pixels."""
@@ -97,13 +107,20 @@ class Encoder:
             ``num_steps`` tensors ``[B, M]``, to be iterated over once; ``len`` is ``num_steps``.
 
         Raises:
-            InputError: wrong shape or dtype.
+            InputError: wrong shape or dtype, NaN, intensities outside [0, 1].
         """
+        if not isinstance(x, Tensor):
+            raise InputError(f"an encoder takes a tensor, got {type(x).__name__}: use torch.as_tensor")
         if x.ndim != 2 or not x.is_floating_point():
             raise InputError(
                 f"an encoder takes floating point intensities [B, N], got {x.dtype} {list(x.shape)}: flatten and scale to [0, 1]"
             )
+        self._check_values(x)
         return self._encode(x, generator)
+
+    def _check_values(self, x: Tensor) -> None:
+        if not ((x >= 0) & (x <= 1)).all():
+            raise InputError("the input contains values outside [0, 1], or NaN: scale it, or clean the data")
 
     def _encode(self, x: Tensor, generator: torch.Generator | None) -> Frames:
         return Frames(self._spikes(x, generator), self.num_steps)
@@ -114,9 +131,13 @@ class Encoder:
 
 @dataclass(frozen=True)
 class DirectCurrent(Encoder):
-    """The intensities as a constant input current."""
+    """The intensities as a constant input current. They may be any finite numbers."""
 
     name = "direct"
+
+    def _check_values(self, x):
+        if not x.sum().isfinite():
+            raise InputError("the input contains NaN or infinity: clean the data")
 
     def _encode(self, x, generator):
         return Constant(x, self.num_steps)
@@ -151,6 +172,11 @@ class Poisson(Encoder):
     dt: float = 0.001
     name = "poisson"
 
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0.0 <= self.f_max * self.dt <= 1.0:
+            raise InputError(f"f_max * dt is {self.f_max * self.dt:g}, but it is the probability of a spike: choose a product in [0, 1]")
+
     def _spikes(self, x, generator):
         from norse.torch.functional.encode import poisson_encode_step
 
@@ -183,6 +209,11 @@ class Population(Encoder):
     fields: int = 4
     width: float = 0.2
     name = "population"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.fields < 2 or not self.width > 0:
+            raise InputError(f"fields is {self.fields} and width {self.width:g}: choose at least two fields, and a positive width")
 
     def num_channels(self, num_inputs: int) -> int:
         return num_inputs * self.fields

@@ -1,5 +1,6 @@
 """A Norse ``SequentialState`` of linear and LIF layers as a ``SpikingNetwork``."""
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -34,6 +35,9 @@ def from_norse(model: nn.Sequential) -> SpikingNetwork:
     if not modules or len(modules) % 2:
         raise InputError(f"the model has {len(modules)} modules: give pairs of nn.Linear and a neuron layer")
     linears, neurons = modules[0::2], modules[1::2]
+    for k, (before, after) in enumerate(pairwise(linears)):
+        if isinstance(before, nn.Linear) and isinstance(after, nn.Linear) and before.out_features != after.in_features:
+            raise InputError(f"module {2 * k} has {before.out_features} outputs, but module {2 * k + 2} takes {after.in_features} inputs")
     converted = []
     for k, (linear, neuron) in enumerate(zip(linears, neurons, strict=True)):
         last = k == len(linears) - 1
@@ -64,7 +68,9 @@ def _parameters(neuron: Any, where: str, fires: bool) -> LIFParameters:
         value = torch.as_tensor(getattr(p, name, 0.0))
         if value.numel() != 1:
             raise InputError(f"{where}: {name} has {value.numel()} values, but one constant serves a whole layer here")
-        constants[name] = float(f"{value.item():.7g}")  # Norse keeps 1/tau in float32: 0.05 was meant, 0.05000000074 is stored
+        number = float(value)
+        # Norse's own constants are float32, in which 0.05 is 0.0500000007: seven digits give back what was meant.
+        constants[name] = float(f"{number:.7g}") if value.dtype == torch.float32 else number
     v_leak = constants["v_leak"]
     if not fires:
         if v_leak != 0:

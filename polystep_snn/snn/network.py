@@ -124,27 +124,38 @@ class SpikingNetwork(nn.Module):
         Raises:
             InputError: an empty sequence, or inputs of another width.
         """
+        for name, p in self.named_parameters():
+            if not p.detach().sum().isfinite():
+                raise InputError(f"{name} contains NaN or infinity: start from finite weights")
         current = None
         for frame in x:
-            frame = frame.flatten(1)
-            self._check(frame)
-            if state is None:
-                state = self.initial_state(frame.shape[0])
             if current is None or not isinstance(x, Constant):
+                frame = self._checked(frame)
                 current = self.linears[0](frame)
+            if state is None:
+                state = self.initial_state(len(current))
+            elif len(state.hidden) != len(self.neurons) or state.readout.total.shape != (len(current), self.sizes[-1]):
+                raise InputError(
+                    f"the state is that of another batch or network: this one has sizes {self.sizes} and {len(current)} samples"
+                )
             _, state = self._advance(current, state)
         if state is None:
             raise InputError("the input has no timesteps: give x as [T, B, ...] with T >= 1")
         return self.readout.value(state.readout), state
 
-    def _check(self, frame: Tensor) -> None:
-        if frame.shape[1] != self.sizes[0]:
+    def _checked(self, frame: Tensor) -> Tensor:
+        """One step's input as ``[B, N]``."""
+        width, dtype = self.sizes[0], self.weights[0].dtype
+        if frame.ndim < 2 or frame[:1].numel() != width:
             raise InputError(
-                f"each input has {frame.shape[1]} values, but this network takes {self.sizes[0]}: give x as [T, B, ...] of that width"
+                f"the input of a step is {list(frame.shape)}, but this network takes {width} values a sample: give x as [T, B, ...]"
             )
-        dtype = self.weights[0].dtype
         if frame.dtype != dtype:
             raise InputError(f"the input is {frame.dtype}, but the weights are {dtype}: convert it with x.to({dtype})")
+        # NaN and infinity survive a sum, but not a threshold: a neuron that receives NaN is silent.
+        if not frame.sum().isfinite():
+            raise InputError("the input contains NaN or infinity: clean the data")
+        return frame.flatten(1)
 
     def extra_repr(self) -> str:
         return f"sizes={self.sizes}, readout={self.readout}"

@@ -72,9 +72,9 @@ class LIFParameters(NamedTuple):
             raise InputError(f"v_th is {self.v_th:g}, but a threshold is a positive number")
         if self.reset not in ("zero", "subtract"):
             raise InputError(f"reset is {self.reset!r}: choose 'zero' or 'subtract'")
-        if self.v_min is not None and self.v_min > 0:
+        if self.v_min is not None and not self.v_min <= 0:
             raise InputError(f"v_min is {self.v_min:g}, but a membrane rests at 0: choose v_min <= 0")
-        if self.v_max is not None and self.v_max <= self.v_th:
+        if self.v_max is not None and not self.v_max > self.v_th:
             raise InputError(f"v_max is {self.v_max:g}: a membrane that cannot pass v_th = {self.v_th:g} never fires")
         return self
 

@@ -8,11 +8,12 @@ A readout receives, in every step, the current ``I[t] = W s[t] + b`` of its own 
 
 With ``decay = 1`` (no leak, the default) the membrane is ``W`` times the spike counts plus ``T b``: exact in integers, and the
 cheapest to probe. ``residual`` adds the membrane that is left to the count: ties are broken, and an output that never fires
-still shows which way it leans. It can be annealed to 0 while training (``training/recipe.py``).
+still shows which way it leans. It can be annealed to 0 while training (``training/build.py``).
 """
 
+import math
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -42,7 +43,6 @@ class MembraneReadout:
     """
 
     decay: float = 1.0
-    name: ClassVar[str] = "membrane"
 
     def __post_init__(self):
         if not 0.0 < self.decay <= 1.0:
@@ -69,10 +69,11 @@ class SpikeCountReadout:
 
     neuron: LIFParameters = field(default_factory=LIFParameters)
     residual: float = 0.0
-    name: ClassVar[str] = "count"
 
     def __post_init__(self):
         self.neuron.checked()
+        if not math.isfinite(self.residual):
+            raise InputError(f"residual is {self.residual:g}: choose a finite share of the membrane, 0 for none")
 
     def initial_state(self, like: Tensor) -> ReadoutState:
         return ReadoutState(torch.zeros_like(like), lif_initial_state(like, self.neuron))

@@ -28,10 +28,14 @@ def resolve(config: TrainConfig) -> TrainConfig:
     device = config.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    elif device.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(f"device is {device!r}, but torch finds no CUDA device: choose 'cpu' or 'auto'")
-    elif device.split(":")[0] not in ("cpu", "cuda"):
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        kind = None
+    if kind not in ("cpu", "cuda"):
         raise InputError(f"device is {device!r}: choose cpu, cuda or auto")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"device is {device!r}, but torch finds no CUDA device: choose 'cpu' or 'auto'")
     return replace(config, device=device, threads=config.threads or torch.get_num_threads())
 
 
@@ -55,8 +59,12 @@ def build_network(config: TrainConfig, num_inputs: int, num_classes: int) -> Spi
     neuron = LIFParameters.from_beta(config.beta, reset=config.reset)
     readout: Readout = MembraneReadout() if config.readout == "membrane" else SpikeCountReadout(neuron)
     sizes = [build_encoder(config).num_channels(num_inputs), *config.hidden, num_classes]
-    network = SpikingNetwork(sizes, neuron._replace(v_th=config.v_th or 1.0), readout, torch.Generator().manual_seed(config.seed))
-    return network.to(config.device)
+    generator = torch.Generator().manual_seed(config.seed)
+    try:
+        return SpikingNetwork(sizes, neuron._replace(v_th=config.v_th or 1.0), readout, generator).to(config.device)
+    except (MemoryError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"a network of sizes {sizes} does not fit on {config.device} ({reason}): choose smaller layers") from None
 
 
 def build_polystep(config: TrainConfig, network: SpikingNetwork) -> PolyStep:

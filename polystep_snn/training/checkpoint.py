@@ -33,7 +33,8 @@ def save(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         InputError: it cannot be written; what stood there before is intact.
     """
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {_KEY: json.dumps({"schema": SCHEMA, **meta, "crc32": _checksum(content)})}
+    meta = {"schema": SCHEMA, **meta}
+    metadata = {_KEY: json.dumps({**meta, "crc32": _checksum(content, meta)})}
 
     def write(temporary: Path) -> None:
         try:
@@ -65,16 +66,17 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise InputError(f"{path} is no checkpoint of polystep-snn: name the folder of a run") from None
     if schema != SCHEMA:
         raise InputError(f"{path} has schema {schema}, this version reads {SCHEMA}: use the version that wrote it")
-    if meta.pop("crc32", None) != _checksum(tensors):
+    if meta.pop("crc32", None) != _checksum(tensors, meta):
         raise InputError(f"{path} is damaged (its checksum is another one): restore it, or start a new run")
     return tensors, meta
 
 
-def _checksum(tensors: dict[str, Tensor]) -> int:
-    """Of the bytes of all tensors, in the order of their names. safetensors checks its header only."""
-    total = 0
+def _checksum(tensors: dict[str, Tensor], meta: dict[str, Any]) -> int:
+    """Of everything that a checkpoint holds; safetensors itself checks no more than its header's form."""
+    total = zlib.crc32(json.dumps(meta, sort_keys=True).encode())
     for name in sorted(tensors):
-        total = zlib.crc32(tensors[name].contiguous().flatten().view(torch.uint8).numpy(), total)
+        total = zlib.crc32(f"{name} {list(tensors[name].shape)}".encode(), total)
+        total = zlib.crc32(memoryview(tensors[name].contiguous().flatten().view(torch.uint8).numpy()), total)
     return total
 
 

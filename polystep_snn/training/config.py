@@ -1,6 +1,6 @@
 """Everything that is needed to repeat a run: plain values, without torch. ``build.py`` makes things of them."""
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
 from polystep_snn.errors import InputError
@@ -10,6 +10,10 @@ READOUTS = ("membrane", "count")
 RESETS = ("zero", "subtract")
 POLYTOPES = ("orthoplex", "simplex", "cube")
 TRANSPORTS = ("softmax", "sinkhorn")
+
+# What float32 represents with room to spare, and what nobody means.
+_SMALLEST, _LARGEST = 1e-30, 1e30
+_LARGEST_COUNT = 2**24
 
 
 def _option(default: Any, help: str, choices: tuple[str, ...] | None = None) -> Any:
@@ -45,35 +49,52 @@ class TrainConfig:
     compile: bool = _option(True, "compile the inner loops (--no-compile: run eagerly)")
 
     def __post_init__(self):
-        object.__setattr__(self, "hidden", tuple(self.hidden))
         for option in fields(self):
-            choices, value = option.metadata.get("choices"), getattr(self, option.name)
-            if choices and value not in choices:
-                raise InputError(f"{option.name} is {value!r}: choose one of {', '.join(choices)}")
+            self._check(option.name, option.default, option.metadata.get("choices"))
+        if not self.hidden or not all(1 <= n <= _LARGEST_COUNT for n in self.hidden):
+            raise InputError(f"hidden is {list(self.hidden)}: give at least one width, each from 1 to {_LARGEST_COUNT}")
         for name in ("num_steps", "epochs", "batch_size", "windows"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}: choose at least 1")
-        if not self.hidden or min(self.hidden) < 1:
-            raise InputError(f"hidden is {list(self.hidden)}: give at least one width, each at least 1")
+            if not 1 <= getattr(self, name) <= _LARGEST_COUNT:
+                raise InputError(f"{name} is {getattr(self, name)}: choose a number from 1 to {_LARGEST_COUNT}")
         if self.windows > self.num_steps:
             raise InputError(f"windows is {self.windows}, but there are {self.num_steps} timesteps: choose at most as many")
         for name in ("lr", "radius", "eps"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise InputError(f"{name} is {getattr(self, name)}: choose a positive number")
-        for name in ("weight_decay", "probed", "threads", "seed", "v_th"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise InputError(f"{name} is {getattr(self, name)}: choose 0 or more")
-        for name, below in (("beta", 1.0), ("averaging", 1.0 - 1e-9)):
-            if not 0 <= getattr(self, name) <= below:
-                raise InputError(f"{name} is {getattr(self, name)}: choose a fraction from 0 to {'1' if name == 'beta' else 'below 1'}")
+            if not _SMALLEST <= getattr(self, name) <= _LARGEST:
+                raise InputError(f"{name} is {getattr(self, name)}: choose a positive number, from {_SMALLEST} to {_LARGEST}")
+        if self.v_th != 0 and not _SMALLEST <= self.v_th <= _LARGEST:
+            raise InputError(f"v_th is {self.v_th}: choose a positive number, from {_SMALLEST} to {_LARGEST}, or 0 to have it chosen")
+        for name, largest in (("weight_decay", _LARGEST), ("probed", _LARGEST_COUNT), ("threads", 1024), ("seed", 2**63 - 1)):
+            if not 0 <= getattr(self, name) <= largest:
+                raise InputError(f"{name} is {getattr(self, name)}: choose a number from 0 to {largest}")
+        if not 0 <= self.beta <= 1:
+            raise InputError(f"beta is {self.beta}: choose a fraction from 0 to 1")
+        if not 0 <= self.averaging < 1:
+            raise InputError(f"averaging is {self.averaging}: choose a fraction from 0 to below 1")
+
+    def _check(self, name: str, default: Any, choices: tuple[str, ...] | None) -> None:
+        """InputError unless a value has the type of its default, and is one of the choices."""
+        value = getattr(self, name)
+        kind = str if default is MISSING else type(default)
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            object.__setattr__(self, name, float(value))
+        elif kind is tuple and isinstance(value, list | tuple):
+            if not all(isinstance(n, int) and not isinstance(n, bool) for n in value):
+                raise InputError(f"{name} is {list(value)}: give whole numbers")
+            object.__setattr__(self, name, tuple(value))
+        elif not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise InputError(f"{name} is {value!r}: give a value of type {kind.__name__}")
+        if choices and value not in choices:
+            raise InputError(f"{name} is {value!r}: choose one of {', '.join(choices)}")
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "TrainConfig":
+    def from_json(cls, value: Any) -> "TrainConfig":
         """The configuration in a run's ``config.json``.
 
         Raises:
             InputError: options that this version does not have, or lacks.
         """
+        if not isinstance(value, dict):
+            raise InputError(f"the run's configuration is {value!r}: restore it, or start a new run")
         unknown = sorted(set(value) - {f.name for f in fields(cls)})
         if unknown or "dataset" not in value:
             raise InputError(f"the run's configuration has {unknown or 'no dataset'}: it was written by another version, use that one")

@@ -77,7 +77,12 @@ def open_run(path: Path, data_dir: Path | None = None) -> OpenedRun:
         raise InputError(f"{path} holds no run (no config.json): train first, or name another folder")
     config = TrainConfig.from_json(read_json(folder.config))
     tensors, meta = checkpoint.load(folder.checkpoint)
-    if meta["best"] is None:
+    check_config(config, meta, folder)
+    try:
+        best, history, thresholds = meta["best"], meta["history"], meta["thresholds"]
+    except KeyError as error:
+        raise InputError(f"{folder.checkpoint} lacks {error}: it was written by another version, use that one") from None
+    if best is None:
         raise InputError(
             f"the run in {path} has not finished an epoch: go on with `polystep-snn train {config.dataset} --out {path} --resume`"
         )
@@ -86,9 +91,14 @@ def open_run(path: Path, data_dir: Path | None = None) -> OpenedRun:
     network = build_network(config, dataset.train.images[0].size, dataset.num_classes)
     try:
         network.load_state_dict(checkpoint.part(tensors, "best"))
-        network.neurons[:] = with_thresholds(network.neurons, meta["thresholds"])
-    except (KeyError, RuntimeError, ValueError) as error:
-        raise InputError(
-            f"{folder.checkpoint} is the checkpoint of another network ({error}): name the folder it belongs to".replace("\n", " ")
-        ) from None
-    return OpenedRun(config, dataset, network, meta["best"], meta["history"])
+        network.neurons[:] = with_thresholds(network.neurons, thresholds)
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{folder.checkpoint} is the checkpoint of another network ({reason}): name the folder it belongs to") from None
+    return OpenedRun(config, dataset, network, best, history)
+
+
+def check_config(config: TrainConfig, meta: dict[str, Any], folder: RunFolder) -> None:
+    """InputError unless a checkpoint was written by a run of this configuration."""
+    if TrainConfig.from_json(meta.get("config")) != config:
+        raise InputError(f"{folder.checkpoint} belongs to another configuration than {folder.config}: restore the one or the other")

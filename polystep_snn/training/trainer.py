@@ -20,10 +20,10 @@ from polystep_snn.snn.encoders import Frames
 from polystep_snn.training import checkpoint
 from polystep_snn.training.build import build_cost, build_encoder, build_network, build_optimizer, build_polystep, resolve
 from polystep_snn.training.config import TrainConfig
-from polystep_snn.training.files import make_folder, write_json, write_text
+from polystep_snn.training.files import make_folder, remove_temporaries, write_json, write_text
 from polystep_snn.training.metrics import Evaluation, evaluate, health_warnings, layer_health, peak_rss_mb, to_tensors
 from polystep_snn.training.observer import Observer
-from polystep_snn.training.run_folder import RunFolder
+from polystep_snn.training.run_folder import RunFolder, check_config
 
 # Seconds between checkpoints within an epoch; there is one at the end of every epoch anyway.
 _CHECKPOINT_INTERVAL_S = 60.0
@@ -61,6 +61,8 @@ class Trainer:
         self.folder = RunFolder(Path(out))
         self.observer = observer or Observer()
         self.config = config = resolve(config)
+        if dataset.name != config.dataset:
+            raise InputError(f"the data is {dataset.name}, but the configuration says {config.dataset}: name the same")
         self.dataset = dataset
         torch.set_num_threads(config.threads)
         self.device = torch.device(config.device)
@@ -88,6 +90,7 @@ class Trainer:
         self.stop_requested = False
 
         if resume:
+            remove_temporaries(self.folder.checkpoint)
             self._restore()
         else:
             make_folder(self.folder.path)
@@ -107,6 +110,8 @@ class Trainer:
         """
         started = last_saved = time.monotonic()
         seconds_before = self.position.seconds
+        if self.position.order_state is not None:
+            self.order_generator.set_state(self.position.order_state)
         while self.position.epoch < self.config.epochs:
             self.position.order_state = self.order_generator.get_state()
             order = torch.randperm(len(self.labels), generator=self.order_generator)
@@ -124,7 +129,7 @@ class Trainer:
             self.position.seconds = seconds_before + time.monotonic() - started
             self.save()
             last_saved = time.monotonic()
-            write_text(self.folder.metrics, "".join(json.dumps(m) + "\n" for m in self.position.history))
+            self._write_metrics()
         return self._finish()
 
     def _calibration_frames(self) -> Frames:
@@ -183,6 +188,7 @@ class Trainer:
         position.history.append(metrics)
         position.epoch += 1
         position.step = 0
+        position.order_state = None
         self.totals = self._new_totals()
         self.observer.epoch_done(metrics)
         for message in health_warnings(health, len(self.network.neurons)):
@@ -193,7 +199,11 @@ class Trainer:
         network.load_state_dict(weights)
         return evaluate(network, self.encoder, *to_tensors(samples, self.device), self.cost)
 
+    def _write_metrics(self) -> None:
+        write_text(self.folder.metrics, "".join(json.dumps(m) + "\n" for m in self.position.history))
+
     def _finish(self) -> dict[str, Any]:
+        self._write_metrics()  # again, in case the run was killed between its last checkpoint and this file
         score = self._evaluate(self.best_weights, self.dataset.test)
         best = self.position.best
         assert best is not None
@@ -222,7 +232,7 @@ class Trainer:
             if not p.isfinite().all():
                 raise InputError(f"{name} became NaN or infinite: start a new run with a smaller learning rate")
         optimizer, groups = checkpoint.pack_optimizer(self.optimizer)
-        order_state = self.order_generator.get_state() if position.step == 0 else position.order_state
+        order_state = self.order_generator.get_state() if position.order_state is None else position.order_state
         tensors = {
             **{f"model.{name}": p for name, p in self.network.state_dict().items()},
             **{f"average.{name}": p for name, p in self.average.items()},
@@ -245,8 +255,7 @@ class Trainer:
     def _restore(self) -> None:
         path = self.folder.checkpoint
         tensors, meta = checkpoint.load(path)
-        if TrainConfig.from_json(meta["config"]) != self.config:
-            raise InputError(f"{path} belongs to another configuration than {self.folder.config}: restore the one or the other")
+        check_config(self.config, meta, self.folder)
         try:
             self.network.load_state_dict(checkpoint.part(tensors, "model"))
             self.network.neurons[:] = with_thresholds(self.network.neurons, meta["thresholds"])
@@ -261,7 +270,8 @@ class Trainer:
             self.encoder_generator.set_state(generators["encoder"])
             self.polystep.generator.set_state(generators["probes"])
             self.position = _Position(**{name: meta[name] for name in ("epoch", "step", "seconds", "history", "best")})
-        except (KeyError, RuntimeError, ValueError, TypeError) as error:
+            self.position.order_state = generators["order"]
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(
                 f"{path} is the checkpoint of another network ({str(error).splitlines()[0]}): name the folder it belongs to"
             ) from None
