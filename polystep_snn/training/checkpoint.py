@@ -76,7 +76,7 @@ def _checksum(tensors: dict[str, Tensor], meta: dict[str, Any]) -> int:
     total = zlib.crc32(json.dumps(meta, sort_keys=True).encode())
     for name in sorted(tensors):
         total = zlib.crc32(f"{name} {list(tensors[name].shape)}".encode(), total)
-        total = zlib.crc32(memoryview(tensors[name].contiguous().flatten().view(torch.uint8).numpy()), total)
+        total = zlib.crc32(tensors[name].contiguous().flatten().view(torch.uint8).numpy().tobytes(), total)
     return total
 
 
