@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#d9762b", "#8a8f98"
 
@@ -118,3 +118,20 @@ def confusion(ax: Axes, labels: np.ndarray, predictions: np.ndarray, classes: Se
     _tidy(ax, f"Decisions: {np.mean(labels == predictions):.2%} of {len(labels)} right", "decision", "true class")
     ax.spines[:].set_visible(False)
     return ax
+
+
+def against_steps(ax: Axes, points: Sequence[dict[str, Any]], quantity: str, title: str, y: str) -> Axes:
+    """A quantity of every method against the number of timesteps, both logarithmic, from the points of a profile."""
+    colors = {"polystep": BLUE, "bptt": ORANGE}
+    for method in dict.fromkeys(p["method"] for p in points):
+        own = [p for p in points if p["method"] == method]
+        ax.loglog([p["num_steps"] for p in own], [p[quantity] for p in own], marker="o", color=colors.get(method, GREY), label=method)
+    steps = sorted({p["num_steps"] for p in points})
+    ax.set_xticks(steps, [str(t) for t in steps])
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_minor_locator(LogLocator(subs=(2.0, 5.0)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter("{x:g}")
+    ax.grid(True, which="major", color=GREY, alpha=0.2, linewidth=0.6)
+    ax.legend(frameon=False, fontsize=8)
+    return _tidy(ax, title, "timesteps", y)

@@ -97,8 +97,7 @@ class SurrogateBPTT:
             value = end.value(network.weights, network.biases, base[-1])
             cost = (self.cost or CrossEntropy(rate_scale(len(inputs))))(value, target)
             loss = cost.mean()
-            for p in network.parameters():
-                p.grad = None
+            network.zero_grad(set_to_none=True)
             loss.backward()
         accuracy = (value.argmax(0) == target).to(value.dtype).mean()
         return StepResult(loss.detach(), accuracy, [c.mean(1) / len(inputs) for c in counts])

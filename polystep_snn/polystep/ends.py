@@ -4,6 +4,7 @@ Two ends, one for each kind of readout. ``MembraneEnd`` is linear, so the readou
 needs one column of weights, and the readout's own probes are closed forms. ``CountEnd`` reads neurons that were simulated.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -68,13 +69,13 @@ class MembraneEnd(NamedTuple):
     decay: float
     neurons: tuple[LIFParameters, ...] = ()
 
-    def value(self, weights: list[Tensor], biases: list[Tensor], last: Population) -> Tensor:
+    def value(self, weights: Sequence[Tensor], biases: Sequence[Tensor], last: Population) -> Tensor:
         """The readout ``[C, B]`` of the unprobed network."""
         return torch.matmul(weights[-1], last.trace) + biases[-1][:, None] * self.gain
 
     def cost(
         self,
-        weights: list[Tensor],
+        weights: Sequence[Tensor],
         populations: list[Population],
         neurons: Tensor | None,
         last: Population,
@@ -108,7 +109,7 @@ class CountEnd(NamedTuple):
     neurons: tuple[LIFParameters, ...]
     decay: float = 1.0
 
-    def value(self, weights: list[Tensor], biases: list[Tensor], last: Population) -> Tensor:
+    def value(self, weights: Sequence[Tensor], biases: Sequence[Tensor], last: Population) -> Tensor:
         """The readout ``[C, B]`` of the unprobed network."""
         return self._read(last)
 
@@ -117,7 +118,7 @@ class CountEnd(NamedTuple):
 
     def cost(
         self,
-        weights: list[Tensor],
+        weights: Sequence[Tensor],
         populations: list[Population],
         neurons: Tensor | None,
         last: Population,

@@ -1,0 +1,158 @@
+"""Memory and time of a real training step against the number of timesteps.
+
+Every point is measured in processes of its own. The memory of a step is what it needs beyond the process as it stands between two
+steps: on the CPU the peak of the resident memory (the kernel's high-water mark, reset before the step) over the resident memory
+before it, gradients freed; on CUDA the same of torch's allocator. Compiled code, weights, the optimizer's state and the batch are
+there between steps, and are the same for all methods.
+"""
+
+import ctypes
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from polystep_snn.errors import InputError
+
+METHODS = ("polystep", "bptt")
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_RESET_HIGH_WATER_MARK = "5"
+# Large blocks go straight back to the system, so that what one step leaves in the allocator is not lent to the next unseen.
+_STRICT_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+_TIME_BUDGET_S = 2.0
+
+
+@dataclass(frozen=True)
+class Point:
+    """What is measured at one point.
+
+    Attributes:
+        method: a key of ``METHODS``.
+        num_steps: T.
+        config: of the run whose network and options are profiled, as JSON.
+        num_inputs, num_classes: widths of its data.
+        quantity: "memory" or "time".
+    """
+
+    method: str
+    num_steps: int
+    config: dict[str, Any]
+    num_inputs: int
+    num_classes: int
+    quantity: str
+
+
+def measure(method: str, num_steps: int, config: dict[str, Any], num_inputs: int, num_classes: int) -> dict[str, Any]:
+    """Peak memory and time of a step, from two fresh processes.
+
+    Returns:
+        ``{"method", "num_steps", "peak_mb" (10^6 bytes), "seconds_per_step"}``.
+
+    Raises:
+        InputError: a process that failed, with the last line that it said.
+    """
+    results = {}
+    for quantity, environment in (("memory", _STRICT_ALLOCATOR), ("time", {})):
+        point = Point(method, num_steps, {**config, "num_steps": num_steps}, num_inputs, num_classes, quantity)
+        command = [sys.executable, "-m", "polystep_snn.profiling", json.dumps(asdict(point))]
+        done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise InputError(f"{method} with {num_steps} timesteps failed ({reason}): choose fewer timesteps, or a smaller batch")
+        results[quantity] = json.loads(done.stdout.splitlines()[-1])
+    return {"method": method, "num_steps": num_steps, "peak_mb": results["memory"], "seconds_per_step": results["time"]}
+
+
+def _make_step(point: Point):
+    """A training step on a random batch: probing or backpropagation, then the optimizer."""
+    import torch
+
+    from polystep_snn.baselines.bptt import SurrogateBPTT
+    from polystep_snn.training.build import build_cost, build_encoder, build_network, build_optimizer, build_polystep, resolve
+    from polystep_snn.training.config import TrainConfig
+
+    config = resolve(TrainConfig.from_json(point.config))
+    torch.set_num_threads(config.threads)
+    network = build_network(config, point.num_inputs, point.num_classes)
+    optimizer = build_optimizer(config, network)
+    method: Any = (
+        build_polystep(config, network)
+        if point.method == "polystep"
+        else SurrogateBPTT(network, cost=build_cost(config), compile=config.compile)
+    )
+    generator = torch.Generator().manual_seed(0)
+    # A fifth of the pixels are on, as in MNIST.
+    on = torch.rand(config.batch_size, point.num_inputs, generator=generator) < 0.2
+    images = (torch.rand(config.batch_size, point.num_inputs, generator=generator) * on).to(config.device)
+    labels = torch.randint(point.num_classes, (config.batch_size,), generator=generator).to(config.device)
+    encoder = build_encoder(config)
+    encoder_generator = torch.Generator(config.device).manual_seed(0)
+
+    def step() -> None:
+        method.step(encoder(images, encoder_generator), labels)
+        optimizer.step()
+
+    return step, network, torch.device(config.device)
+
+
+def _resident(name: str) -> int:
+    found = re.search(rf"{name}:\s+(\d+) kB", _STATUS.read_text())
+    assert found is not None
+    return 1024 * int(found[1])
+
+
+def _peak_memory(step, network, device) -> float:
+    """MB (10^6 bytes) that a step needs beyond what is there between steps."""
+    import torch
+
+    step()
+    network.zero_grad(set_to_none=True)
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        step()
+        torch.cuda.synchronize()
+        return (torch.cuda.max_memory_allocated() - before) / 1e6
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        _CLEAR.write_text(_RESET_HIGH_WATER_MARK)
+    except OSError:
+        raise InputError("the peak of the resident memory cannot be reset on this system: profile on Linux, or on CUDA") from None
+    before = _resident("VmRSS")
+    step()
+    return (_resident("VmHWM") - before) / 1e6
+
+
+def _seconds(step, device) -> float:
+    """Median time of a step."""
+    import torch
+
+    step()
+    step()
+    times: list[float] = []
+    while len(times) < 3 or (sum(times) < _TIME_BUDGET_S and len(times) < 200):
+        started = time.perf_counter()
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - started)
+    return median(times)
+
+
+def main(argument: str) -> None:
+    """Measure one point and print the figure."""
+    point = Point(**{f.name: json.loads(argument)[f.name] for f in fields(Point)})
+    step, network, device = _make_step(point)
+    figure = _peak_memory(step, network, device) if point.quantity == "memory" else _seconds(step, device)
+    sys.stdout.write(json.dumps(figure) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
