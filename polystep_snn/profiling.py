@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import median
@@ -73,19 +74,15 @@ def _make_step(point: Point):
     """A training step on a random batch: probing or backpropagation, then the optimizer."""
     import torch
 
-    from polystep_snn.baselines.bptt import SurrogateBPTT
-    from polystep_snn.training.build import build_cost, build_encoder, build_network, build_optimizer, build_polystep, resolve
+    from polystep_snn.training.build import build_bptt, build_encoder, build_network, build_optimizer, build_polystep, resolve
     from polystep_snn.training.config import TrainConfig
 
     config = resolve(TrainConfig.from_json(point.config))
     torch.set_num_threads(config.threads)
     network = build_network(config, point.num_inputs, point.num_classes)
     optimizer = build_optimizer(config, network)
-    method: Any = (
-        build_polystep(config, network)
-        if point.method == "polystep"
-        else SurrogateBPTT(network, cost=build_cost(config), compile=config.compile)
-    )
+    methods: dict[str, Callable[..., Any]] = {"polystep": build_polystep, "bptt": build_bptt}
+    method = methods[point.method](config, network)
     generator = torch.Generator().manual_seed(0)
     # A fifth of the pixels are on, as in MNIST.
     on = torch.rand(config.batch_size, point.num_inputs, generator=generator) < 0.2

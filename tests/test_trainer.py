@@ -422,10 +422,10 @@ def test_options_reach_the_method(digits, tmp_path):
         v_th=0.5,
     )
     run = Trainer(config, tmp_path / "run", digits)
-    space = run.polystep.space
+    space = run.method.space
     assert (space.num_windows, space.polytope, space.radius, space.num_probed) == (3, "simplex", 0.7, 5)
-    assert run.polystep.transport == Sinkhorn(eps=0.3)
-    assert [run.polystep.residual(f) for f in (0.0, 0.45, 0.9, 1.0)] == [0.5, 0.25, 0.0, 0.0]
+    assert run.method.transport == Sinkhorn(eps=0.3)
+    assert [run.method.residual(f) for f in (0.0, 0.45, 0.9, 1.0)] == [0.5, 0.25, 0.0, 0.0]
     assert run.network.neurons == [LIFParameters.from_beta(0.8, reset="subtract", v_th=0.5)]
     assert run.network.readout.neuron == LIFParameters.from_beta(0.8, reset="subtract")
     assert run.optimizer.param_groups[0]["weight_decay"] == 0.5
@@ -434,13 +434,13 @@ def test_options_reach_the_method(digits, tmp_path):
 def test_the_learning_rate_and_the_schedules_run_to_their_end(digits, tmp_path, monkeypatch):
     run = Trainer(small_config(lr=0.01), tmp_path / "run", digits)
     seen = []
-    step = run.polystep.step
+    step = run.method.step
 
     def watched(inputs, target, progress):
         seen.append((progress, run.optimizer.param_groups[0]["lr"]))
         return step(inputs, target, progress)
 
-    monkeypatch.setattr(run.polystep, "step", watched)
+    monkeypatch.setattr(run.method, "step", watched)
     run.fit()
     for k, (progress, lr) in enumerate(seen):
         assert progress == pytest.approx(k / 26)

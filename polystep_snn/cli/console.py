@@ -1,6 +1,7 @@
 """What commands print: people read standard error and tables, programs the last line of standard output."""
 
 import json
+import os
 import sys
 import time
 from typing import Any
@@ -12,15 +13,22 @@ from polystep_snn.training.observer import Observer
 _PLAIN_INTERVAL_S = 10.0
 
 
+def speaks() -> bool:
+    """Whether this process is the one that speaks: among those that ``torchrun`` started, the first."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def say(message: str = "") -> None:
     """A line for people, on standard error, above a progress bar if there is one."""
-    tqdm.write(message, file=sys.stderr)
+    if speaks():
+        tqdm.write(message, file=sys.stderr)
 
 
 def print_json(value: Any) -> None:
     """One machine-readable object on one line of standard output."""
-    sys.stdout.write(json.dumps(value) + "\n")
-    sys.stdout.flush()
+    if speaks():
+        sys.stdout.write(json.dumps(value) + "\n")
+        sys.stdout.flush()
 
 
 class ConsoleObserver(Observer):
@@ -34,7 +42,7 @@ class ConsoleObserver(Observer):
     def __init__(self, num_epochs: int, batch_size: int):
         self.num_epochs, self.batch_size = num_epochs, batch_size
         self.bar: tqdm | None = None
-        self.terminal = sys.stderr.isatty()
+        self.terminal = sys.stderr.isatty() and speaks()
         self.spoke = time.monotonic()
 
     def epoch_begins(self, epoch: int, step: int, num_steps: int) -> None:

@@ -16,6 +16,7 @@ _EXAMPLES = """examples:
   polystep-snn train mnist --out runs/mnist --hidden 512
   polystep-snn train mnist --out runs/deep --hidden 256 128 --num-steps 10 --encoder rate
   polystep-snn train mnist --out runs/mnist --resume
+  torchrun --nproc-per-node 2 -m polystep_snn.cli.main train mnist --out runs/mnist
 """
 
 

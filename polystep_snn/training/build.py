@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 
+from polystep_snn.baselines.bptt import SurrogateBPTT
 from polystep_snn.errors import InputError
 from polystep_snn.polystep.cost import CrossEntropy, rate_scale
 from polystep_snn.polystep.schedule import Schedule
@@ -78,6 +79,11 @@ def build_polystep(config: TrainConfig, network: SpikingNetwork) -> PolyStep:
         compile=config.compile,
         seed=config.seed,
     )
+
+
+def build_bptt(config: TrainConfig, network: SpikingNetwork, surrogate: str = "fast_sigmoid") -> SurrogateBPTT:
+    """What fills the gradients in a comparison."""
+    return SurrogateBPTT(network, surrogate, build_cost(config), config.compile)
 
 
 def build_optimizer(config: TrainConfig, network: SpikingNetwork) -> torch.optim.Optimizer:

@@ -3,6 +3,7 @@
 import json
 import platform
 import time
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from polystep_snn.errors import InputError
 from polystep_snn.polystep.step import StepResult
 from polystep_snn.snn.calibrate import calibrate_thresholds, with_thresholds
 from polystep_snn.snn.encoders import Frames
+from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.training import checkpoint
 from polystep_snn.training.build import build_cost, build_encoder, build_network, build_optimizer, build_polystep, resolve
 from polystep_snn.training.config import TrainConfig
@@ -24,6 +26,7 @@ from polystep_snn.training.files import make_folder, remove_temporaries, write_j
 from polystep_snn.training.metrics import Evaluation, evaluate, health_warnings, layer_health, peak_rss_mb, to_tensors
 from polystep_snn.training.observer import Observer
 from polystep_snn.training.run_folder import RunFolder, check_config
+from polystep_snn.training.workers import Workers
 
 # Seconds between checkpoints within an epoch; there is one at the end of every epoch anyway.
 _CHECKPOINT_INTERVAL_S = 60.0
@@ -51,13 +54,22 @@ class Trainer:
         dataset: the data.
         resume: go on from the folder's checkpoint.
         observer: is told how it goes.
+        make_method: what fills the gradients; another one for comparisons.
 
     Attributes:
         network: the network that is trained.
         stop_requested: set it from anywhere to have the run finish its step, save, and return.
     """
 
-    def __init__(self, config: TrainConfig, out: Path | str, dataset: Dataset, resume: bool = False, observer: Observer | None = None):
+    def __init__(
+        self,
+        config: TrainConfig,
+        out: Path | str,
+        dataset: Dataset,
+        resume: bool = False,
+        observer: Observer | None = None,
+        make_method: Callable[[TrainConfig, SpikingNetwork], Any] = build_polystep,
+    ):
         self.folder = RunFolder(Path(out))
         self.observer = observer or Observer()
         self.config = config = resolve(config)
@@ -66,6 +78,8 @@ class Trainer:
         self.dataset = dataset
         torch.set_num_threads(config.threads)
         self.device = torch.device(config.device)
+        self.workers = Workers.join(self.device)
+        self.workers.check(config.batch_size)
         self.images, self.labels = to_tensors(dataset.train, self.device)
         self.steps_per_epoch = len(dataset.train) // config.batch_size
         if not self.steps_per_epoch:
@@ -77,7 +91,7 @@ class Trainer:
         self.network = build_network(config, self.images.shape[1], dataset.num_classes)
         if not config.v_th and not resume:
             calibrate_thresholds(self.network, self._calibration_frames)
-        self.polystep = build_polystep(config, self.network)
+        self.method = make_method(config, self.network)
         self.optimizer = build_optimizer(config, self.network)
         self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, config.epochs * self.steps_per_epoch)
         self.cost = build_cost(config)
@@ -90,9 +104,10 @@ class Trainer:
         self.stop_requested = False
 
         if resume:
-            remove_temporaries(self.folder.checkpoint)
+            if self.workers.rank == 0:
+                remove_temporaries(self.folder.checkpoint)
             self._restore()
-        else:
+        elif self.workers.rank == 0:
             make_folder(self.folder.path)
             if self.folder.checkpoint.exists():
                 raise InputError(f"{self.folder.path} already holds a run: go on with --resume, or choose another folder")
@@ -141,9 +156,13 @@ class Trainer:
         config, position = self.config, self.position
         batch = order[position.step * config.batch_size : (position.step + 1) * config.batch_size].to(self.device)
         done = position.epoch * self.steps_per_epoch + position.step
-        result = self.polystep.step(
-            self.encoder(self.images[batch], self.encoder_generator), self.labels[batch], done / (config.epochs * self.steps_per_epoch)
-        )
+        frames, labels = self.workers.share(self.encoder(self.images[batch], self.encoder_generator), self.labels[batch])
+        result = self.method.step(frames, labels, done / (config.epochs * self.steps_per_epoch))
+        # Whether to stop travels along: all processes stop after the same step.
+        stop = torch.tensor(float(self.stop_requested), device=self.device)
+        grads = [p.grad for p in self.network.parameters() if p.grad is not None]
+        self.workers.average([*grads, result.loss, result.accuracy, *result.rates, stop])
+        self.stop_requested = bool(stop)
         self.optimizer.step()
         self.scheduler.step()
         # A running average whose window grows to its full length, so that it forgets the initial weights.
@@ -200,6 +219,8 @@ class Trainer:
         return evaluate(network, self.encoder, *to_tensors(samples, self.device), self.cost)
 
     def _write_metrics(self) -> None:
+        if self.workers.rank > 0:
+            return
         write_text(self.folder.metrics, "".join(json.dumps(m) + "\n" for m in self.position.history))
 
     def _finish(self) -> dict[str, Any]:
@@ -218,7 +239,8 @@ class Trainer:
             "seed": self.config.seed,
             "versions": {"polystep_snn": polystep_snn.__version__, "torch": torch.__version__, "python": platform.python_version()},
         }
-        write_json(self.folder.summary, summary)
+        if self.workers.rank == 0:
+            write_json(self.folder.summary, summary)
         return summary
 
     def save(self) -> None:
@@ -227,6 +249,8 @@ class Trainer:
         Raises:
             InputError: weights that became NaN or infinite; what was saved before is intact.
         """
+        if self.workers.rank > 0:
+            return
         position = self.position
         for name, p in self.network.named_parameters():
             if not p.isfinite().all():
@@ -241,7 +265,7 @@ class Trainer:
             **{f"totals.{name}": p for name, p in self.totals.items()},
             "generator.order": order_state,
             "generator.encoder": self.encoder_generator.get_state(),
-            "generator.probes": self.polystep.generator.get_state(),
+            "generator.probes": self.method.generator.get_state(),
         }
         meta = {
             "config": self.config.to_json(),
@@ -268,7 +292,7 @@ class Trainer:
             generators = checkpoint.part(tensors, "generator")
             self.order_generator.set_state(generators["order"])
             self.encoder_generator.set_state(generators["encoder"])
-            self.polystep.generator.set_state(generators["probes"])
+            self.method.generator.set_state(generators["probes"])
             self.position = _Position(**{name: meta[name] for name in ("epoch", "step", "seconds", "history", "best")})
             self.position.order_state = generators["order"]
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
