@@ -1,4 +1,4 @@
-"""Milliseconds a training step, optimizer included: compiled against eager, alternating in one run.
+"""Milliseconds a training step, optimizer included: PolyStep and BPTT, compiled and eager, alternating in one run.
 
     python benchmarks/step.py
     python benchmarks/step.py --hidden 512 --num-steps 30 --threads 2
@@ -10,26 +10,30 @@ import argparse
 import statistics
 import sys
 import time
+from itertools import product
 
 import torch
 from common import report
 
 from polystep_snn import DirectCurrent, MembraneReadout, PolyStep, SpikeCountReadout, SpikingNetwork
+from polystep_snn.baselines.bptt import SurrogateBPTT
 
 
-def make(hidden: int, readout: str, batch: int, num_steps: int, compile: bool):
+def make(method: str, hidden: int, readout: str, batch: int, num_steps: int, compile: bool):
     """A step on a batch that looks like MNIST: a fifth of the pixels on."""
     generator = torch.Generator().manual_seed(0)
     end = MembraneReadout() if readout == "membrane" else SpikeCountReadout()
     network = SpikingNetwork([784, hidden, 10], readout=end, generator=generator)
     image = torch.rand(batch, 784, generator=generator) * (torch.rand(batch, 784, generator=generator) < 0.2)
     target = torch.randint(10, (batch,), generator=generator)
-    polystep = PolyStep(network, residual=None if readout == "membrane" else 0.5, compile=compile)
+    probing = method == "polystep"
+    residual = 0.5 if readout == "count" else None
+    filler = PolyStep(network, residual=residual, compile=compile) if probing else SurrogateBPTT(network, "superspike", compile=compile)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
     encoder = DirectCurrent(num_steps)
 
     def step():
-        polystep.step(encoder(image), target)
+        filler.step(encoder(image), target)
         optimizer.step()
 
     return step
@@ -47,16 +51,15 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
 
     steps, first = {}, {}
-    for readout in ("membrane", "count"):
-        for compile in (True, False):
-            name = f"{readout}, {'compiled' if compile else 'eager'}"
-            steps[name] = make(arguments.hidden, readout, arguments.batch_size, arguments.num_steps, compile)
-            started = time.perf_counter()
+    for method, readout, compile in product(("polystep", "bptt"), ("membrane", "count"), (True, False)):
+        name = f"{method}, {readout}, {'compiled' if compile else 'eager'}"
+        steps[name] = make(method, arguments.hidden, readout, arguments.batch_size, arguments.num_steps, compile)
+        started = time.perf_counter()
+        steps[name]()
+        first[name] = time.perf_counter() - started
+        for _ in range(5):
             steps[name]()
-            first[name] = time.perf_counter() - started
-            for _ in range(5):
-                steps[name]()
-            print(f"{name}: first step after {first[name]:.1f} s", file=sys.stderr)
+        print(f"{name}: first step after {first[name]:.1f} s", file=sys.stderr)
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(arguments.rounds):
         for name, step in steps.items():

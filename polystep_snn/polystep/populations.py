@@ -38,7 +38,8 @@ def _at(current: Tensor, t: int) -> Tensor:
 
 def _tick(x: Tensor, population: Population, p: LIFParameters, decay: float, fire: Fire | None = None) -> tuple[Tensor, Population]:
     z, state = lif_step(x, population.state, p, fire)
-    return z, Population(state, decay * population.trace + z)
+    trace = population.trace if decay == 1.0 else decay * population.trace
+    return z, Population(state, trace + z)
 
 
 def drive(current: Tensor, population: Population, p: LIFParameters, decay: float, num_steps: int, keep: bool, fire: Fire | None = None):
