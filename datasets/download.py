@@ -4,7 +4,6 @@ import hashlib
 import http.client
 import os
 import sys
-import tempfile
 import urllib.request
 import zlib
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from polystep_snn.errors import InputError
+from polystep_snn.files import make_folder, write_atomically
 
 DATA_DIR_VARIABLE = "POLYSTEP_SNN_DATA"
 _TIMEOUT_S = 20
@@ -100,17 +100,8 @@ def _get(url: str, largest: int) -> bytes:
 
 
 def _store(packed: bytes, target: Path) -> None:
-    """Write a file under a temporary name and rename it."""
-    temporary = None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            file.write(packed)
-        os.replace(temporary, target)
-    except OSError as error:
-        raise InputError(f"{target} cannot be written ({error.strerror}): free some space, or set $XDG_CACHE_HOME") from None
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        make_folder(target.parent)
+        write_atomically(target, lambda temporary: temporary.write_bytes(packed))
+    except InputError as error:
+        raise InputError(f"{error}, through $XDG_CACHE_HOME") from None

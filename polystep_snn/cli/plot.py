@@ -35,9 +35,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     from polystep_snn import plots
     from polystep_snn.errors import InputError
+    from polystep_snn.files import make_folder, write_atomically
     from polystep_snn.snn.record import record
     from polystep_snn.training.build import build_encoder
-    from polystep_snn.training.files import make_folder, write_atomically
     from polystep_snn.training.metrics import firing_rates, to_tensors
     from polystep_snn.training.run_folder import RunFolder, open_run
 

@@ -44,8 +44,8 @@ def add_parser(commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print a table, write JSON and a figure."""
     from polystep_snn import plots
+    from polystep_snn.files import make_folder, read_json, write_atomically, write_json
     from polystep_snn.profiling import measure
-    from polystep_snn.training.files import make_folder, read_json, write_atomically, write_json
     from polystep_snn.training.run_folder import RunFolder
 
     if min(arguments.num_steps) < 1:

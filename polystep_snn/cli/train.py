@@ -62,8 +62,8 @@ def add_parser(commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train, or go on with a run."""
     from polystep_snn.datasets import load
+    from polystep_snn.files import read_json
     from polystep_snn.training.build import resolve
-    from polystep_snn.training.files import read_json
     from polystep_snn.training.run_folder import RunFolder
     from polystep_snn.training.trainer import Trainer
 

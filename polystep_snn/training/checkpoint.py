@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from polystep_snn.errors import InputError
-from polystep_snn.training.files import write_atomically
+from polystep_snn.files import write_atomically
 
 SCHEMA = 1
 _KEY = "polystep_snn"

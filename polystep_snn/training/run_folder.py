@@ -8,12 +8,12 @@ import torch
 
 from polystep_snn.datasets import Dataset, load
 from polystep_snn.errors import InputError
+from polystep_snn.files import read_json
 from polystep_snn.snn.calibrate import with_thresholds
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.training import checkpoint
 from polystep_snn.training.build import build_cost, build_encoder, build_network, resolve
 from polystep_snn.training.config import TrainConfig
-from polystep_snn.training.files import read_json
 from polystep_snn.training.metrics import Evaluation, evaluate, to_tensors
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 import polystep_snn
 from polystep_snn.datasets import Dataset, Samples
 from polystep_snn.errors import InputError
+from polystep_snn.files import make_folder, remove_temporaries, write_json, write_text
 from polystep_snn.polystep.step import StepResult
 from polystep_snn.snn.calibrate import calibrate_thresholds, with_thresholds
 from polystep_snn.snn.encoders import Frames
@@ -22,7 +23,6 @@ from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.training import checkpoint
 from polystep_snn.training.build import build_cost, build_encoder, build_network, build_optimizer, build_polystep, resolve
 from polystep_snn.training.config import TrainConfig
-from polystep_snn.training.files import make_folder, remove_temporaries, write_json, write_text
 from polystep_snn.training.metrics import Evaluation, evaluate, health_warnings, layer_health, peak_rss_mb, to_tensors
 from polystep_snn.training.observer import Observer
 from polystep_snn.training.run_folder import RunFolder, check_config

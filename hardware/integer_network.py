@@ -1,0 +1,123 @@
+"""A trained network as the chip holds it: integers, and nothing that training needs.
+
+Layer after layer, the spikes of a step are multiplied by int8 weights and drive the CUBA neurons of ``fixed_point.py``. Layer
+l at step t sees the spikes of layer l - 1 at the same step; a backend that delays each layer by a step computes the same trains,
+shifted. Every neuron starts a sample at ``u = v = 0``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from polystep_snn.errors import InputError
+from polystep_snn.hardware.fixed_point import DECAY_BITS
+
+VTH_BITS = 17
+BIAS_BITS = 16
+BIAS_EXPONENTS = range(8)
+READOUTS = ("membrane", "count")
+
+
+@dataclass(frozen=True)
+class IntegerLayer:
+    """Dense int8 weights and the CUBA neurons behind them, N neurons that see M inputs. Names are Lava's.
+
+    Attributes:
+        weight: ``[N, M]`` int8.
+        vth: ``[N]`` int32 thresholds before alignment, 0 to 2^17 - 1.
+        bias_mant: ``[N]`` int16; the membrane receives ``bias_mant << bias_exp`` in every step.
+        bias_exp: 0 to 7.
+        du, dv: decays of current and membrane in 1/4096, 0 to 4095; ``du = 4095`` keeps no current at all.
+        scale: what one unit of weight stood for while training; exchange formats keep it, nothing computes with it.
+    """
+
+    weight: np.ndarray
+    vth: np.ndarray
+    bias_mant: np.ndarray
+    bias_exp: int = 0
+    du: int = 4095
+    dv: int = 0
+    scale: float = 1.0
+
+    def __post_init__(self):
+        _check_array("weights", self.weight, np.int8, 2)
+        if not self.weight.size:
+            raise InputError(f"weights are {list(self.weight.shape)}: a layer has at least one neuron and one input")
+        for name, dtype in (("vth", np.int32), ("bias_mant", np.int16)):
+            _check_array(name, getattr(self, name), dtype, 1)
+            if len(getattr(self, name)) != self.num_neurons:
+                raise InputError(f"{name} has {len(getattr(self, name))} entries for {self.num_neurons} neurons: give one a neuron")
+        low, high = int(self.vth.min()), int(self.vth.max())
+        if low < 0 or high >= 2**VTH_BITS:
+            raise InputError(f"a threshold is {low if low < 0 else high}: it must fit {VTH_BITS} bits, 0 to {2**VTH_BITS - 1}")
+        if self.bias_exp not in BIAS_EXPONENTS:
+            raise InputError(f"bias_exp is {self.bias_exp}: choose from {BIAS_EXPONENTS[0]} to {BIAS_EXPONENTS[-1]}")
+        for name in ("du", "dv"):
+            if not 0 <= getattr(self, name) < 2**DECAY_BITS:
+                raise InputError(f"{name} is {getattr(self, name)}: it must fit {DECAY_BITS} bits, 0 to {2**DECAY_BITS - 1}")
+        if not (np.isfinite(self.scale) and self.scale > 0):
+            raise InputError(f"scale is {self.scale}: give a positive number")
+
+    @property
+    def num_neurons(self) -> int:
+        return self.weight.shape[0]
+
+    @property
+    def num_inputs(self) -> int:
+        return self.weight.shape[1]
+
+    @property
+    def bias(self) -> np.ndarray:
+        """What the membranes receive in every step, ``[N]`` int32."""
+        return self.bias_mant.astype(np.int32) << self.bias_exp
+
+
+@dataclass(frozen=True)
+class IntegerNetwork:
+    """Layers, and what is needed to feed them and to read them.
+
+    Attributes:
+        layers: from the input on; the last one is the readout, one neuron a class.
+        readout: "membrane" (the readout's membranes after the last step decide) or "count" (its spike counts do). In both the
+            readout's neurons are those of its layer, threshold included.
+        num_steps: T.
+        encoder: name of the input's code: "rate", "latency", "poisson", "population", or "events" for spikes that need none.
+        input_shape: of one sample before it is encoded, such as (28, 28).
+        classes: their names.
+        provenance: where it comes from: versions, seed, accuracy. Plain values.
+    """
+
+    layers: tuple[IntegerLayer, ...]
+    readout: str
+    num_steps: int
+    encoder: str
+    input_shape: tuple[int, ...]
+    classes: tuple[str, ...]
+    provenance: Mapping[str, str | int | float] = field(default_factory=dict)
+
+    def __post_init__(self):
+        if not self.layers:
+            raise InputError("the network has no layers: give at least one")
+        for k, (before, after) in enumerate(zip(self.layers, self.layers[1:], strict=False), 1):
+            if after.num_inputs != before.num_neurons:
+                raise InputError(f"layer {k} takes {after.num_inputs} inputs, but layer {k - 1} has {before.num_neurons} neurons")
+        if self.readout not in READOUTS:
+            raise InputError(f"readout is {self.readout!r}: choose one of {', '.join(READOUTS)}")
+        if self.num_steps < 1:
+            raise InputError(f"num_steps is {self.num_steps}: choose at least 1")
+        if not self.input_shape or min(self.input_shape) < 1:
+            raise InputError(f"input_shape is {list(self.input_shape)}: give the sizes of one sample, each at least 1")
+        if len(self.classes) != self.layers[-1].num_neurons:
+            raise InputError(f"{len(self.classes)} classes for a readout of {self.layers[-1].num_neurons} neurons: give one a neuron")
+
+    @property
+    def sizes(self) -> list[int]:
+        """Widths from input to readout."""
+        return [self.layers[0].num_inputs, *(layer.num_neurons for layer in self.layers)]
+
+
+def _check_array(name: str, value: np.ndarray, dtype: type, ndim: int) -> None:
+    if not isinstance(value, np.ndarray) or value.dtype != dtype or value.ndim != ndim:
+        given = f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__
+        raise InputError(f"{name} is {given}: give {np.dtype(dtype).name} with {ndim} dimension{'s' if ndim > 1 else ''}")
