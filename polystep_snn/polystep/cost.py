@@ -37,6 +37,19 @@ class CrossEntropy:
         index = target.view(1, -1).expand(*logits.shape[:-2], 1, -1)
         return torch.logsumexp(logits, -2) - logits.gather(-2, index).squeeze(-2)
 
+    def of_change(self, value: Tensor, columns: Tensor, change: Tensor, target: Tensor) -> Tensor:
+        """The same for ``value + columns[k] * change[v, k]``, with fewer passes over the ``[V, K, C, B]`` numbers.
+
+        Args:
+            value: ``[C, B]``.
+            columns: ``[K, C]``.
+            change: ``[V, K, B]``.
+            target: ``[B]``.
+        """
+        logits, columns = self.scale * value, self.scale * columns
+        right = torch.addcmul(logits.gather(0, target[None]), columns[:, target], change)
+        return torch.logsumexp(torch.addcmul(logits, columns[:, :, None], change[:, :, None, :]), -2) - right
+
 
 @dataclass(frozen=True)
 class ZeroOne:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from polystep_snn.polystep.cost import Cost
+from polystep_snn.polystep.cost import Cost, CrossEntropy
 from polystep_snn.polystep.populations import Population
 from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.readouts import MembraneReadout, Readout
@@ -24,14 +24,16 @@ class LayerCosts(NamedTuple):
 
     Attributes:
         cost: ``[V, K, B]``.
-        activity: ``[M, B, N]``, presynaptic spikes (or currents) in each time window, per step of the whole sequence: what one
-            unit of weight adds to the mean input current. In front of a membrane readout, the mean as that membrane weighs it.
-        bias_activity: ``[M]``, the same for one unit of bias.
+        activity: ``[M, B, N]``, presynaptic spikes (or currents) in each time window; ``[1, B, N]`` where all windows see the same.
+        share: ``[M]``, what turns it into what one unit of weight adds to the mean input current over the whole sequence; in front
+            of a membrane readout, to the mean as that membrane weighs it.
+        bias_share: ``[M]``, what one unit of bias adds.
     """
 
     cost: Tensor
     activity: Tensor
-    bias_activity: Tensor
+    share: Tensor
+    bias_share: Tensor
 
 
 def rows(x: Tensor, index: Tensor | None, dim: int) -> Tensor:
@@ -53,6 +55,8 @@ def through(weight: Tensor, x: Tensor) -> Tensor:
 
 def cost_of_change(cost: Cost, value: Tensor, columns: Tensor, change: Tensor, target: Tensor) -> Tensor:
     """Cost ``[V, K, B]`` when probe k moves the value ``[C, B]`` by its column ``[K, C]`` times ``change: [V, K, B]``."""
+    if isinstance(cost, CrossEntropy):
+        return cost.of_change(value, columns, change, target)
     return cost(value + columns[:, :, None] * change[:, :, None, :], target)
 
 
@@ -93,7 +97,7 @@ class MembraneEnd(NamedTuple):
         """The readout's own probes. Linear, so one window serves: offsets are ``[V, 1]``."""
         change = (offsets * self.gain)[:, :, None].expand(-1, len(value), len(target))
         own = cost_of_change(cost, value, torch.eye(len(value), dtype=value.dtype, device=value.device), change, target)
-        return LayerCosts(own, (last.trace.T / self.gain)[None], value.new_ones(1))
+        return LayerCosts(own, last.trace.T[None], value.new_full((1,), 1 / self.gain), value.new_ones(1))
 
 
 class CountEnd(NamedTuple):

@@ -26,7 +26,8 @@ from polystep_snn.polystep.compiled import Kernels
 from polystep_snn.polystep.cost import Cost
 from polystep_snn.polystep.ends import CountEnd, LayerCosts, MembraneEnd, make_end, rows, through
 from polystep_snn.polystep.populations import Population, at_rest, drive, hop, hop_far, probe
-from polystep_snn.snn.encoders import LONGEST_BLOCK, Frames, time_blocks
+from polystep_snn.polystep.products import products
+from polystep_snn.snn.encoders import LONGEST_BLOCK, Constant, Frames, time_blocks
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
 
@@ -56,12 +57,14 @@ class NodeCosts(NamedTuple):
         cost: ``[B]``, its cost.
         layers: what the probes of each layer found, the readout's last.
         rates: ``[N_l]`` for each layer that spikes, its neurons' spikes a step, averaged over the batch.
+        total: of all currents and costs: finite where inputs, weights and costs are.
     """
 
     value: Tensor
     cost: Tensor
     layers: list[LayerCosts]
     rates: list[Tensor]
+    total: Tensor
 
 
 class Group(NamedTuple):
@@ -78,7 +81,7 @@ class Group(NamedTuple):
 
 class Plan(NamedTuple):
     """What stays the same throughout a pass: the network, and what is probed in it. Lists have one entry a spiking layer,
-    but for weights, biases and probes, which have the readout's as well."""
+    but for weights, biases and probes, which have the readout's as well. ``constant`` tells whether every frame is the same."""
 
     weights: list[Tensor]
     biases: list[Tensor]
@@ -86,6 +89,7 @@ class Plan(NamedTuple):
     decays: list[float]
     probes: list[LayerProbes]
     groups: list[Group]
+    constant: bool
 
 
 class State(NamedTuple):
@@ -94,13 +98,15 @@ class State(NamedTuple):
     Attributes:
         base: the unprobed network, ``[N, B]`` a layer.
         counts: its spikes so far, ``[N, B]`` a layer.
-        activity: what arrived in each time window so far, ``[M, B, N]`` a layer.
+        activity: what arrived in each time window so far, ``[M, B, N]`` a layer; ``[1, B, N]``, one frame, where all are the same.
+        total: sum of all input currents so far: where it is not finite, an input or a weight is not.
         groups: for each group the probed neurons, ``[V, K, B]``, and each spiking layer behind them, ``[V, K, N, B]``.
     """
 
     base: list[Population]
     counts: list[Tensor]
     activity: list[Tensor]
+    total: Tensor
     groups: list[list[Population]]
 
 
@@ -134,7 +140,7 @@ def node_costs(
     groups = [
         Group(layer, k) for layer in range(len(neurons)) for k in _split(layer, weights, len(neurons), probes[layer], len(target), chunk)
     ]
-    plan = Plan(weights, [b.detach() for b in network.biases], neurons, decays, list(probes), groups)
+    plan = Plan(weights, [b.detach() for b in network.biases], neurons, decays, list(probes), groups, isinstance(inputs, Constant))
     state: State | None = None
     for start, num_steps, frames in time_blocks(inputs):
         if frames.shape[1:] != (len(target), weights[0].shape[1]) or frames.dtype != weights[0].dtype:
@@ -173,7 +179,7 @@ def _at_start(plan: Plan, batch_size: int) -> State:
         behind = [probed.new_zeros(*probed.shape[:2], *r.shape) for r in rest[layer + 1 :]]
         groups.append([at_rest(like, p) for like, p in zip([probed, *behind], plan.neurons[layer:], strict=True)])
     base = [at_rest(r, p) for r, p in zip(rest, plan.neurons, strict=True)]
-    return State(base, [torch.zeros_like(r) for r in rest], activity, groups)
+    return State(base, [torch.zeros_like(r) for r in rest], activity, rest[0].new_zeros(()), groups)
 
 
 def advance(plan: Plan, state: State | None, frames: Tensor, windows: list[Tensor], num_steps: int) -> State:
@@ -190,11 +196,12 @@ def advance(plan: Plan, state: State | None, frames: Tensor, windows: list[Tenso
     last = len(plan.neurons) - 1
     base, counts, activity = [], [], []
     currents, spikes = [], []
-    incoming = frames.transpose(1, 2)
+    incoming, total = frames.transpose(1, 2), state.total
     for layer, (p, decay) in enumerate(zip(plan.neurons, plan.decays, strict=True)):
-        share = windows[layer].sum(0, keepdim=True) if len(incoming) < num_steps else windows[layer]
-        activity.append(state.activity[layer] + _windowed(share, incoming))
-        current = torch.matmul(plan.weights[layer], incoming) + plan.biases[layer][:, None]
+        same = layer == 0 and plan.constant
+        activity.append(frames if same else state.activity[layer] + _windowed(windows[layer], incoming))
+        current = products(plan.weights[layer], incoming) + plan.biases[layer][:, None]
+        total = total + current.sum()
         # The last layer's spikes are needed one by one only where its trace is not their count.
         keep = layer < last or decay != 1.0
         z, population = drive(current, state.base[layer], p, decay, num_steps, keep)
@@ -224,13 +231,11 @@ def advance(plan: Plan, state: State | None, frames: Tensor, windows: list[Tenso
                 changed, population = hop_far(currents[m], through(plan.weights[m], changed.to(frames.dtype)), *rest)
             moved.append(population)
         groups.append(moved)
-    return State(base, counts, activity, groups)
+    return State(base, counts, activity, total, groups)
 
 
 def _windowed(share: Tensor, incoming: Tensor) -> Tensor:
     """What arrives in each window, ``[M, B, N]``, of ``incoming: [U, N, B]`` with the shares ``[U, M]``."""
-    if len(share) == 1:
-        return share[0][:, None, None] * incoming.transpose(1, 2)
     if share.shape[1] == 1:
         return (share[:, :, None] * incoming).sum(0).T[None]
     return torch.tensordot(share.T, incoming, 1).transpose(1, 2)
@@ -243,11 +248,13 @@ def settle(plan: Plan, state: State, end: MembraneEnd | CountEnd, target: Tensor
     found: list[list[Tensor]] = [[] for _ in plan.neurons]
     for (layer, neurons), populations in zip(plan.groups, state.groups, strict=True):
         found[layer].append(end.cost(plan.weights, populations, neurons, last, value, target, cost))
-    layers = [
-        LayerCosts(costs[0] if len(costs) == 1 else torch.cat(costs, 1), activity / total_steps, probes.windows.sum(0) / total_steps)
-        for costs, activity, probes in zip(found, state.activity, plan.probes, strict=False)
-    ]
+    layers = []
+    for layer, (costs, activity, probes) in enumerate(zip(found, state.activity, plan.probes, strict=False)):
+        bias_share = probes.windows.sum(0) / total_steps
+        share = bias_share if layer == 0 and plan.constant else torch.full_like(bias_share, 1 / total_steps)
+        layers.append(LayerCosts(costs[0] if len(costs) == 1 else torch.cat(costs, 1), activity, share, bias_share))
     if isinstance(end, MembraneEnd):
         layers.append(end.readout_layer(plan.probes[-1].offsets, last, value, target, cost))
     rates = [count.mean(1) / total_steps for count in state.counts]
-    return NodeCosts(value, cost(value, target), layers, rates)
+    own = cost(value, target)
+    return NodeCosts(value, own, layers, rates, state.total + own.sum())

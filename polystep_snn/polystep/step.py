@@ -15,7 +15,7 @@ with N neurons of which K were probed. Any ``torch.optim`` optimizer takes it fr
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
@@ -24,8 +24,9 @@ from polystep_snn.errors import InputError
 from polystep_snn.polystep.compiled import Kernels
 from polystep_snn.polystep.cost import Cost, CrossEntropy, rate_scale
 from polystep_snn.polystep.ends import LayerCosts
-from polystep_snn.polystep.nodes import LayerProbes, node_costs
+from polystep_snn.polystep.nodes import LayerProbes, NodeCosts, node_costs
 from polystep_snn.polystep.polytope import random_rotation, vertices, with_radii
+from polystep_snn.polystep.products import outer
 from polystep_snn.polystep.schedule import Scheduled, at
 from polystep_snn.polystep.transport import Softmax, Transport
 from polystep_snn.snn.encoders import Constant, Frames
@@ -90,14 +91,16 @@ def barycenter(transport: Transport, cost: Tensor, eps: Tensor, points: Tensor) 
 def gradients(layers: list[LayerCosts], probes: list[LayerProbes], widths: list[int], transport: Transport, eps: Tensor) -> list[Tensor]:
     """The negative displacements of all layers, pulled back to weights ``[N_l, N_{l-1}]`` and biases ``[N_l]``, in this order."""
     result = []
-    for (cost, activity, bias_activity), (offsets, _, neurons), width in zip(layers, probes, widths, strict=True):
+    for (cost, activity, share, bias_share), (offsets, _, neurons), width in zip(layers, probes, widths, strict=True):
         displacement = barycenter(transport, cost, eps, offsets / torch.linalg.vector_norm(offsets, dim=1).mean())
         num_windows, num_probed, batch_size = displacement.shape
         # K of N neurons stand for all: on average over the draws the displacement is that of all neurons.
         scaled = displacement * (-width / num_probed / batch_size)
-        flat = scaled.transpose(0, 1).reshape(num_probed, num_windows * batch_size)
-        weight = torch.mm(flat, activity.reshape(num_windows * batch_size, -1))
-        bias = torch.mv(scaled.sum(2).T, bias_activity)
+        shared = share[:, None, None] * scaled
+        if len(activity) < num_windows:
+            shared = shared.sum(0, keepdim=True)
+        weight = outer(shared.transpose(0, 1).flatten(1), activity.flatten(0, 1))
+        bias = torch.mv(scaled.sum(2).T, bias_share)
         if neurons is not None:
             weight = weight.new_zeros(width, weight.shape[1]).index_copy(0, neurons, weight)
             bias = bias.new_zeros(width).index_copy(0, neurons, bias)
@@ -147,6 +150,7 @@ class PolyStep:
         self.kernels = Kernels(compile)
         self.generator = torch.Generator().manual_seed(seed)
         self._points = vertices(space.polytope, space.num_windows)
+        self._last_probes: tuple[Any, list[LayerProbes]] | None = None
 
     @torch.no_grad()
     def step(self, inputs: Frames | Tensor, target: Tensor, progress: float = 0.0) -> StepResult:
@@ -165,17 +169,28 @@ class PolyStep:
         cost = self.cost or CrossEntropy(rate_scale(len(inputs)))
         residual = None if self.residual is None else at(self.residual, progress)
         found = node_costs(self.network, inputs, target, probes, cost, self.kernels, residual, self.space.chunk)
-        if not found.cost.sum().isfinite():
-            raise InputError("the cost is NaN or infinite: choose a smaller learning rate, or a cost that is finite")
         eps = found.value.new_tensor(at(self.transport.eps, progress))
-        grads = self.kernels(gradients)(found.layers, probes, self.network.sizes[1:], self.transport, eps)
+        seen, grads = self.kernels(_conclude)(found, probes, target, self.network.sizes[1:], self.transport, eps)
+        if not found.total.isfinite():
+            self._explain(inputs)
         for weight, bias, weight_grad, bias_grad in zip(self.network.weights, self.network.biases, grads[0::2], grads[1::2], strict=True):
             weight.grad, bias.grad = weight_grad, bias_grad
-        accuracy = (found.value.argmax(0) == target).to(found.value.dtype).mean()
-        return StepResult(found.cost.mean(), accuracy, found.rates)
+        return seen
 
     def _probes(self, num_steps: int, progress: float) -> list[LayerProbes]:
-        """What to probe in each layer in this step."""
+        """What to probe in each layer in this step; made anew only where it changes from step to step."""
+        space, weight = self.space, self.network.weights[0]
+        radii = _radii(space.radius, progress)
+        if space.readout_radius is None:
+            readout_radii = [0.05 if isinstance(self.network.readout, MembraneReadout) else 0.3]
+        else:
+            readout_radii = _radii(space.readout_radius, progress)
+        key = (num_steps, radii, readout_radii, self.network.readout, tuple(self.network.neurons), weight.dtype, weight.device)
+        if self._last_probes is None or self._last_probes[0] != key or space.rotate or space.num_probed is not None:
+            self._last_probes = key, self._make_probes(num_steps, radii, readout_radii)
+        return self._last_probes[1]
+
+    def _make_probes(self, num_steps: int, radii: list[float], readout_radii: list[float]) -> list[LayerProbes]:
         space, weight = self.space, self.network.weights[0]
         if space.num_windows > num_steps:
             raise InputError(f"num_windows is {space.num_windows}, but there are {num_steps} timesteps: choose at most as many")
@@ -188,14 +203,13 @@ class PolyStep:
             neurons = None
             if space.num_probed is not None and space.num_probed < width:
                 neurons = torch.randperm(width, generator=self.generator)[: space.num_probed].sort().values.to(weight.device)
-            probes.append(LayerProbes(with_radii(points, _radii(space.radius, progress)).to(weight), windows, neurons))
+            probes.append(LayerProbes(with_radii(points, radii).to(weight), windows, neurons))
         # The readout is probed completely; one that is linear in one window, since its windows differ by nothing but a factor.
         if isinstance(readout, MembraneReadout):
-            points, radius, windows = vertices(space.polytope, 1), 0.05, torch.ones_like(windows[:, :1])
+            points, windows = vertices(space.polytope, 1), torch.ones_like(windows[:, :1])
         else:
-            points, radius = self._turned() * readout.neuron.v_th, 0.3
-        radii = _radii(radius if space.readout_radius is None else space.readout_radius, progress)
-        probes.append(LayerProbes(with_radii(points, radii).to(weight), windows))
+            points = self._turned() * readout.neuron.v_th
+        probes.append(LayerProbes(with_radii(points, readout_radii).to(weight), windows))
         return probes
 
     def _turned(self) -> Tensor:
@@ -227,13 +241,24 @@ class PolyStep:
         low, high = (int(x) for x in torch.stack(target.aminmax()).tolist())
         if low < 0 or high >= network.sizes[-1]:
             raise InputError(f"a target is {low if low < 0 else high}, but this network's classes lie in 0..{network.sizes[-1] - 1}")
-        values = inputs.current if isinstance(inputs, Constant) else inputs if isinstance(inputs, Tensor) else weight
-        # NaN and infinity survive a sum: one number for each tensor, and one look at all of them.
-        sums = torch.stack([values.sum(), *(p.sum() for p in network.parameters())])
-        if not sums.isfinite().all():
-            names = ["the input", *(name for name, _ in network.named_parameters())]
-            bad = next(name for name, total in zip(names, sums, strict=True) if not total.isfinite())
-            raise InputError(f"{bad} contains NaN or infinity: clean the data, or start from finite weights with a smaller learning rate")
+
+    def _explain(self, inputs: Frames | Tensor) -> NoReturn:
+        """InputError that says what is NaN or infinite."""
+        bad = next((name for name, p in self.network.named_parameters() if not p.isfinite().all()), None)
+        values = inputs.current if isinstance(inputs, Constant) else inputs
+        if bad is None and (not isinstance(values, Tensor) or not values.isfinite().all()):
+            bad = "the input"
+        if bad is None:
+            raise InputError("the cost is NaN or infinite: choose a smaller learning rate, or a cost that is finite")
+        raise InputError(f"{bad} contains NaN or infinity: clean the data, or start from finite weights with a smaller learning rate")
+
+
+def _conclude(
+    found: NodeCosts, probes: list[LayerProbes], target: Tensor, widths: list[int], transport: Transport, eps: Tensor
+) -> tuple[StepResult, list[Tensor]]:
+    """What a step returns, and the gradients."""
+    accuracy = (found.value.argmax(0) == target).to(found.value.dtype).mean()
+    return StepResult(found.cost.mean(), accuracy, found.rates), gradients(found.layers, probes, widths, transport, eps)
 
 
 def _radii(radius: Radius, progress: float) -> list[float]:

@@ -1,0 +1,46 @@
+"""Matrix products with the batch innermost.
+
+Large ones in float32 on a CPU go through oneDNN: the BLAS that torch calls by default takes twice as long on CPUs that are not
+its maker's, and no less on those that are.
+"""
+
+import torch
+from torch import Tensor
+
+# Below about this many multiplications oneDNN's setup costs more than it gains.
+_WORTHWHILE = 2**20
+_HAS_ONEDNN = torch.backends.mkldnn.is_available()
+
+_library = torch.library.Library("polystep_snn", "DEF")
+_library.define("linear(Tensor x, Tensor weight) -> Tensor")
+
+
+# The compiler knows the op behind it for constant weights only; under a name of our own it leaves it alone.
+def _linear(x: Tensor, weight: Tensor) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
+
+
+_library.impl("linear", _linear, "CPU")
+
+
+@torch.library.register_fake("polystep_snn::linear")
+def _(x: Tensor, weight: Tensor) -> Tensor:
+    return x.new_empty(len(x), len(weight))
+
+
+def _product(left: Tensor, right: Tensor) -> Tensor:
+    """``left [M, N]`` times the transpose of ``right [B, N]``."""
+    large = left.numel() * len(right) >= _WORTHWHILE
+    if large and left.device.type == "cpu" and left.dtype == torch.float32 and _HAS_ONEDNN:
+        return torch.ops.polystep_snn.linear(left, right)
+    return torch.mm(left, right.T)
+
+
+def products(weight: Tensor, x: Tensor) -> Tensor:
+    """``weight [M, N]`` times ``x [U, N, B]`` for each of U steps: ``[U, M, B]``."""
+    return torch.stack([_product(weight, step.T) for step in x.unbind()])
+
+
+def outer(left: Tensor, right: Tensor) -> Tensor:
+    """``left [M, B]`` times ``right [B, N]``: a sum of outer products over the batch."""
+    return _product(left, right.T)
