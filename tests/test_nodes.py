@@ -40,6 +40,12 @@ def make_batch(num_steps, num_inputs, seed, batch=7, num_classes=3):
     return inputs, torch.randint(num_classes, (batch,), generator=generator)
 
 
+def squared_error(value, target):
+    """A cost whose sums are exact where the readout is a dyadic number."""
+    wanted = torch.nn.functional.one_hot(target, value.shape[-2]).T
+    return ((value - wanted) ** 2).sum(-2)
+
+
 def make_probes(network, num_steps, num_windows=1, kind="orthoplex", radii=(0.4,), num_probed=None):
     """The same probes in every layer; a membrane readout's have one window."""
     window = torch.arange(num_steps) * num_windows // num_steps
@@ -108,7 +114,7 @@ def test_exact_where_sums_are_exact(depth, readout):
         for p in network.parameters():
             p.copy_((p * 8).round() / 8)
     inputs, target = make_batch(num_steps=9, num_inputs=6, seed=4)
-    found = assert_equal_costs(network, inputs, target, make_probes(network, 9, radii=(0.5,)), tolerance=0)
+    found = assert_equal_costs(network, inputs, target, make_probes(network, 9, radii=(0.5,)), tolerance=0, cost=squared_error)
     assert found.rates[0].max() > 0
 
 
@@ -163,4 +169,23 @@ def test_a_probe_that_changes_no_spike_costs_exactly_what_the_network_costs():
     probes = [LayerProbes(p.offsets.float() * 1e-6, p.windows.float(), p.neurons) for p in make_probes(network, 9)]
     found = node_costs(network, inputs.float(), target, probes, CrossEntropy(), EAGER)
     for layer in found.layers[:-1]:
-        assert torch.equal(layer.cost, found.cost.expand_as(layer.cost))
+        assert torch.equal(layer.cost[0], layer.cost[1])
+        torch.testing.assert_close(layer.cost, found.cost.expand_as(layer.cost), rtol=1e-5, atol=1e-6)
+
+
+def test_cross_entropy_of_a_change_is_that_of_the_changed_value():
+    generator = torch.Generator().manual_seed(11)
+    value, columns, change = (torch.randn(*shape, generator=generator).double() for shape in ((10, 6), (7, 10), (2, 7, 6)))
+    target = torch.arange(6)
+    cost = CrossEntropy(3.0)
+    changed = value + columns[:, :, None] * change[:, :, None, :]
+    torch.testing.assert_close(cost.of_change(value, columns, change, target), cost(changed, target), rtol=0, atol=1e-12)
+
+
+def test_cross_entropy_saturates_where_a_change_leaves_the_range_of_floats():
+    cost = CrossEntropy(1.0)
+    value, target = torch.zeros(2, 1), torch.tensor([0])
+    found = cost.of_change(value, torch.tensor([[1.0, 0.0]]), torch.tensor([[[50.0]], [[-50.0]], [[1e6]], [[-1e6]]]), target).flatten()
+    torch.testing.assert_close(found[:2], torch.tensor([0.0, 50.0]), rtol=1e-6, atol=1e-5)
+    assert found[2] == 0
+    assert 80 < found[3] < 1e6

@@ -122,10 +122,10 @@ def lif_step(x: Tensor, state: LIFState, p: LIFParameters, fire: Fire | None = N
     v = p.beta * state.v + i
     if p.v_min is not None or p.v_max is not None:
         v = torch.clamp(v, p.v_min, p.v_max)
-    fired = v > p.v_th
-    z = fired.to(v.dtype) if fire is None else fire(v - p.v_th)
-    # torch.where rather than v * (1 - z): the same numbers, one temporary less.
-    v = torch.where(fired, 0.0, v) if p.reset == "zero" else v - p.v_th * z.detach()
+    # Comparing into numbers, and v - v * fired, are several times as fast as bools and torch.where; the numbers are the same.
+    fired = torch.gt(v.detach(), p.v_th, out=torch.empty_like(v))
+    z = fired if fire is None else fire(v - p.v_th)
+    v = torch.addcmul(v, v, fired, value=-1.0) if p.reset == "zero" else v - p.v_th * fired
     return z, LIFState(v, None if state.i is None else i)
 
 

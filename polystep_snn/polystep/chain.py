@@ -1,0 +1,199 @@
+r"""Candidates of an ``nn.Sequential``: whatever a candidate does not change is computed once.
+
+Let the changed parameter belong to stage s. What arrives at s is the same for all candidates and is computed once. From there
+
+    a row of a linear stage      y_j + c (right . x): one number a sample; through elementwise stages to the next linear one,
+                                 where ``W[:, j] * (z'_j - z_j)`` is added to what it had computed
+    a product, at a linear stage y + c u (v . x): no weights are written out, no matrix is multiplied
+    any other stage              the stage itself for each candidate
+
+and the stages behind are called for many candidates at once.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from polystep_snn.polystep.candidates import Loss, Many, RandomNumbers, materialise, mean_loss, num_samples, tiles
+from polystep_snn.polystep.parts import Part, Products, Rows
+from polystep_snn.polystep.whole import WholeModule, device_of
+
+# Stages that treat every number alike; a subclass may do something else, so the exact type counts.
+_ELEMENTWISE = frozenset(
+    (nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish)
+    + (nn.Sigmoid, nn.LogSigmoid, nn.Tanh, nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish)
+    + (nn.Hardshrink, nn.Softshrink, nn.Tanhshrink, nn.Threshold)
+)
+
+
+def is_chain(module: nn.Module) -> bool:
+    """Whether a module is a plain sequence of stages of which no two share a parameter."""
+    if type(module).forward is not nn.Sequential.forward or any(_has_hooks(m) for m in module.modules()):
+        return False
+    owners: dict[int, str] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        stage = name.split(".")[0]
+        if owners.setdefault(id(parameter), stage) != stage:
+            return False
+    return all("." in name for name, _ in (*module.named_parameters(), *module.named_buffers()))
+
+
+def is_elementwise(module: nn.Module) -> bool:
+    """Whether a stage treats every number alike: one of torch's activations, or a module with a true attribute ``elementwise``."""
+    return type(module) in _ELEMENTWISE or bool(getattr(module, "elementwise", False))
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+class Chain:
+    """Evaluates candidates of an ``nn.Sequential``.
+
+    Args:
+        module: whose candidates.
+        loss: what an output costs.
+        memory: bytes that candidates may take at once.
+    """
+
+    def __init__(self, module: nn.Sequential, loss: Loss, memory: int):
+        self.module = module
+        self.loss = loss
+        self.memory = memory
+        self.whole = WholeModule(module, loss, memory)
+        self.behind = {name: Many(f"the stages from {name} on") for name in module._modules}
+
+    def batch(self, inputs: Any, target: Any) -> "ChainBatch":
+        return ChainBatch(self, inputs, target)
+
+    def slices(self, inputs: Any, target: Any) -> Iterator[tuple[float, Any, Any]]:
+        return self.whole.slices(inputs, target)
+
+
+class ChainBatch:
+    """A sequence on one batch; see ``candidates.Batch``."""
+
+    def __init__(self, of: Chain, inputs: Any, target: Any):
+        self._of, self._target = of, target
+        self._inputs = inputs[0] if isinstance(inputs, tuple) and len(inputs) == 1 else inputs
+        self._stages = list(of.module._modules.items())
+        self._buffers = of.whole.copied_buffers()
+        self._samples = num_samples(inputs, target)
+        self._numbers = RandomNumbers(device_of(of.module))
+        x, self._at = self._inputs, []
+        with self._numbers.first():
+            for _, stage in self._stages:
+                assert stage is not None
+                self._at.append(x)
+                x = stage(x)
+            self.output = x
+            self._at.append(x)
+            self.loss = mean_loss(of.loss(x, target), self._samples)
+
+    def costs(self, part: Part, offsets: Tensor) -> Tensor:
+        name, _, local = part.name.partition(".")
+        first = next(k for k, (stage, _) in enumerate(self._stages) if stage == name)
+        stage = self._stages[first][1]
+        assert stage is not None
+        if type(stage) is nn.Linear and isinstance(part, Rows) and isinstance(self._at[first], Tensor):
+            return self._rows(first, local, part, offsets)
+        if type(stage) is nn.Linear and isinstance(part, Products) and isinstance(self._at[first], Tensor):
+            return self._products(first, part, offsets)
+        return self._stage(first, local, part, offsets)
+
+    def _rows(self, first: int, local: str, part: Rows, offsets: Tensor) -> Tensor:
+        """Candidates that move one row of a linear stage, so one of its outputs."""
+        x, y = self._at[first], self._at[first + 1]
+        # What a unit of each coordinate adds to the row's output, [M, r] for M samples (or positions within samples).
+        unit = _per_coordinate(x, part) if local == "weight" else y.new_ones(y[..., 0].numel(), 1)
+        after = first + 1
+        while after < len(self._stages) and is_elementwise(self._stages[after][1]):
+            after += 1
+        elementwise = [stage for _, stage in self._stages[first + 1 : after]]
+        following = self._stages[after][1] if after < len(self._stages) else None
+        before, old = y.reshape(-1, y.shape[-1]), self._at[after].reshape(-1, y.shape[-1])
+        linear = type(following) is nn.Linear
+        base = self._at[after + 1] if linear else self._at[after]
+        width = base.shape[-1]
+        rows, flat = _index(part, offsets), base.reshape(-1, width)
+        bytes_each = base.element_size() * len(before) * (2 * width + 4) + self._bytes_behind()
+        found = offsets.new_empty(offsets.shape[:2], dtype=self.loss.dtype)
+        for vertices, particles in tiles(*offsets.shape[:2], max(1, int(self._of.memory / bytes_each))):
+            neuron, coordinate = (i[particles] for i in rows)
+            shift = torch.einsum("vkp,mkp->vkm", offsets[vertices, particles].to(unit.dtype), unit[:, coordinate])
+            moved = before[:, neuron].T + shift
+            for stage in elementwise:
+                moved = stage(moved)
+            changed = moved - old[:, neuron].T
+            if linear:
+                columns = following.weight.detach().T[neuron]
+                out = flat + changed[..., None] * columns[:, None, :]
+            else:
+                column = torch.nn.functional.one_hot(neuron, width).to(torch.bool)
+                out = torch.where(column[:, None, :], moved[..., None], flat)
+            out = out.view(-1, *base.shape)
+            found[vertices, particles] = self._behind(after + linear, out).view(found[vertices, particles].shape)
+        return found
+
+    def _products(self, first: int, part: Products, offsets: Tensor) -> Tensor:
+        """Candidates that add matrices of rank one to the weights of a linear stage."""
+        x, y = self._at[first], self._at[first + 1]
+        dim = offsets.shape[-1]
+        left, right = (m.view(-1, dim, m.shape[1]).to(x.dtype) for m in (part.left, part.right))
+        width = y.shape[-1]
+        before, arriving = y.reshape(-1, width), x.reshape(-1, x.shape[-1])
+        bytes_each = y.element_size() * len(before) * 3 * width + self._bytes_behind()
+        found = offsets.new_empty(offsets.shape[:2], dtype=self.loss.dtype)
+        for vertices, particles in tiles(*offsets.shape[:2], max(1, int(self._of.memory / bytes_each))):
+            along = torch.einsum("mn,kpn->kmp", arriving, right[particles])
+            scaled = offsets[vertices, particles, :, None].to(x.dtype) * left[particles]
+            out = before + torch.matmul(along, scaled)
+            found[vertices, particles] = self._behind(first + 1, out.view(-1, *y.shape)).view(found[vertices, particles].shape)
+        return found
+
+    def _stage(self, first: int, local: str, part: Part, offsets: Tensor) -> Tensor:
+        """Candidates of any stage: itself, and those behind it, for each."""
+        parameter = self._of.module.get_parameter(part.name)
+
+        def cost(value: Tensor) -> Tensor:
+            return self._through(first, self._at[first], {local: value})
+
+        bytes_each = parameter.numel() * (offsets.shape[2] / len(offsets) + 2) * 4 + self._bytes_behind()
+        found = offsets.new_empty(offsets.shape[:2], dtype=self.loss.dtype)
+        for vertices, particles in tiles(*offsets.shape[:2], max(1, int(self._of.memory / bytes_each))):
+            values = materialise(part, offsets[vertices], particles, parameter)
+            many = self._of.behind[self._stages[first][0]]
+            found[vertices, particles] = many(cost, self._numbers, values).view(found[vertices, particles].shape)
+        return found
+
+    def _behind(self, first: int, arriving: Tensor) -> Tensor:
+        """Costs ``[N]`` when ``arriving: [N, ...]`` arrives at stage ``first``."""
+        name = self._stages[first][0] if first < len(self._stages) else self._stages[-1][0]
+        return self._of.behind[name](lambda x: self._through(first, x, {}), self._numbers, arriving)
+
+    def _through(self, first: int, x: Any, replaced: dict[str, Tensor]) -> Tensor:
+        """The cost when ``x`` arrives at stage ``first``, of whose parameters some are replaced."""
+        for k, (name, stage) in enumerate(self._stages[first:]):
+            assert stage is not None
+            own = {n.partition(".")[2]: b.clone() for n, b in self._buffers.items() if n.partition(".")[0] == name}
+            own |= replaced if k == 0 else {}
+            x = functional_call(stage, own, (x,)) if own else stage(x)
+        return mean_loss(self._of.loss(x, self._target), self._samples)
+
+    def _bytes_behind(self) -> int:
+        return self._of.whole.bytes_of_pass(self._inputs, self._target)
+
+
+def _per_coordinate(x: Tensor, part: Rows) -> Tensor:
+    """What a unit of each coordinate adds to a row's output, ``[M, r]``, for inputs ``[..., n_in]``."""
+    flat = x.reshape(-1, x.shape[-1])
+    return flat if part.right is None else flat @ part.right.T.to(x.dtype)
+
+
+def _index(part: Rows, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """For every particle its row ``[P]`` and its coordinates within the row ``[P, p]``."""
+    index = torch.arange(part.size, device=offsets.device).view(-1, offsets.shape[2])
+    return index[:, 0] // part.row, index % part.row
