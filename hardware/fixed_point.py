@@ -33,7 +33,7 @@ def decay(x: np.ndarray, d: int) -> np.ndarray:
     """``x`` with the fraction ``d / 4096`` taken away, rounded toward zero.
 
     Args:
-        x: int32, of at most 24 bits.
+        x: int32, above -2^31.
         d: 0 (nothing decays) to 4096 (everything does).
     """
     magnitude = np.abs(x)
@@ -71,3 +71,65 @@ def cuba_step(
     v = np.clip(decay(state.v, dv) + u + bias, -V_LIMIT, V_LIMIT)
     z = v > (np.asarray(vth) << ALIGNMENT)
     return z, CubaState(u, np.where(z, 0, v))
+
+
+class CubaRegisters:
+    """The registers of many neurons, stepped in place: the values of ``cuba_step`` without its temporaries.
+
+    Attributes:
+        u, v: int32, after the last step; zero before the first.
+        z: bool, which neurons fired in the last step.
+    """
+
+    def __init__(self, shape: tuple[int, ...], du: int, dv: int, vth: np.ndarray, bias: np.ndarray):
+        """
+        Args:
+            shape: of the registers.
+            du, dv, vth, bias: as in ``cuba_step``; the arrays must broadcast to the shape.
+        """
+        self.u, self.v = np.zeros((2, *shape), np.int32)
+        self.z = np.zeros(shape, np.bool_)
+        self._du, self._dv = du, dv
+        self._threshold = np.asarray(vth, np.int32) << ALIGNMENT
+        self._bias = np.asarray(bias, np.int32) if np.any(bias) else None
+        self._scratch = np.empty((2, *shape), np.int32)
+
+    def step(self, drive: np.ndarray) -> None:
+        """One step.
+
+        Args:
+            drive: ``a << 6``, the aligned input, as whole numbers of any dtype; ``decay(u) + drive`` must fit 32 bits.
+        """
+        u, v, half = self.u, self.v, 2 ** (STATE_BITS - 1)
+        if self._du + 1 == 2**DECAY_BITS:
+            np.copyto(u, drive, casting="unsafe")
+        else:
+            self._decay(u, self._du + 1)
+            np.copyto(self._scratch[0], drive, casting="unsafe")
+            u += self._scratch[0]
+        # Rarely needed, and dearer than to look.
+        if u.max(initial=0) > half or u.min(initial=0) <= -half:
+            u[...] = wrap24(u)
+        self._decay(v, self._dv)
+        v += u
+        if self._bias is not None:
+            v += self._bias
+        np.clip(v, -V_LIMIT, V_LIMIT, out=v)
+        np.greater(v, self._threshold, out=self.z)
+        np.putmask(v, self.z, 0)
+
+    def _decay(self, x: np.ndarray, d: int) -> None:
+        """``decay`` in place: floor(x * keep / 4096) by halves of 12 bits; 4095 more below zero turns floor into toward zero."""
+        if d == 0:
+            return
+        keep, mask = 2**DECAY_BITS - d, 2**DECAY_BITS - 1
+        low, excess = self._scratch
+        np.right_shift(x, 31, out=excess)
+        excess &= mask
+        np.bitwise_and(x, mask, out=low)
+        low *= keep
+        low += excess
+        low >>= DECAY_BITS
+        x >>= DECAY_BITS
+        x *= keep
+        x += low

@@ -5,8 +5,12 @@ l at step t sees the spikes of layer l - 1 at the same step; a backend that dela
 shifted. Every neuron starts a sample at ``u = v = 0``.
 """
 
+import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from reprlib import repr as shown
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +21,9 @@ VTH_BITS = 17
 BIAS_BITS = 16
 BIAS_EXPONENTS = range(8)
 READOUTS = ("membrane", "count")
+ENCODERS = ("rate", "latency", "poisson", "population", "events")
+MAX_NUM_STEPS = 2**16
+MAX_DIMENSIONS = 8
 
 
 @dataclass(frozen=True)
@@ -51,13 +58,11 @@ class IntegerLayer:
         low, high = int(self.vth.min()), int(self.vth.max())
         if low < 0 or high >= 2**VTH_BITS:
             raise InputError(f"a threshold is {low if low < 0 else high}: it must fit {VTH_BITS} bits, 0 to {2**VTH_BITS - 1}")
-        if self.bias_exp not in BIAS_EXPONENTS:
-            raise InputError(f"bias_exp is {self.bias_exp}: choose from {BIAS_EXPONENTS[0]} to {BIAS_EXPONENTS[-1]}")
+        check_whole("bias_exp", self.bias_exp, BIAS_EXPONENTS[0], BIAS_EXPONENTS[-1])
         for name in ("du", "dv"):
-            if not 0 <= getattr(self, name) < 2**DECAY_BITS:
-                raise InputError(f"{name} is {getattr(self, name)}: it must fit {DECAY_BITS} bits, 0 to {2**DECAY_BITS - 1}")
-        if not (np.isfinite(self.scale) and self.scale > 0):
-            raise InputError(f"scale is {self.scale}: give a positive number")
+            check_whole(name, getattr(self, name), 0, 2**DECAY_BITS - 1, f"it must fit {DECAY_BITS} bits")
+        if isinstance(self.scale, bool) or not isinstance(self.scale, int | float) or not 0 < self.scale <= sys.float_info.max:
+            raise InputError(f"scale is {shown(self.scale)}: give a positive number")
 
     @property
     def num_neurons(self) -> int:
@@ -81,7 +86,7 @@ class IntegerNetwork:
         layers: from the input on; the last one is the readout, one neuron a class.
         readout: "membrane" (the readout's membranes after the last step decide) or "count" (its spike counts do). In both the
             readout's neurons are those of its layer, threshold included.
-        num_steps: T.
+        num_steps: T, at most 2^16.
         encoder: name of the input's code: "rate", "latency", "poisson", "population", or "events" for spikes that need none.
         input_shape: of one sample before it is encoded, such as (28, 28).
         classes: their names.
@@ -102,14 +107,34 @@ class IntegerNetwork:
         for k, (before, after) in enumerate(zip(self.layers, self.layers[1:], strict=False), 1):
             if after.num_inputs != before.num_neurons:
                 raise InputError(f"layer {k} takes {after.num_inputs} inputs, but layer {k - 1} has {before.num_neurons} neurons")
-        if self.readout not in READOUTS:
-            raise InputError(f"readout is {self.readout!r}: choose one of {', '.join(READOUTS)}")
-        if self.num_steps < 1:
-            raise InputError(f"num_steps is {self.num_steps}: choose at least 1")
-        if not self.input_shape or min(self.input_shape) < 1:
-            raise InputError(f"input_shape is {list(self.input_shape)}: give the sizes of one sample, each at least 1")
+        for name, choices in (("readout", READOUTS), ("encoder", ENCODERS)):
+            if getattr(self, name) not in choices:
+                raise InputError(f"{name} is {shown(getattr(self, name))}: choose one of {', '.join(choices)}")
+        check_whole("num_steps", self.num_steps, 1, MAX_NUM_STEPS)
+        self._check_input()
         if len(self.classes) != self.layers[-1].num_neurons:
             raise InputError(f"{len(self.classes)} classes for a readout of {self.layers[-1].num_neurons} neurons: give one a neuron")
+        for name in self.classes:
+            _check_text("a class", name)
+        for key, value in self.provenance.items():
+            _check_text("a key of provenance", key)
+            if isinstance(value, str):
+                _check_text(f"provenance {key!r}", value)
+            elif not isinstance(value, int | float) or not abs(value) < 2.0**64:
+                raise InputError(f"provenance {key!r} is {shown(value)}: give text or a finite number")
+
+    def _check_input(self) -> None:
+        """InputError unless a sample of ``input_shape``, encoded, has as many channels as the first layer has inputs."""
+        if not 1 <= len(self.input_shape) <= MAX_DIMENSIONS:
+            raise InputError(f"input_shape has {len(self.input_shape)} sizes: give those of one sample, 1 to {MAX_DIMENSIONS}")
+        for size in self.input_shape:
+            check_whole("a size of input_shape", size, 1, 2**31)
+        sizes, channels = math.prod(self.input_shape), self.layers[0].num_inputs
+        # Population is the one code with more channels than pixels.
+        fits = channels % sizes == 0 if self.encoder == "population" else channels == sizes
+        if not fits:
+            shape = " x ".join(map(str, self.input_shape))
+            raise InputError(f"layer 0 takes {channels} inputs, but a sample is {shape}: give the shape that {self.encoder} encodes")
 
     @property
     def sizes(self) -> list[int]:
@@ -121,3 +146,15 @@ def _check_array(name: str, value: np.ndarray, dtype: type, ndim: int) -> None:
     if not isinstance(value, np.ndarray) or value.dtype != dtype or value.ndim != ndim:
         given = f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__
         raise InputError(f"{name} is {given}: give {np.dtype(dtype).name} with {ndim} dimension{'s' if ndim > 1 else ''}")
+
+
+def check_whole(name: str, value: Any, low: int, high: int, reason: str = "give a whole number") -> None:
+    """InputError unless a value is an integer from ``low`` to ``high``."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
+        raise InputError(f"{name} is {shown(value)}: {reason}, {low} to {high}")
+
+
+def _check_text(name: str, value: Any) -> None:
+    """Names are printed on terminals and in figures: no control characters, no broken Unicode."""
+    if not isinstance(value, str) or not value.isprintable():
+        raise InputError(f"{name} is {shown(value)}: give printable text")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polystep_snn.hardware.fixed_point import CubaState, cuba_step, decay, wrap24
+from polystep_snn.hardware.fixed_point import CubaRegisters, CubaState, cuba_step, decay, wrap24
 
 registers = st.integers(-(2**23) + 1, 2**23 - 1)
 
@@ -54,3 +54,31 @@ def test_a_membrane_saturates_and_a_current_wraps():
     assert state.u[0] == (2**23 - 1) * 4095 // 4096 + 64000 - 2**24
     _, state = cuba_step(np.array([0], np.int32), CubaState(np.zeros(1, np.int32), full.v), du=4095, dv=0, vth=2**20, bias=100)
     assert state.v[0] == 2**23 - 1
+
+
+@given(st.lists(st.integers(-(2**31) + 1, 2**31 - 1), min_size=1, max_size=20), st.integers(1, 4095))
+def test_registers_decay_as_decay_does_even_beyond_24_bits(values, d):
+    x = np.array(values, np.int32)
+    registers = CubaRegisters(x.shape, du=d - 1, dv=0, vth=np.array(0), bias=np.array(0))
+    registers.u[...] = x
+    registers.step(np.zeros(x.shape, np.int32))
+    assert registers.u.tolist() == wrap24(decay(x, d)).tolist()
+    assert decay(x, d).tolist() == [int(np.sign(v)) * (abs(v) * (4096 - d) // 4096) for v in values]
+
+
+@pytest.mark.parametrize("du", [0, 1000, 4095])
+@pytest.mark.parametrize("dv", [0, 128, 4095])
+@pytest.mark.parametrize("dtype", [np.int32, np.float32, np.float64])
+def test_registers_step_as_the_equations_do(du, dv, dtype):
+    rng = np.random.default_rng(du + dv)
+    vth, bias = rng.integers(0, 2**17, 40), rng.integers(-(2**22), 2**22, 40)
+    registers = CubaRegisters((30, 40), du, dv, vth, bias)
+    state = CubaState(*np.zeros((2, 30, 40), np.int32))
+    for _ in range(20):
+        a = rng.integers(-150_000, 150_000, (30, 40), dtype=np.int32)
+        z, state = cuba_step(a, state, du, dv, vth.astype(np.int32), bias.astype(np.int32))
+        registers.step((a << 6).astype(dtype))
+        assert np.array_equal(registers.z, z)
+        assert np.array_equal(registers.u, state.u)
+        assert np.array_equal(registers.v, state.v)
+    assert 0 < z.mean() < 1

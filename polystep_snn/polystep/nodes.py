@@ -26,7 +26,7 @@ from polystep_snn.polystep.compiled import Kernels
 from polystep_snn.polystep.cost import Cost
 from polystep_snn.polystep.ends import CountEnd, LayerCosts, MembraneEnd, make_end, rows, through
 from polystep_snn.polystep.populations import Population, at_rest, drive, hop, hop_far, probe
-from polystep_snn.polystep.products import products
+from polystep_snn.polystep.products import currents
 from polystep_snn.snn.encoders import LONGEST_BLOCK, Constant, Frames, time_blocks
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
@@ -195,18 +195,18 @@ def advance(plan: Plan, state: State | None, frames: Tensor, windows: list[Tenso
         state = _at_start(plan, frames.shape[1])
     last = len(plan.neurons) - 1
     base, counts, activity = [], [], []
-    currents, spikes = [], []
+    driven, spikes = [], []
     incoming, total = frames.transpose(1, 2), state.total
     for layer, (p, decay) in enumerate(zip(plan.neurons, plan.decays, strict=True)):
         same = layer == 0 and plan.constant
         activity.append(frames if same else state.activity[layer] + _windowed(windows[layer], incoming))
-        current = products(plan.weights[layer], incoming) + plan.biases[layer][:, None]
+        current = currents(plan.weights[layer], plan.biases[layer], incoming)
         total = total + current.sum()
         # The last layer's spikes are needed one by one only where its trace is not their count.
         keep = layer < last or decay != 1.0
         z, population = drive(current, state.base[layer], p, decay, num_steps, keep)
         base.append(population)
-        currents.append(current)
+        driven.append(current)
         spikes.append(z)
         if z is None:
             counts.append(population.trace)
@@ -219,16 +219,16 @@ def advance(plan: Plan, state: State | None, frames: Tensor, windows: list[Tenso
         shift = windows[layer] @ plan.probes[layer].offsets.T
         before = None if layer == last else rows(spikes[layer], neurons, 1)
         changed, own = probe(
-            rows(currents[layer], neurons, 1), shift, before, populations[0], plan.neurons[layer], plan.decays[layer], num_steps
+            rows(driven[layer], neurons, 1), shift, before, populations[0], plan.neurons[layer], plan.decays[layer], num_steps
         )
         moved = [own]
         for m in range(layer + 1, last + 1):
             rest = (None if m == last else spikes[m], populations[m - layer], plan.neurons[m], plan.decays[m], num_steps)
             if m == layer + 1:
                 columns = rows(plan.weights[m], neurons, 1).T.contiguous()
-                changed, population = hop(currents[m], columns, changed, *rest)
+                changed, population = hop(driven[m], columns, changed, *rest)
             else:
-                changed, population = hop_far(currents[m], through(plan.weights[m], changed.to(frames.dtype)), *rest)
+                changed, population = hop_far(driven[m], through(plan.weights[m], changed.to(frames.dtype)), *rest)
             moved.append(population)
         groups.append(moved)
     return State(base, counts, activity, total, groups)

@@ -28,19 +28,19 @@ def _(x: Tensor, weight: Tensor) -> Tensor:
     return x.new_empty(len(x), len(weight))
 
 
-def _product(left: Tensor, right: Tensor) -> Tensor:
-    """``left [M, N]`` times the transpose of ``right [B, N]``."""
+def _goes_to_onednn(left: Tensor, right: Tensor) -> bool:
     large = left.numel() * len(right) >= _WORTHWHILE
-    if large and left.device.type == "cpu" and left.dtype == torch.float32 and _HAS_ONEDNN:
-        return torch.ops.polystep_snn.linear(left, right)
-    return torch.mm(left, right.T)
+    return large and left.device.type == "cpu" and left.dtype == torch.float32 and _HAS_ONEDNN
 
 
-def products(weight: Tensor, x: Tensor) -> Tensor:
-    """``weight [M, N]`` times ``x [U, N, B]`` for each of U steps: ``[U, M, B]``."""
-    return torch.stack([_product(weight, step.T) for step in x.unbind()])
+def currents(weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
+    """``weight [M, N]`` times ``x [U, N, B]`` plus ``bias [M]`` for each of U steps: ``[U, M, B]``."""
+    if _goes_to_onednn(weight, x[0].T):
+        return torch.stack([torch.ops.polystep_snn.linear(weight, step.T) for step in x.unbind()]) + bias[:, None]
+    # The bias inside the product, not after it: fused into what comes next it would be added again for every probe.
+    return torch.stack([torch.addmm(bias[:, None], weight, step) for step in x.unbind()])
 
 
 def outer(left: Tensor, right: Tensor) -> Tensor:
     """``left [M, B]`` times ``right [B, N]``: a sum of outer products over the batch."""
-    return _product(left, right.T)
+    return torch.ops.polystep_snn.linear(left, right.T) if _goes_to_onednn(left, right.T) else torch.mm(left, right)

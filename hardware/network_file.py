@@ -1,0 +1,195 @@
+"""The integer network as one safetensors file. Numpy only; nothing is pickled.
+
+Schema 1. Tensors, for layer k from 0: ``layers.k.weight`` [N, M] int8, ``layers.k.vth`` [N] int32, ``layers.k.bias_mant`` [N] int16.
+Metadata: ``polystep_snn``, a JSON object with ``schema``, every other field of the network, and ``crc32``, of all of that and of the
+tensors. A file is checked from the outside in, and nothing is allocated before its declared sizes are known to be sane.
+"""
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError, safe_open
+
+from polystep_snn.errors import InputError
+from polystep_snn.files import write_atomically
+from polystep_snn.hardware.integer_network import IntegerLayer, IntegerNetwork
+
+SCHEMA = 1
+# Far beyond one chip: 256 MiB hold as many 8-bit synapses as 16 Loihi 2 chips, and the header a few thousand names of classes.
+MAX_FILE_BYTES = 2**28
+MAX_HEADER_BYTES = 2**20
+MAX_LAYERS = 256
+
+_KEY = "polystep_snn"
+_TENSORS: dict[str, np.dtype] = {"weight": np.dtype(np.int8), "vth": np.dtype(np.int32), "bias_mant": np.dtype(np.int16)}
+_SAFETENSORS_NAMES = {"weight": "I8", "vth": "I32", "bias_mant": "I16"}
+_NUMBER = (int, float)
+_LAYER_FIELDS: dict[str, Any] = {"bias_exp": int, "du": int, "dv": int, "scale": _NUMBER}
+_FIELDS: dict[str, Any] = {
+    "schema": int,
+    "layers": list,
+    "readout": str,
+    "num_steps": int,
+    "encoder": str,
+    "input_shape": list,
+    "classes": list,
+    "provenance": dict,
+    "crc32": int,
+}
+
+
+def save(path: Path, network: IntegerNetwork) -> None:
+    """Write a network atomically. The same network gives the same bytes.
+
+    Raises:
+        InputError: it is larger than ``load`` accepts, or cannot be written; what stood there before is intact.
+    """
+    path = Path(path)
+    meta: dict[str, Any] = {
+        "schema": SCHEMA,
+        "layers": [
+            {"bias_exp": int(layer.bias_exp), "du": int(layer.du), "dv": int(layer.dv), "scale": float(layer.scale)}
+            for layer in network.layers
+        ],
+        "readout": network.readout,
+        "num_steps": int(network.num_steps),
+        "encoder": network.encoder,
+        "input_shape": [int(size) for size in network.input_shape],
+        "classes": list(network.classes),
+        "provenance": dict(network.provenance),
+    }
+    tensors: dict[str, np.ndarray] = {
+        f"layers.{k}.{name}": np.ascontiguousarray(getattr(layer, name), dtype)
+        for k, layer in enumerate(network.layers)
+        for name, dtype in _TENSORS.items()
+    }
+    size = sum(tensor.nbytes for tensor in tensors.values())
+    if len(network.layers) > MAX_LAYERS or size > MAX_FILE_BYTES - MAX_HEADER_BYTES:
+        raise InputError(
+            f"the network has {len(network.layers)} layers and {size} bytes: "
+            f"a file holds at most {MAX_LAYERS} layers and {MAX_FILE_BYTES - MAX_HEADER_BYTES} bytes"
+        )
+    # One key: the library writes several in any order, and the same network shall give the same bytes.
+    content = safetensors.numpy.save(tensors, {_KEY: json.dumps({**meta, "crc32": _checksum(meta, tensors)})})
+    if _header_size(content[:8]) > MAX_HEADER_BYTES:
+        raise InputError(f"the names of classes and the provenance exceed {MAX_HEADER_BYTES} bytes: shorten them")
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
+
+
+def load(path: Path) -> IntegerNetwork:
+    """Read a network.
+
+    Raises:
+        InputError: no such file; a damaged or oversized one; one of another program or of a newer version; values that no
+            network has.
+    """
+    path = Path(path)
+    _check_sizes(path)
+    try:
+        with safe_open(path, framework="np") as file:
+            meta = _parse(path, file.metadata() or {})
+            _check_tensors(path, file, meta["layers"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path, str(error)) from None
+    if meta.pop("crc32") != _checksum(meta, tensors):
+        raise _damaged(path, "its checksum is another one")
+    try:
+        return IntegerNetwork(
+            layers=tuple(
+                IntegerLayer(**{name: tensors[f"layers.{k}.{name}"] for name in _TENSORS}, **fields)
+                for k, fields in enumerate(meta["layers"])
+            ),
+            readout=meta["readout"],
+            num_steps=meta["num_steps"],
+            encoder=meta["encoder"],
+            input_shape=tuple(meta["input_shape"]),
+            classes=tuple(meta["classes"]),
+            provenance=meta["provenance"],
+        )
+    except InputError as error:
+        raise InputError(f"{path} holds no network that can run: {error}") from None
+
+
+def _damaged(path: Path, reason: str) -> InputError:
+    return InputError(f"{path} is damaged ({' '.join(reason.split())[:200]}): restore it, or export it again")
+
+
+def _header_size(start: bytes) -> int:
+    """Of a safetensors file: a little-endian 64-bit number in front of the header."""
+    return int.from_bytes(start, "little")
+
+
+def _check_sizes(path: Path) -> None:
+    """InputError unless it is a file, and it and its header are no larger than any network's."""
+    try:
+        if not path.exists():
+            raise InputError(f"there is no network {path}: export one first, or name another file")
+        if not path.is_file():  # a pipe would never end, a device neither
+            raise InputError(f"{path} is no file: name a network's file")
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): name another file") from None
+    if size > MAX_FILE_BYTES or (len(start) == 8 and _header_size(start) > MAX_HEADER_BYTES):
+        raise _damaged(
+            path,
+            f"{size} bytes with a header of {_header_size(start)}, a network has at most {MAX_FILE_BYTES} and {MAX_HEADER_BYTES}",
+        )
+
+
+def _parse(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+    """What the metadata says: every field there, and of the type it must have."""
+    try:
+        meta = json.loads(metadata[_KEY])
+        schema = meta["schema"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise InputError(f"{path} is no network of polystep-snn: name the file of an exported one") from None
+    if not isinstance(schema, int) or schema < SCHEMA:
+        raise _damaged(path, "its schema is no number of one")
+    if schema > SCHEMA:
+        raise InputError(f"{path} has schema {str(schema)[:20]}, this version reads {SCHEMA}: install a newer polystep-snn")
+    if not _has(meta, _FIELDS) or not all(_has(layer, _LAYER_FIELDS) for layer in meta["layers"]):
+        raise _damaged(path, "its metadata lacks a field, or has one too many")
+    if not 1 <= len(meta["layers"]) <= MAX_LAYERS:
+        raise _damaged(path, f"{len(meta['layers'])} layers, a network has 1 to {MAX_LAYERS}")
+    if any(isinstance(value, list | dict) for value in (*meta["classes"], *meta["input_shape"], *meta["provenance"].values())):
+        raise _damaged(path, "its metadata is nested deeper than a network's")
+    return meta
+
+
+def _has(value: Any, fields: dict[str, Any]) -> bool:
+    """Whether it is an object of just these fields and types. JSON's true and false are no numbers here."""
+    return (
+        isinstance(value, dict)
+        and value.keys() == fields.keys()
+        and all(isinstance(value[name], kind) and not isinstance(value[name], bool) for name, kind in fields.items())
+    )
+
+
+def _check_tensors(path: Path, file: Any, layers: list[Any]) -> None:
+    """InputError unless just the layers' tensors are there, in their dtypes and in shapes that fit. Their data is not read."""
+    if sorted(file.keys()) != sorted(f"layers.{k}.{name}" for k in range(len(layers)) for name in _TENSORS):
+        raise _damaged(path, "its tensors are not those of its layers")
+    for k in range(len(layers)):
+        parts = {name: file.get_slice(f"layers.{k}.{name}") for name in _TENSORS}
+        for name, part in parts.items():
+            if part.get_dtype() != _SAFETENSORS_NAMES[name]:
+                raise _damaged(path, f"layers.{k}.{name} is {part.get_dtype()} instead of {_SAFETENSORS_NAMES[name]}")
+        shapes = {name: part.get_shape() for name, part in parts.items()}
+        if len(shapes["weight"]) != 2 or any(shapes[name] != shapes["weight"][:1] for name in ("vth", "bias_mant")):
+            raise _damaged(path, f"the tensors of layer {k} have shapes {list(shapes.values())}")
+
+
+def _checksum(meta: dict[str, Any], tensors: dict[str, np.ndarray]) -> int:
+    """Of everything that a network's file says; safetensors itself checks no more than its header's form."""
+    total = zlib.crc32(json.dumps(meta, sort_keys=True).encode())
+    for name in sorted(tensors):
+        total = zlib.crc32(f"{name} {tensors[name].dtype.name} {list(tensors[name].shape)}".encode(), total)
+        total = zlib.crc32(np.ascontiguousarray(tensors[name]).data, total)
+    return total

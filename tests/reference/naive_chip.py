@@ -1,0 +1,63 @@
+"""A network of CUBA neurons, one neuron after the other, in Python's integers: slow and obvious. The simulator must equal it.
+
+Written from the equations at the top of ``hardware/fixed_point.py``, and without its code::
+
+    a = sum of the weights whose input fired
+    u <- toward_zero(u * (4096 - (du + 1)) / 4096) + 64 a     above 2^23 minus 2^24, at -2^23 or below plus 2^24, once
+    v <- toward_zero(v * (4096 - dv) / 4096) + u + bias       held within plus or minus (2^23 - 1)
+    fired = v > 64 vth; then v <- 0
+"""
+
+import numpy as np
+
+
+def toward_zero(x, d):
+    kept = abs(x) * (4096 - d) // 4096
+    return kept if x >= 0 else -kept
+
+
+def wrapped_once(x):
+    if x > 2**23:
+        return x - 2**24
+    if x <= -(2**23):
+        return x + 2**24
+    return x
+
+
+class NaiveNeuron:
+    def __init__(self, weights, vth, bias, du, dv):
+        self.weights, self.vth, self.bias, self.du, self.dv = weights, vth, bias, du, dv
+        self.u = self.v = 0
+
+    def step(self, inputs):
+        a = sum(w for w, fired in zip(self.weights, inputs, strict=True) if fired)
+        self.u = wrapped_once(toward_zero(self.u, self.du + 1) + 64 * a)
+        v = toward_zero(self.v, self.dv) + self.u + self.bias
+        v = max(-(2**23) + 1, min(2**23 - 1, v))
+        fired = v > 64 * self.vth
+        self.v = 0 if fired else v
+        return fired
+
+
+def naive_run(network, spikes):
+    """``[(z, u, v), ...]`` of each layer, int64 [T, B, N] each, and the readout's values [B, C]."""
+    num_steps, num_samples, _ = spikes.shape
+    records = [np.zeros((3, num_steps, num_samples, layer.num_neurons), np.int64) for layer in network.layers]
+    values = []
+    for b in range(num_samples):
+        layers = [
+            [
+                NaiveNeuron(layer.weight[n].tolist(), int(layer.vth[n]), int(layer.bias_mant[n]) * 2**layer.bias_exp, layer.du, layer.dv)
+                for n in range(layer.num_neurons)
+            ]
+            for layer in network.layers
+        ]
+        for t in range(num_steps):
+            signal = spikes[t, b].tolist()
+            for record, neurons in zip(records, layers, strict=True):
+                signal = [neuron.step(signal) for neuron in neurons]
+                record[:, t, b] = [signal, [neuron.u for neuron in neurons], [neuron.v for neuron in neurons]]
+        membranes = [neuron.v for neuron in layers[-1]]
+        counts = records[-1][0, :, b].sum(0).tolist()
+        values.append(counts if network.readout == "count" else membranes)
+    return records, np.array(values)
