@@ -42,7 +42,7 @@ def test_the_gradient_is_the_naive_one(depth, windows, readout):
     inputs, target = make_batch(num_steps=12, num_inputs=6, seed=20)
     step = make_step(network, space={"num_windows": windows})
     result = step.step(inputs, target)
-    naive = naive_nodes.gradients(network, inputs, target, step._probes(12, 0.0), CrossEntropy(), Softmax(), 0.7)
+    naive = naive_nodes.gradients(network, inputs, target, step._probes(12, 0.0, network.layers()), CrossEntropy(), Softmax(), 0.7)
     for linear, (weight, bias) in zip(network.linears, naive, strict=True):
         torch.testing.assert_close(linear.weight.grad, weight, rtol=0, atol=1e-9)
         torch.testing.assert_close(linear.bias.grad, bias, rtol=0, atol=1e-9)
@@ -168,7 +168,7 @@ def test_descent_on_a_separable_task():
 @pytest.mark.parametrize("readout", [MembraneReadout(), SpikeCountReadout(LIFParameters(v_th=4.0))], ids=["membrane", "count"])
 def test_radii_are_in_thresholds(readout):
     network = SpikingNetwork([6, 5, 4, 3], [LIFParameters(v_th=0.5), LIFParameters(v_th=2.0)], readout)
-    probes = make_step(network, space={"radius": 0.4, "readout_radius": 0.3, "num_windows": 2})._probes(5, 0.0)
+    probes = make_step(network, space={"radius": 0.4, "readout_radius": 0.3, "num_windows": 2})._probes(5, 0.0, network.layers())
     corners = [[1, 0], [-1, 0], [0, 1], [0, -1]]
     torch.testing.assert_close(probes[0].offsets, 0.4 * 0.5 * torch.tensor(corners))
     torch.testing.assert_close(probes[1].offsets, 0.4 * 2.0 * torch.tensor(corners))

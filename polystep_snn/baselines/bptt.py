@@ -19,7 +19,8 @@ from polystep_snn.polystep.ends import make_end
 from polystep_snn.polystep.populations import at_rest, drive
 from polystep_snn.polystep.step import StepResult
 from polystep_snn.snn.encoders import Frames, time_blocks
-from polystep_snn.snn.network import SpikingNetwork
+from polystep_snn.snn.network import Layer, SpikingNetwork
+from polystep_snn.snn.readouts import SpikeCountReadout
 
 SLOPE = 25.0
 
@@ -69,6 +70,8 @@ class SurrogateBPTT:
     def __init__(self, network: SpikingNetwork, surrogate: str = "fast_sigmoid", cost: Cost | None = None, compile: bool = True):
         if surrogate not in SURROGATES:
             raise InputError(f"there is no surrogate {surrogate!r}: choose one of {', '.join(SURROGATES)}")
+        if network.weight_bits != 32:
+            raise InputError(f"weight_bits is {network.weight_bits}, and rounding has no derivative: choose 32 for surrogate gradients")
         self.network = network.requires_grad_(True)
         self.fire = SURROGATES[surrogate]
         self.cost = cost
@@ -79,7 +82,10 @@ class SurrogateBPTT:
         """One forward and one backward pass over a batch; see ``PolyStep.step``."""
         network = self.network
         with torch.enable_grad():
-            end = make_end(network.readout, len(inputs), None, network.weights[0])
+            # Not the network's own layers(), which are cut off from its parameters.
+            readout = network.readout
+            neuron = readout.neuron if isinstance(readout, SpikeCountReadout) else None
+            end = make_end(readout, Layer(network.weights[-1], network.biases[-1], neuron), len(inputs), None)
             neurons = [*network.neurons, *end.neurons]
             last_layer = len(neurons) - 1
             rest = [w.new_zeros(len(w), len(target)) for w in network.weights]
@@ -94,7 +100,7 @@ class SurrogateBPTT:
                     spikes, base[layer] = self.kernels(drive)(current, base[layer], p, decay, num_steps, keep, self.fire)
                     counts[layer] = base[layer].trace.detach() if spikes is None else counts[layer] + spikes.detach().sum(0)
                     incoming = spikes
-            value = end.value(network.weights, network.biases, base[-1])
+            value = end.value(network.weights, base[-1])
             cost = (self.cost or CrossEntropy(rate_scale(len(inputs))))(value, target)
             loss = cost.mean()
             network.zero_grad(set_to_none=True)

@@ -31,6 +31,11 @@ def print_json(value: Any) -> None:
         sys.stdout.flush()
 
 
+def progress_bar(description: str, total: int | None, unit: str = " samples") -> tqdm:
+    """A bar on a terminal, nothing elsewhere; to be used in a ``with``."""
+    return tqdm(desc=description, total=total, unit=unit, leave=False, file=sys.stderr, disable=not (sys.stderr.isatty() and speaks()))
+
+
 class ConsoleObserver(Observer):
     """Shows a run: a bar with throughput and ETA on a terminal, else a line now and then; one line an epoch.
 

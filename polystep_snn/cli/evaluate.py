@@ -3,13 +3,15 @@
 import argparse
 from pathlib import Path
 
-from polystep_snn.cli.console import print_json, say
+from polystep_snn.cli.console import print_json, progress_bar, say
 from polystep_snn.errors import InputError
 
 _EXAMPLES = """examples:
   polystep-snn eval runs/mnist
   polystep-snn eval runs/mnist --limit 1000 --json
+  polystep-snn eval runs/chip --backend lava --limit 500
 """
+BACKENDS = ("torch", "simulator", "lava", "loihi2", "auto")
 
 
 def add_parser(commands) -> None:
@@ -22,6 +24,12 @@ def add_parser(commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run")
+    parser.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default="torch",
+        help="where the network runs; auto is Lava where it is installed, else the simulator (default torch)",
+    )
     parser.add_argument("--data-dir", type=Path, metavar="D", help="where the data lies")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N test samples")
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
@@ -35,16 +43,39 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.limit is not None and arguments.limit < 1:
         raise InputError(f"--limit is {arguments.limit}: choose at least 1")
     opened = open_run(arguments.run_folder, arguments.data_dir)
-    score = opened.evaluate(arguments.limit)
+    if arguments.backend == "torch":
+        score = opened.evaluate(arguments.limit)
+        backend, accuracy, samples = "torch", score.accuracy, len(score.predictions)
+    else:
+        backend, accuracy, samples = _on_backend(opened, arguments.backend, arguments.limit)
     result = {
         "dataset": opened.dataset.name,
-        "backend": "torch",
-        "test_accuracy": score.accuracy,
-        "samples": len(score.predictions),
+        "backend": backend,
+        "test_accuracy": accuracy,
+        "samples": samples,
         "epoch": opened.best["epoch"],
         "val_accuracy": opened.best["val_accuracy"],
     }
-    say(f"test accuracy {score.accuracy:.2%} on {len(score.predictions)} samples, weights of epoch {opened.best['epoch']}")
+    say(f"test accuracy {accuracy:.2%} on {samples} samples, weights of epoch {opened.best['epoch']}, on {backend}")
     if arguments.json:
         print_json(result)
     return 0
+
+
+def _on_backend(opened, name: str, limit: int | None) -> tuple[str, float, int]:
+    """The backend's name, accuracy and number of samples."""
+    from polystep_snn.hardware.backend import open_backend
+    from polystep_snn.training.deploy import deploy, encoded_test_set
+
+    deployed = deploy(opened)
+    if deployed.fits:
+        say("this network was trained in floating point: it runs with its weights quantized afterwards")
+    right = samples = 0
+    with open_backend(name, deployed.integers) as backend, progress_bar(backend.name, limit) as bar:
+        if backend.reason:
+            say(f"running on {backend.reason}")
+        for _, spikes, labels in encoded_test_set(opened, limit):
+            right += int((backend.run(spikes).argmax(1) == labels).sum())
+            samples += len(labels)
+            bar.update(len(labels))
+        return backend.name, right / samples, samples

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 
 import polystep_snn
-from polystep_snn.cli import evaluate, plot, profile, train
+from polystep_snn.cli import evaluate, export, plot, profile, train, verify
 from polystep_snn.errors import InputError
 
-_COMMANDS = (train, evaluate, plot, profile)
+_COMMANDS = (train, evaluate, export, verify, plot, profile)
 
 
 class _Parser(argparse.ArgumentParser):

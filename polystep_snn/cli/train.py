@@ -6,15 +6,16 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from polystep_snn.cli.console import ConsoleObserver, print_json, say
+from polystep_snn.cli.console import ConsoleObserver, print_json, say, speaks
 from polystep_snn.datasets import NAMES
 from polystep_snn.errors import InputError
-from polystep_snn.training.config import RECIPES, TrainConfig
+from polystep_snn.training.config import NEURON_RECIPES, RECIPES, TrainConfig
 
 _EXAMPLES = """examples:
   polystep-snn train digits --out runs/digits
   polystep-snn train mnist --out runs/mnist --hidden 512
   polystep-snn train mnist --out runs/deep --hidden 256 128 --num-steps 10 --encoder rate
+  polystep-snn train mnist --out runs/chip --neuron loihi
   polystep-snn train mnist --out runs/mnist --resume
   torchrun --nproc-per-node 2 -m polystep_snn.cli.main train mnist --out runs/mnist
 """
@@ -84,7 +85,8 @@ def run(arguments: argparse.Namespace) -> int:
                 flag = option.name.replace("_", "-")
                 raise InputError(f"{flag} is {ours}, but the run in {arguments.out} has {theirs}: leave it out, or start a new run")
     else:
-        config = TrainConfig(**{**RECIPES[arguments.dataset], **given})
+        recipe = {**RECIPES[arguments.dataset], **NEURON_RECIPES[given.get("neuron", "lif")]}
+        config = TrainConfig(**{**recipe, **given})
     dataset = load(config.dataset, arguments.data_dir)
     observer = ConsoleObserver(config.epochs, config.batch_size)
     trainer = Trainer(config, arguments.out, dataset, arguments.resume, observer)
@@ -120,6 +122,14 @@ def run(arguments: argparse.Namespace) -> int:
         f"test accuracy {summary['test_accuracy']:.2%} with the weights of epoch {summary['epoch']} "
         f"(validation {summary['val_accuracy']:.2%}); run in {arguments.out}"
     )
+    if config.neuron == "loihi" and speaks():
+        from polystep_snn.hardware import network_file
+        from polystep_snn.training.deploy import deploy
+        from polystep_snn.training.run_folder import open_run
+
+        path = RunFolder(arguments.out).network
+        network_file.save(path, deploy(open_run(arguments.out, arguments.data_dir)).integers)
+        say(f"the chip's integers are in {path}")
     if arguments.json:
         print_json(summary)
     return 0

@@ -1,7 +1,8 @@
 """The last hop of a probe: from what it changed in the last spiking layer to the cost of every sample.
 
-Two ends, one for each kind of readout. ``MembraneEnd`` is linear, so the readout is not simulated: a probe of the layer before
-needs one column of weights, and the readout's own probes are closed forms. ``CountEnd`` reads neurons that were simulated.
+Two ends. ``LinearEnd`` is a readout that integrates, which is linear: it is not simulated, a probe of the layer before needs one
+column of weights, and the readout's own probes are closed forms. ``NeuronEnd`` reads neurons that were simulated: spike counts, or
+the membranes of the chip's leaky integrators, which round in every step.
 """
 
 from collections.abc import Sequence
@@ -12,8 +13,10 @@ from torch import Tensor
 
 from polystep_snn.polystep.cost import Cost, CrossEntropy
 from polystep_snn.polystep.populations import Population
+from polystep_snn.snn.loihi import CubaNeuron
+from polystep_snn.snn.network import Layer
 from polystep_snn.snn.neurons import LIFParameters
-from polystep_snn.snn.readouts import MembraneReadout, Readout
+from polystep_snn.snn.readouts import Readout, SpikeCountReadout
 
 # Numbers (of four bytes) in 64 bytes.
 _CACHE_LINE = 16
@@ -60,22 +63,26 @@ def cost_of_change(cost: Cost, value: Tensor, columns: Tensor, change: Tensor, t
     return cost(value + columns[:, :, None] * change[:, :, None, :], target)
 
 
-class MembraneEnd(NamedTuple):
+class LinearEnd(NamedTuple):
     """A readout that integrates and never fires.
 
     Attributes:
         gain: what a current of 1 in every step leaves on the membrane.
         decay: of the membrane, so of the traces in the last layer that fires.
-        neurons: of the readout that fire: none.
+        bias: ``[C]``, the current of the readout's bias.
+        unit: scalar tensor, what a membrane of 1 is worth to the cost.
+        neurons: of the readout that are simulated: none.
     """
 
     gain: float
     decay: float
-    neurons: tuple[LIFParameters, ...] = ()
+    bias: Tensor
+    unit: Tensor
+    neurons: tuple[()] = ()
 
-    def value(self, weights: Sequence[Tensor], biases: Sequence[Tensor], last: Population) -> Tensor:
-        """The readout ``[C, B]`` of the unprobed network."""
-        return torch.matmul(weights[-1], last.trace) + biases[-1][:, None] * self.gain
+    def value(self, weights: Sequence[Tensor], last: Population) -> Tensor:
+        """The readout ``[C, B]`` of the unprobed network, as the cost sees it."""
+        return (torch.matmul(weights[-1], last.trace) + self.bias[:, None] * self.gain) * self.unit
 
     def cost(
         self,
@@ -90,35 +97,38 @@ class MembraneEnd(NamedTuple):
         """Costs ``[V, K, B]`` of a group: its own population and those behind it."""
         if len(populations) == 1:
             change = populations[0].trace - rows(last.trace, neurons, 0)
-            return cost_of_change(cost, value, rows(weights[-1], neurons, 1).T, change, target)
-        return cost(value + through(weights[-1], populations[-1].trace - last.trace), target)
+            return cost_of_change(cost, value, rows(weights[-1], neurons, 1).T * self.unit, change, target)
+        return cost(value + through(weights[-1], populations[-1].trace - last.trace) * self.unit, target)
 
     def readout_layer(self, offsets: Tensor, last: Population, value: Tensor, target: Tensor, cost: Cost) -> LayerCosts:
-        """The readout's own probes. Linear, so one window serves: offsets are ``[V, 1]``."""
+        """The readout's own probes. Linear, so one window serves: offsets are ``[V, 1]``, in the units that the cost sees."""
         change = (offsets * self.gain)[:, :, None].expand(-1, len(value), len(target))
         own = cost_of_change(cost, value, torch.eye(len(value), dtype=value.dtype, device=value.device), change, target)
         return LayerCosts(own, last.trace.T[None], value.new_full((1,), 1 / self.gain), value.new_ones(1))
 
 
-class CountEnd(NamedTuple):
-    """A readout of neurons that fire: the last spiking layer is the output.
+class NeuronEnd(NamedTuple):
+    """A readout whose neurons are simulated: the last spiking layer is the output.
 
     Attributes:
-        residual: the share of the final membrane, a scalar tensor: scheduled values must not compile anew.
         neurons: the output's constants, as a tuple of one.
+        membrane: what a final membrane of 1 is worth to the cost, a scalar tensor: scheduled values must not compile anew.
+        counts: whether spikes count too.
         decay: of the traces: 1, they count.
     """
 
-    residual: Tensor
-    neurons: tuple[LIFParameters, ...]
+    neurons: tuple[LIFParameters | CubaNeuron, ...]
+    membrane: Tensor
+    counts: bool = True
     decay: float = 1.0
 
-    def value(self, weights: Sequence[Tensor], biases: Sequence[Tensor], last: Population) -> Tensor:
-        """The readout ``[C, B]`` of the unprobed network."""
+    def value(self, weights: Sequence[Tensor], last: Population) -> Tensor:
+        """The readout ``[C, B]`` of the unprobed network, as the cost sees it."""
         return self._read(last)
 
     def _read(self, output: Population) -> Tensor:
-        return output.trace + (self.residual / self.neurons[0].v_th) * output.state.v
+        seen = self.membrane * output.state.v
+        return output.trace + seen if self.counts else seen
 
     def cost(
         self,
@@ -138,8 +148,18 @@ class CountEnd(NamedTuple):
         return cost_of_change(cost, value, columns, change, target)
 
 
-def make_end(readout: Readout, num_steps: int, residual: float | None, like: Tensor) -> MembraneEnd | CountEnd:
-    """The end that fits a readout; ``residual`` replaces a spike-count readout's own."""
-    if isinstance(readout, MembraneReadout):
-        return MembraneEnd(float(sum(readout.decay**k for k in range(num_steps))), readout.decay)
-    return CountEnd(like.new_tensor(readout.residual if residual is None else residual), (readout.neuron,))
+def make_end(readout: Readout, layer: Layer, num_steps: int, residual: float | None) -> LinearEnd | NeuronEnd:
+    """The end that fits a readout and its layer; ``residual`` replaces a spike-count readout's own."""
+    one = layer.weight.new_ones(())
+    unit = one if layer.unit is None else layer.unit
+    neuron = layer.neuron
+    if isinstance(readout, SpikeCountReadout):
+        assert neuron is not None
+        share = readout.membrane_share(
+            neuron if isinstance(neuron, CubaNeuron) else None, readout.residual if residual is None else residual
+        )
+        return NeuronEnd((neuron.batch_last(),), share * one)
+    if isinstance(neuron, CubaNeuron) and neuron.dv:
+        return NeuronEnd((neuron.batch_last(),), unit, counts=False)
+    bias = neuron.bias if isinstance(neuron, CubaNeuron) else layer.bias
+    return LinearEnd(float(sum(readout.decay**k for k in range(num_steps))), readout.decay, bias, unit)

@@ -24,12 +24,11 @@ from torch import Tensor
 from polystep_snn.errors import InputError
 from polystep_snn.polystep.compiled import Kernels
 from polystep_snn.polystep.cost import Cost
-from polystep_snn.polystep.ends import CountEnd, LayerCosts, MembraneEnd, make_end, rows, through
-from polystep_snn.polystep.populations import Population, at_rest, drive, hop, hop_far, probe
+from polystep_snn.polystep.ends import LayerCosts, LinearEnd, NeuronEnd, make_end, rows, through
+from polystep_snn.polystep.populations import Neuron, Population, at_rest, drive, hop, hop_far, probe
 from polystep_snn.polystep.products import currents
 from polystep_snn.snn.encoders import LONGEST_BLOCK, Constant, Frames, time_blocks
-from polystep_snn.snn.network import SpikingNetwork
-from polystep_snn.snn.neurons import LIFParameters
+from polystep_snn.snn.network import Layer, SpikingNetwork
 
 # Spikes of a group within a block that are handed on to a further layer: at most this many numbers at once.
 _LARGEST_TEMPORARY = 2**24
@@ -85,7 +84,7 @@ class Plan(NamedTuple):
 
     weights: list[Tensor]
     biases: list[Tensor]
-    neurons: list[LIFParameters]
+    neurons: list[Neuron]
     decays: list[float]
     probes: list[LayerProbes]
     groups: list[Group]
@@ -120,11 +119,12 @@ def node_costs(
     kernels: Kernels,
     residual: float | None = None,
     chunk: int | None = None,
+    layers: Sequence[Layer] | None = None,
 ) -> NodeCosts:
     """Probe every layer of a network on one batch.
 
     Args:
-        network: whose weights, biases and constants define the forward pass.
+        network: whose parameters and constants define the forward pass.
         inputs: ``[T, B, N]``, or an encoder's frames.
         target: ``[B]``, whatever ``cost`` understands.
         probes: one a layer, the readout's last.
@@ -132,15 +132,18 @@ def node_costs(
         kernels: runs the two functions.
         residual: what the cost sees of a spike-count readout's final membrane; None for the readout's own ``residual``.
         chunk: probed neurons a group, which bounds memory and changes no number; None to choose.
+        layers: the network's ``layers()``, where they are at hand.
     """
-    end = make_end(network.readout, len(inputs), residual, network.weights[0])
-    neurons = [*network.neurons, *end.neurons]
-    weights = [w.detach() for w in network.weights]
+    layers = network.layers() if layers is None else layers
+    end = make_end(network.readout, layers[-1], len(inputs), residual)
+    neurons: list[Neuron] = [layer.neuron.batch_last() for layer in layers[:-1] if layer.neuron is not None]
+    neurons += end.neurons
+    weights = [layer.weight for layer in layers]
     decays = [1.0] * (len(neurons) - 1) + [end.decay]
     groups = [
         Group(layer, k) for layer in range(len(neurons)) for k in _split(layer, weights, len(neurons), probes[layer], len(target), chunk)
     ]
-    plan = Plan(weights, [b.detach() for b in network.biases], neurons, decays, list(probes), groups, isinstance(inputs, Constant))
+    plan = Plan(weights, [layer.bias for layer in layers], neurons, decays, list(probes), groups, isinstance(inputs, Constant))
     state: State | None = None
     for start, num_steps, frames in time_blocks(inputs):
         if frames.shape[1:] != (len(target), weights[0].shape[1]) or frames.dtype != weights[0].dtype:
@@ -219,7 +222,7 @@ def advance(plan: Plan, state: State | None, frames: Tensor, windows: list[Tenso
         shift = windows[layer] @ plan.probes[layer].offsets.T
         before = None if layer == last else rows(spikes[layer], neurons, 1)
         changed, own = probe(
-            rows(driven[layer], neurons, 1), shift, before, populations[0], plan.neurons[layer], plan.decays[layer], num_steps
+            rows(driven[layer], neurons, 1), shift, before, populations[0], plan.neurons[layer].rows(neurons), plan.decays[layer], num_steps
         )
         moved = [own]
         for m in range(layer + 1, last + 1):
@@ -241,10 +244,10 @@ def _windowed(share: Tensor, incoming: Tensor) -> Tensor:
     return torch.tensordot(share.T, incoming, 1).transpose(1, 2)
 
 
-def settle(plan: Plan, state: State, end: MembraneEnd | CountEnd, target: Tensor, cost: Cost, total_steps: int) -> NodeCosts:
+def settle(plan: Plan, state: State, end: LinearEnd | NeuronEnd, target: Tensor, cost: Cost, total_steps: int) -> NodeCosts:
     """Costs, once all steps have gone by."""
     last = state.base[-1]
-    value = end.value(plan.weights, plan.biases, last)
+    value = end.value(plan.weights, last)
     found: list[list[Tensor]] = [[] for _ in plan.neurons]
     for (layer, neurons), populations in zip(plan.groups, state.groups, strict=True):
         found[layer].append(end.cost(plan.weights, populations, neurons, last, value, target, cost))
@@ -253,7 +256,7 @@ def settle(plan: Plan, state: State, end: MembraneEnd | CountEnd, target: Tensor
         bias_share = probes.windows.sum(0) / total_steps
         share = bias_share if layer == 0 and plan.constant else torch.full_like(bias_share, 1 / total_steps)
         layers.append(LayerCosts(costs[0] if len(costs) == 1 else torch.cat(costs, 1), activity, share, bias_share))
-    if isinstance(end, MembraneEnd):
+    if isinstance(end, LinearEnd):
         layers.append(end.readout_layer(plan.probes[-1].offsets, last, value, target, cost))
     rates = [count.mean(1) / total_steps for count in state.counts]
     own = cost(value, target)

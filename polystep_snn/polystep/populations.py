@@ -1,4 +1,4 @@
-r"""Populations of LIF neurons through a block of timesteps: the inner loops of node space.
+r"""Populations of neurons through a block of timesteps: the inner loops of node space.
 
 A population is a set of membranes and of traces ``e[t] = decay * e[t-1] + z[t]`` (spike counts for ``decay`` = 1). Each function
 below takes one through the U steps of a block and differs only in where its input current comes from. The batch is innermost,
@@ -11,7 +11,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from polystep_snn.snn.neurons import Fire, LIFParameters, LIFState, lif_initial_state, lif_step
+from polystep_snn.snn.loihi import CubaNeuron
+from polystep_snn.snn.neurons import Fire, LIFParameters, LIFState
+
+Neuron = LIFParameters | CubaNeuron
 
 
 class Population(NamedTuple):
@@ -26,9 +29,9 @@ class Population(NamedTuple):
     trace: Tensor
 
 
-def at_rest(like: Tensor, p: LIFParameters) -> Population:
+def at_rest(like: Tensor, p: Neuron) -> Population:
     """A population at rest in the shape of ``like``."""
-    return Population(lif_initial_state(like, p), torch.zeros_like(like))
+    return Population(p.initial_state(like), torch.zeros_like(like))
 
 
 def _at(current: Tensor, t: int) -> Tensor:
@@ -36,13 +39,15 @@ def _at(current: Tensor, t: int) -> Tensor:
     return current[t] if current.shape[0] > 1 else current[0]
 
 
-def _tick(x: Tensor, population: Population, p: LIFParameters, decay: float, fire: Fire | None = None) -> tuple[Tensor, Population]:
-    z, state = lif_step(x, population.state, p, fire)
+def _tick(
+    x: Tensor, population: Population, p: Neuron, decay: float, shift: Tensor | None = None, fire: Fire | None = None
+) -> tuple[Tensor, Population]:
+    z, state = p.step(x, population.state, shift, fire)
     trace = population.trace if decay == 1.0 else decay * population.trace
     return z, Population(state, trace + z)
 
 
-def drive(current: Tensor, population: Population, p: LIFParameters, decay: float, num_steps: int, keep: bool, fire: Fire | None = None):
+def drive(current: Tensor, population: Population, p: Neuron, decay: float, num_steps: int, keep: bool, fire: Fire | None = None):
     """Neurons under a given current: the network as it is.
 
     Args:
@@ -56,13 +61,13 @@ def drive(current: Tensor, population: Population, p: LIFParameters, decay: floa
     """
     spikes = []
     for t in range(num_steps):
-        z, population = _tick(_at(current, t), population, p, decay, fire)
+        z, population = _tick(_at(current, t), population, p, decay, fire=fire)
         if keep:
             spikes.append(z)
     return (torch.stack(spikes) if keep else None), population
 
 
-def probe(current: Tensor, shift: Tensor, base: Tensor | None, population: Population, p: LIFParameters, decay: float, num_steps: int):
+def probe(current: Tensor, shift: Tensor, base: Tensor | None, population: Population, p: Neuron, decay: float, num_steps: int):
     """The probed neurons themselves: the same current, shifted.
 
     Args:
@@ -76,7 +81,7 @@ def probe(current: Tensor, shift: Tensor, base: Tensor | None, population: Popul
     """
     changed = []
     for t in range(num_steps):
-        z, population = _tick(_at(current, t) + shift[t][:, None, None], population, p, decay)
+        z, population = _tick(_at(current, t), population, p, decay, shift[t][:, None, None])
         if base is not None:
             changed.append((z - base[t]).to(torch.int8))
     return (torch.stack(changed) if base is not None else None), population
@@ -88,7 +93,7 @@ def hop(
     changed: Tensor,
     base: Tensor | None,
     population: Population,
-    p: LIFParameters,
+    p: Neuron,
     decay: float,
     num_steps: int,
 ):
@@ -112,9 +117,7 @@ def hop(
     return (torch.stack(out) if base is not None else None), population
 
 
-def hop_far(
-    current: Tensor, correction: Tensor, base: Tensor | None, population: Population, p: LIFParameters, decay: float, num_steps: int
-):
+def hop_far(current: Tensor, correction: Tensor, base: Tensor | None, population: Population, p: Neuron, decay: float, num_steps: int):
     """Every layer after the next: many neurons may have changed, so the correction is a matrix product, made beforehand.
 
     Args:

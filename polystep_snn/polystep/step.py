@@ -30,7 +30,9 @@ from polystep_snn.polystep.products import outer
 from polystep_snn.polystep.schedule import Scheduled, at
 from polystep_snn.polystep.transport import Softmax, Transport
 from polystep_snn.snn.encoders import Constant, Frames
-from polystep_snn.snn.network import SpikingNetwork
+from polystep_snn.snn.loihi import CubaNeuron
+from polystep_snn.snn.network import Layer, SpikingNetwork
+from polystep_snn.snn.quantize import quantize
 from polystep_snn.snn.readouts import MembraneReadout
 
 Radius = Scheduled | Sequence[Scheduled]
@@ -165,10 +167,11 @@ class PolyStep:
             InputError: shapes, dtypes or classes that do not fit the network; NaN or infinity in inputs or weights.
         """
         self._check(inputs, target)
-        probes = self._probes(len(inputs), progress)
+        layers = self.network.layers(self.kernels(quantize))
+        probes = self._probes(len(inputs), progress, layers)
         cost = self.cost or CrossEntropy(rate_scale(len(inputs)))
         residual = None if self.residual is None else at(self.residual, progress)
-        found = node_costs(self.network, inputs, target, probes, cost, self.kernels, residual, self.space.chunk)
+        found = node_costs(self.network, inputs, target, probes, cost, self.kernels, residual, self.space.chunk, layers)
         eps = found.value.new_tensor(at(self.transport.eps, progress))
         seen, grads = self.kernels(_conclude)(found, probes, target, self.network.sizes[1:], self.transport, eps)
         if not found.total.isfinite():
@@ -177,39 +180,45 @@ class PolyStep:
             weight.grad, bias.grad = weight_grad, bias_grad
         return seen
 
-    def _probes(self, num_steps: int, progress: float) -> list[LayerProbes]:
+    def _probes(self, num_steps: int, progress: float, layers: Sequence[Layer]) -> list[LayerProbes]:
         """What to probe in each layer in this step; made anew only where it changes from step to step."""
-        space, weight = self.space, self.network.weights[0]
+        space, weight = self.space, layers[0].weight
         radii = _radii(space.radius, progress)
         if space.readout_radius is None:
             readout_radii = [0.05 if isinstance(self.network.readout, MembraneReadout) else 0.3]
         else:
             readout_radii = _radii(space.readout_radius, progress)
         key = (num_steps, radii, readout_radii, self.network.readout, tuple(self.network.neurons), weight.dtype, weight.device)
-        if self._last_probes is None or self._last_probes[0] != key or space.rotate or space.num_probed is not None:
-            self._last_probes = key, self._make_probes(num_steps, radii, readout_radii)
+        changes = space.rotate or space.num_probed is not None or self.network.integer
+        if self._last_probes is None or self._last_probes[0] != key or changes:
+            self._last_probes = key, self._make_probes(num_steps, radii, readout_radii, layers)
         return self._last_probes[1]
 
-    def _make_probes(self, num_steps: int, radii: list[float], readout_radii: list[float]) -> list[LayerProbes]:
-        space, weight = self.space, self.network.weights[0]
+    def _make_probes(self, num_steps: int, radii: list[float], readout_radii: list[float], layers: Sequence[Layer]) -> list[LayerProbes]:
+        space, weight = self.space, layers[0].weight
         if space.num_windows > num_steps:
             raise InputError(f"num_windows is {space.num_windows}, but there are {num_steps} timesteps: choose at most as many")
-        readout = self.network.readout
         window_of_step = torch.arange(num_steps) * space.num_windows // num_steps
         windows = torch.nn.functional.one_hot(window_of_step, space.num_windows).to(weight)
         probes = []
-        for width, p in zip(self.network.sizes[1:], self.network.neurons, strict=False):
-            points = self._turned() * p.v_th
-            neurons = None
+        for layer in layers[:-1]:
+            width, neurons = len(layer.weight), None
             if space.num_probed is not None and space.num_probed < width:
                 neurons = torch.randperm(width, generator=self.generator)[: space.num_probed].sort().values.to(weight.device)
-            probes.append(LayerProbes(with_radii(points, radii).to(weight), windows, neurons))
+            assert layer.neuron is not None
+            offsets = layer.neuron.shifts(with_radii(self._turned(), radii).to(weight))
+            probes.append(LayerProbes(offsets, windows, neurons))
         # The readout is probed completely; one that is linear in one window, since its windows differ by nothing but a factor.
-        if isinstance(readout, MembraneReadout):
-            points, windows = vertices(space.polytope, 1), torch.ones_like(windows[:, :1])
+        last = layers[-1].neuron
+        if not isinstance(self.network.readout, MembraneReadout):
+            assert last is not None
+            probes.append(LayerProbes(last.shifts(with_radii(self._turned(), readout_radii).to(weight)), windows))
+        elif isinstance(last, CubaNeuron) and last.dv:
+            assert layers[-1].unit is not None
+            shifts = with_radii(self._turned(), readout_radii).to(weight) / layers[-1].unit
+            probes.append(LayerProbes(shifts.round(), windows))
         else:
-            points = self._turned() * readout.neuron.v_th
-        probes.append(LayerProbes(with_radii(points, readout_radii).to(weight), windows))
+            probes.append(LayerProbes(with_radii(vertices(space.polytope, 1), readout_radii).to(weight), torch.ones_like(windows[:, :1])))
         return probes
 
     def _turned(self) -> Tensor:

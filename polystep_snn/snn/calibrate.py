@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 import torch
 
 from polystep_snn.snn.encoders import Frames
-from polystep_snn.snn.network import SpikingNetwork
-from polystep_snn.snn.neurons import LIFParameters
+from polystep_snn.snn.loihi import CubaParameters
+from polystep_snn.snn.network import Neuron, SpikingNetwork
 
 TARGET_RATE = 0.05
 _EXPONENTS = range(-8, 9)
@@ -42,8 +42,10 @@ def calibrate_thresholds(network: SpikingNetwork, frames: Callable[[], Frames], 
         network.neurons[layer] = best
 
 
-def scaled(p: LIFParameters, factor: float) -> LIFParameters:
+def scaled(p: Neuron, factor: float) -> Neuron:
     """Neurons with threshold and bounds multiplied by ``factor``."""
+    if isinstance(p, CubaParameters):
+        return p._replace(v_th=p.v_th * factor).checked()
     return p._replace(
         v_th=p.v_th * factor,
         v_min=None if p.v_min is None else p.v_min * factor,
@@ -51,16 +53,16 @@ def scaled(p: LIFParameters, factor: float) -> LIFParameters:
     ).checked()
 
 
-def with_thresholds(neurons: Sequence[LIFParameters], thresholds: Sequence[float]) -> list[LIFParameters]:
+def with_thresholds(neurons: Sequence[Neuron], thresholds: Sequence[float]) -> list[Neuron]:
     """The same neurons with other thresholds, one a layer."""
     return [scaled(p, v_th / p.v_th) for p, v_th in zip(neurons, thresholds, strict=True)]
 
 
 def _mean_rate(network: SpikingNetwork, frames: Frames, layer: int) -> float:
     """Mean firing rate of one layer."""
-    total, state = 0.0, None
+    total, state, layers = 0.0, None, network.layers()
     for x in frames:
         state = network.initial_state(len(x)) if state is None else state
-        spikes, state = network.step(x, state)
+        spikes, state = network.step(x, state, layers)
         total += spikes[layer].mean().item()
     return total / len(frames)

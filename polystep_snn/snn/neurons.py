@@ -78,6 +78,26 @@ class LIFParameters(NamedTuple):
             raise InputError(f"v_max is {self.v_max:g}: a membrane that cannot pass v_th = {self.v_th:g} never fires")
         return self
 
+    def batch_last(self) -> "LIFParameters":
+        """The same for states ``[N, B]``: constants of a whole population have no direction."""
+        return self
+
+    def rows(self, index: Tensor | None) -> "LIFParameters":
+        """Some of the neurons: they have the same constants."""
+        return self
+
+    def shifts(self, points: Tensor) -> Tensor:
+        """Shifts that are given in thresholds, in units of the input current."""
+        return points * self.v_th
+
+    def initial_state(self, like: Tensor) -> "LIFState":
+        """``lif_initial_state``."""
+        return lif_initial_state(like, self)
+
+    def step(self, x: Tensor, state: "LIFState", shift: Tensor | None = None, fire: "Fire | None" = None) -> "tuple[Tensor, LIFState]":
+        """``lif_step`` with ``shift`` added to the input current."""
+        return lif_step(x if shift is None else x + shift, state, self, fire)
+
 
 def _tidy(x: float) -> float:
     # 1 - 0.001 * ((1 - 0.9) / 0.001) is 0.9000000000000000222…: twelve digits give back the decimal that was meant.

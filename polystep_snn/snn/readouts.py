@@ -7,7 +7,8 @@ A readout receives, in every step, the current ``I[t] = W s[t] + b`` of its own 
     spike count     LIF neurons, c[t] = c[t-1] + z[t]              value = c[T] + residual * v[T] / v_th
 
 With ``decay = 1`` (no leak, the default) the membrane is ``W`` times the spike counts plus ``T b``: exact in integers, and the
-cheapest to probe. ``residual`` adds the membrane that is left to the count: ties are broken, and an output that never fires
+cheapest to probe. On the chip's integer neurons the membrane is that of a neuron with the largest threshold there is, in units of
+one int8 weight. ``residual`` adds the membrane that is left to the count: ties are broken, and an output that never fires
 still shows which way it leans. It can be annealed to 0 while training (``training/build.py``).
 """
 
@@ -19,7 +20,8 @@ import torch
 from torch import Tensor
 
 from polystep_snn.errors import InputError
-from polystep_snn.snn.neurons import LIFParameters, LIFState, lif_initial_state, lif_step
+from polystep_snn.snn.loihi import ALIGNMENT, CubaNeuron, CubaParameters
+from polystep_snn.snn.neurons import LIFParameters, LIFState
 
 
 class ReadoutState(NamedTuple):
@@ -48,14 +50,18 @@ class MembraneReadout:
         if not 0.0 < self.decay <= 1.0:
             raise InputError(f"the readout's decay is {self.decay:g}: choose a fraction in (0, 1], 1 for no leak")
 
-    def initial_state(self, like: Tensor) -> ReadoutState:
-        return ReadoutState(torch.zeros_like(like))
+    def initial_state(self, like: Tensor, neuron: CubaNeuron | None = None) -> ReadoutState:
+        return ReadoutState(torch.zeros_like(like), None if neuron is None else neuron.initial_state(like))
 
-    def step(self, current: Tensor, state: ReadoutState) -> ReadoutState:
-        return ReadoutState(self.decay * state.total + current)
+    def step(self, current: Tensor, state: ReadoutState, neuron: CubaNeuron | None = None) -> ReadoutState:
+        """One step; ``neuron`` is what integrates on the chip, in whole numbers."""
+        if neuron is None or state.neurons is None:
+            return ReadoutState(self.decay * state.total + current)
+        _, neurons = neuron.step(current, state.neurons)
+        return ReadoutState(state.total, neurons)
 
-    def value(self, state: ReadoutState) -> Tensor:
-        return state.total
+    def value(self, state: ReadoutState, neuron: CubaNeuron | None = None) -> Tensor:
+        return state.total if state.neurons is None else state.neurons.v / ALIGNMENT
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ class SpikeCountReadout:
         residual: how many spikes a membrane at threshold is worth; 0 for spike counts alone.
     """
 
-    neuron: LIFParameters = field(default_factory=LIFParameters)
+    neuron: LIFParameters | CubaParameters = field(default_factory=LIFParameters)
     residual: float = 0.0
 
     def __post_init__(self):
@@ -75,18 +81,31 @@ class SpikeCountReadout:
         if not math.isfinite(self.residual):
             raise InputError(f"residual is {self.residual:g}: choose a finite share of the membrane, 0 for none")
 
-    def initial_state(self, like: Tensor) -> ReadoutState:
-        return ReadoutState(torch.zeros_like(like), lif_initial_state(like, self.neuron))
+    def initial_state(self, like: Tensor, neuron: CubaNeuron | None = None) -> ReadoutState:
+        return ReadoutState(torch.zeros_like(like), self._neuron(neuron).initial_state(like))
 
-    def step(self, current: Tensor, state: ReadoutState) -> ReadoutState:
+    def step(self, current: Tensor, state: ReadoutState, neuron: CubaNeuron | None = None) -> ReadoutState:
+        """One step; ``neuron`` is what fires on the chip."""
         assert state.neurons is not None
-        z, neurons = lif_step(current, state.neurons, self.neuron)
+        z, neurons = self._neuron(neuron).step(current, state.neurons)
         return ReadoutState(state.total + z, neurons)
 
-    def value(self, state: ReadoutState) -> Tensor:
+    def value(self, state: ReadoutState, neuron: CubaNeuron | None = None) -> Tensor:
         if self.residual == 0.0 or state.neurons is None:
             return state.total
-        return state.total + (self.residual / self.neuron.v_th) * state.neurons.v
+        return state.total + self.membrane_share(neuron, self.residual) * state.neurons.v
+
+    def membrane_share(self, neuron: CubaNeuron | None, residual: float) -> float | Tensor:
+        """What a unit of the final membrane is worth, in spikes."""
+        p = self._neuron(neuron)
+        return residual / (p.v_th if isinstance(p, LIFParameters) else p.threshold)
+
+    def _neuron(self, neuron: CubaNeuron | None) -> LIFParameters | CubaNeuron:
+        if neuron is not None:
+            return neuron
+        if isinstance(self.neuron, CubaParameters):
+            raise InputError("this readout's threshold is an integer that its weights decide: take it from the network's layers()")
+        return self.neuron
 
 
 Readout = MembraneReadout | SpikeCountReadout

@@ -11,7 +11,8 @@ from polystep_snn.polystep.schedule import Schedule
 from polystep_snn.polystep.step import NodeSpace, PolyStep
 from polystep_snn.polystep.transport import Sinkhorn, Softmax
 from polystep_snn.snn.encoders import Encoder, make_encoder
-from polystep_snn.snn.network import SpikingNetwork
+from polystep_snn.snn.loihi import CubaParameters
+from polystep_snn.snn.network import Neuron, SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.readouts import MembraneReadout, Readout, SpikeCountReadout
 from polystep_snn.training.config import TrainConfig
@@ -57,12 +58,19 @@ def build_network(config: TrainConfig, num_inputs: int, num_classes: int) -> Spi
         num_inputs: pixels of an image.
         num_classes: width of the readout.
     """
-    neuron = LIFParameters.from_beta(config.beta, reset=config.reset)
-    readout: Readout = MembraneReadout() if config.readout == "membrane" else SpikeCountReadout(neuron)
+    neuron: Neuron
+    if config.neuron == "loihi":
+        neuron = CubaParameters.from_beta(config.beta, config.alpha)
+    else:
+        neuron = LIFParameters.from_beta(config.beta, reset=config.reset)
+        if config.alpha:
+            neuron = neuron._replace(tau_syn_inv=(1 - config.alpha) / neuron.dt).checked()
+    readout: Readout = MembraneReadout(config.readout_decay) if config.readout == "membrane" else SpikeCountReadout(neuron)
     sizes = [build_encoder(config).num_channels(num_inputs), *config.hidden, num_classes]
     generator = torch.Generator().manual_seed(config.seed)
     try:
-        return SpikingNetwork(sizes, neuron._replace(v_th=config.v_th or 1.0), readout, generator).to(config.device)
+        network = SpikingNetwork(sizes, neuron._replace(v_th=config.v_th or 1.0), readout, generator, config.weight_bits)
+        return network.to(config.device)
     except (MemoryError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"a network of sizes {sizes} does not fit on {config.device} ({reason}): choose smaller layers") from None

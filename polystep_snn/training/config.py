@@ -5,6 +5,7 @@ from typing import Any
 
 from polystep_snn.errors import InputError
 
+NEURONS = ("lif", "loihi")
 ENCODERS = ("direct", "rate", "poisson", "latency", "population")
 READOUTS = ("membrane", "count")
 RESETS = ("zero", "subtract")
@@ -28,8 +29,12 @@ class TrainConfig:
     hidden: tuple[int, ...] = _option((128,), "widths of the hidden layers")
     num_steps: int = _option(15, "timesteps a sample")
     encoder: str = _option("direct", "from pixels to currents or spikes", ENCODERS)
-    readout: str = _option("membrane", "membranes of integrators, or spike counts of LIF neurons", READOUTS)
+    neuron: str = _option("lif", "floating-point LIF, or the integer neuron of Loihi 2 (8-bit weights, spike input)", NEURONS)
+    weight_bits: int = _option(32, "32, or 8 to compute with int8 weights in every forward pass")
+    readout: str = _option("membrane", "membranes of integrators, or spike counts of neurons that fire", READOUTS)
+    readout_decay: float = _option(1.0, "fraction of a membrane readout left after a step; 1 for no leak")
     beta: float = _option(0.95, "fraction of a membrane left after a step")
+    alpha: float = _option(0.0, "fraction of a synaptic current left after a step; 0 for none")
     v_th: float = _option(0.0, "threshold of the hidden neurons; 0 to choose each layer's from its initial firing rate")
     reset: str = _option("zero", "what a spike does to the membrane", RESETS)
     epochs: int = _option(10, "passes over the training set")
@@ -66,8 +71,17 @@ class TrainConfig:
         for name, largest in (("weight_decay", _LARGEST), ("probed", _LARGEST_COUNT), ("threads", 1024), ("seed", 2**63 - 1)):
             if not 0 <= getattr(self, name) <= largest:
                 raise InputError(f"{name} is {getattr(self, name)}: choose a number from 0 to {largest}")
-        if not 0 <= self.beta <= 1:
-            raise InputError(f"beta is {self.beta}: choose a fraction from 0 to 1")
+        for name in ("beta", "alpha", "readout_decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} is {getattr(self, name)}: choose a fraction from 0 to 1")
+        if self.weight_bits not in (8, 32):
+            raise InputError(f"weight_bits is {self.weight_bits}: choose 8 or 32")
+        if self.neuron == "loihi":
+            for name, value, needed in (("weight_bits", self.weight_bits, 8), ("reset", self.reset, "zero")):
+                if value != needed:
+                    raise InputError(f"{name} is {value}, but the neuron 'loihi' needs {needed}: choose it, or the neuron 'lif'")
+            if self.encoder == "direct":
+                raise InputError("encoder is 'direct', but the neuron 'loihi' takes spikes: choose rate, poisson, latency or population")
         if not 0 <= self.averaging < 1:
             raise InputError(f"averaging is {self.averaging}: choose a fraction from 0 to below 1")
 
@@ -109,4 +123,9 @@ class TrainConfig:
 RECIPES: dict[str, dict[str, Any]] = {
     "mnist": {},
     "digits": {"batch_size": 32, "epochs": 30},
+}
+# What the chip's neuron needs.
+NEURON_RECIPES: dict[str, dict[str, Any]] = {
+    "lif": {},
+    "loihi": {"weight_bits": 8, "encoder": "rate", "num_steps": 16},
 }

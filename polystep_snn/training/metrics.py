@@ -38,11 +38,11 @@ def evaluate(
         seed: of the encoder's randomness, so that the same weights always score the same.
     """
     generator = torch.Generator(images.device).manual_seed(seed)
-    predictions, loss = [], 0.0
+    predictions, loss, unit = [], 0.0, network.unit
     for x, y in zip(images.split(batch_size), labels.split(batch_size), strict=True):
         output, _ = network(encoder(x, generator))
         predictions.append(output.argmax(1))
-        loss += cost(output.T, y).sum().item()
+        loss += cost(output.T * unit, y).sum().item()
     decided = torch.cat(predictions)
     return Evaluation((decided == labels).double().mean().item(), loss / len(labels), decided)
 
@@ -51,10 +51,10 @@ def evaluate(
 def firing_rates(network: SpikingNetwork, encoder: Encoder, images: Tensor, seed: int = 0) -> list[Tensor]:
     """Mean firing rate of every hidden neuron over samples ``[n, N]`` and steps: ``[N_l]`` a layer, in spikes a step."""
     generator = torch.Generator(images.device).manual_seed(seed)
-    state = network.initial_state(len(images))
+    state, layers = network.initial_state(len(images)), network.layers()
     counts = [torch.zeros_like(layer.v[0]) for layer in state.hidden]
     for x in encoder(images, generator):
-        spikes, state = network.step(x, state)
+        spikes, state = network.step(x, state, layers)
         for count, z in zip(counts, spikes, strict=True):
             count += z.mean(0)
     return [count / encoder.num_steps for count in counts]

@@ -35,6 +35,10 @@ class RunFolder(NamedTuple):
         return self.path / "checkpoint.safetensors"
 
     @property
+    def network(self) -> Path:
+        return self.path / "network.safetensors"
+
+    @property
     def summary(self) -> Path:
         return self.path / "summary.json"
 

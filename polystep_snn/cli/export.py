@@ -1,0 +1,64 @@
+"""``polystep-snn export``: a trained network as a file for the chip or for another tool."""
+
+import argparse
+from pathlib import Path
+
+from polystep_snn.cli.console import print_json, say
+from polystep_snn.errors import InputError
+
+_EXAMPLES = """examples:
+  polystep-snn export runs/chip --format network --out digits.safetensors
+  polystep-snn export runs/chip --format nir --out digits.nir
+  polystep-snn export runs/chip --format lava-dl --out digits.net
+"""
+FORMATS = ("network", "nir", "lava-dl")
+
+
+def add_parser(commands) -> None:
+    """Register the command."""
+    parser = commands.add_parser(
+        "export",
+        help="a trained network as a file for the chip or for another tool",
+        description=__doc__.split(": ", 1)[1],
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run")
+    parser.add_argument("--format", choices=FORMATS, default="network", help="integers, NIR graph, or lava-dl .net (default network)")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write")
+    parser.add_argument("--data-dir", type=Path, metavar="D", help="where the data lies")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the integer network of a run, after the chip's limits have been looked at."""
+    from polystep_snn.files import make_folder
+    from polystep_snn.hardware import network_file
+    from polystep_snn.hardware.chip import preflight
+    from polystep_snn.hardware.formats import netx, nir
+    from polystep_snn.training.deploy import deploy
+    from polystep_snn.training.run_folder import open_run
+
+    if arguments.out.is_dir():
+        raise InputError(f"{arguments.out} is a folder: name a file")
+    deployed = deploy(open_run(arguments.run_folder, arguments.data_dir))
+    for k, fit in enumerate(deployed.fits):
+        say(f"layer {k} quantized: unit {fit.scale:.3g}, {fit.clipped:.2%} of the weights clipped, error {fit.error:.2%}")
+    report = preflight(deployed.integers)
+    say(report.table())
+    report.check()
+    make_folder(arguments.out.absolute().parent)
+    {"network": network_file.save, "nir": nir.write, "lava-dl": netx.write}[arguments.format](arguments.out, deployed.integers)
+    say(f"wrote {arguments.out}")
+    if arguments.json:
+        print_json(
+            {
+                "file": str(arguments.out),
+                "format": arguments.format,
+                "sizes": deployed.integers.sizes,
+                "cores": report.cores,
+                "layers": [fit._asdict() for fit in deployed.fits],
+            }
+        )
+    return 0

@@ -1,0 +1,174 @@
+"""Between training and the chip: a ``SpikingNetwork`` as an ``IntegerNetwork``, and the chip's layers in torch.
+
+A network that was trained on the chip's neurons already computes in these integers: nothing is rounded here, and nothing is lost.
+One that was trained in floating point is quantized first (``quantized``), and says what that costs.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polystep_snn.errors import InputError
+from polystep_snn.hardware.integer_network import IntegerLayer, IntegerNetwork
+from polystep_snn.hardware.simulator import LayerRecording
+from polystep_snn.snn.encoders import Frames
+from polystep_snn.snn.loihi import ALIGNMENT, CubaNeuron, CubaParameters
+from polystep_snn.snn.network import Layer, Neuron, SpikingNetwork
+from polystep_snn.snn.neurons import LIFParameters
+from polystep_snn.snn.quantize import check_rows
+from polystep_snn.snn.readouts import MembraneReadout, Readout, SpikeCountReadout
+
+# Where the largest weight of the grid is looked for, as a fraction of the largest weight.
+_CLIPS = torch.linspace(1.0, 0.4, 61).tolist()
+
+
+def to_integer_network(
+    network: SpikingNetwork,
+    num_steps: int,
+    encoder: str,
+    input_shape: Sequence[int],
+    classes: Sequence[str],
+    provenance: dict[str, str | int | float] | None = None,
+) -> IntegerNetwork:
+    """A network of the chip's neurons as one artifact.
+
+    Args:
+        network: built with ``CubaParameters``.
+        num_steps: T.
+        encoder: name of the code that makes spikes of its input.
+        input_shape: of a sample, before it is encoded.
+        classes: their names.
+        provenance: where it comes from.
+
+    Raises:
+        InputError: neurons in floating point, a residual membrane at the readout, sums that float32 does not hold exactly.
+    """
+    if not network.integer:
+        raise InputError("the network's neurons compute in floating point: train with the neuron 'loihi', or quantize it first")
+    readout = network.readout
+    if isinstance(readout, SpikeCountReadout) and readout.residual:
+        raise InputError(
+            f"the readout adds {readout.residual:g} of its final membrane to its counts, which no chip does: set residual to 0"
+        )
+    layers = []
+    for layer in network.layers():
+        integers, neuron = layer.integers, _neuron(layer)
+        assert integers is not None
+        weight = integers.weight.cpu().numpy().astype(np.int8)
+        vth = np.full(len(weight), int(integers.vth), np.int32)
+        mantissa = integers.bias_mant.cpu().numpy().astype(np.int16)
+        exponent = int(math.log2(integers.bias_step))
+        layers.append(IntegerLayer(weight, vth, mantissa, exponent, neuron.du, neuron.dv, float(integers.scale)))
+    if network.weights[0].dtype == torch.float32:
+        check_rows([layer.integers for layer in network.layers() if layer.integers is not None])
+    kind = "membrane" if isinstance(readout, MembraneReadout) else "count"
+    return IntegerNetwork(tuple(layers), kind, num_steps, encoder, tuple(input_shape), tuple(classes), provenance or {})
+
+
+def layers_of(network: IntegerNetwork, dtype: torch.dtype = torch.float64) -> list[Layer]:
+    """An integer network's layers as torch computes with them, exact for every legal network in float64."""
+    return [
+        Layer(
+            ALIGNMENT * torch.from_numpy(layer.weight.astype(np.int32)).to(dtype),
+            torch.zeros(layer.num_neurons, dtype=dtype),
+            CubaNeuron(layer.du, layer.dv, ALIGNMENT * torch.from_numpy(layer.vth).to(dtype), torch.from_numpy(layer.bias).to(dtype)),
+        )
+        for layer in network.layers
+    ]
+
+
+@torch.no_grad()
+def record_registers(layers: Sequence[Layer], frames: Frames | Tensor) -> tuple[LayerRecording, ...]:
+    """Every spike, current and membrane of integer layers, computed by torch.
+
+    Args:
+        layers: as from ``layers_of``, or a network's own ``layers()``.
+        frames: T tensors ``[B, M]`` of spikes.
+
+    Returns:
+        For each layer ``z, u, v``, ``[T, B, N]``, as a backend's ``record`` gives them.
+    """
+    steps: list[list[tuple[Tensor, Tensor, Tensor]]] = []
+    states = None
+    for frame in frames:
+        incoming = frame.to(layers[0].weight)
+        if states is None:
+            states = [_neuron(layer).initial_state(incoming.new_zeros(len(incoming), len(layer.weight))) for layer in layers]
+        step = []
+        for k, layer in enumerate(layers):
+            arrived = torch.nn.functional.linear(incoming, layer.weight)
+            u = _neuron(layer).current(arrived, states[k])
+            incoming, states[k] = _neuron(layer).step(arrived, states[k])
+            step.append((incoming, u, states[k].v))
+        steps.append(step)
+    return tuple(
+        LayerRecording(
+            *(torch.stack(values).cpu().numpy().astype(kind) for values, kind in zip(zip(*layer, strict=True), _KINDS, strict=True))
+        )
+        for layer in zip(*steps, strict=True)
+    )
+
+
+_KINDS = (np.bool_, np.int32, np.int32)
+
+
+def _neuron(layer: Layer) -> CubaNeuron:
+    assert isinstance(layer.neuron, CubaNeuron)
+    return layer.neuron
+
+
+class LayerFit(NamedTuple):
+    """What the grid made of a layer's weights: the size of one unit, the fraction that was clipped, and the root mean square error
+    in units of the weights' own root mean square."""
+
+    scale: float
+    clipped: float
+    error: float
+
+
+def quantized(network: SpikingNetwork) -> tuple[SpikingNetwork, list[LayerFit]]:
+    """A network in floating point on the chip's neurons and int8 weights: post-training quantization.
+
+    Each layer's weights are clipped where the squared error of rounding and clipping is smallest. Decays become the nearest
+    multiples of 1/4096; resets become hard; a threshold stays where it is.
+
+    Returns:
+        The quantized network, and what it did to each layer. What it costs in accuracy and firing rates, an evaluation tells.
+
+    Raises:
+        InputError: neurons that have no counterpart on the chip.
+    """
+    if network.integer:
+        raise InputError("the network computes in the chip's integers already: convert it as it is")
+    readout: Readout = network.readout
+    if isinstance(readout, SpikeCountReadout):
+        assert isinstance(readout.neuron, LIFParameters)
+        readout = SpikeCountReadout(_on_chip(readout.neuron), readout.residual)
+    neurons: list[Neuron] = [_on_chip(p) for p in network.neurons if isinstance(p, LIFParameters)]
+    result = SpikingNetwork(network.sizes, neurons, readout, weight_bits=8).to(network.weights[0])
+    result.load_state_dict(network.state_dict())
+    fits = []
+    with torch.no_grad():
+        for weight in result.weights:
+            original = weight.clone()
+            size = original.square().mean().sqrt().clamp(min=torch.finfo(weight.dtype).tiny)
+            clip, error = min(((c, _error(original, c)) for c in _CLIPS), key=lambda pair: pair[1])
+            limit = clip * original.abs().max()
+            weight.clamp_(-limit, limit)
+            fits.append(LayerFit(float(limit) / 127, (original.abs() > limit).double().mean().item(), float(error / size)))
+    return result, fits
+
+
+def _on_chip(p: LIFParameters) -> CubaParameters:
+    if p.v_min is not None or p.v_max is not None:
+        raise InputError(f"v_min is {p.v_min} and v_max {p.v_max}, but the chip's membranes have no such bounds: leave them out")
+    return CubaParameters.from_beta(p.beta, p.alpha, p.v_th)
+
+
+def _error(weight: Tensor, clip: float) -> float:
+    scale = (clip * weight.abs().max() / 127).clamp(min=torch.finfo(weight.dtype).tiny)
+    return float(((weight / scale).round().clamp(-127, 127) * scale - weight).square().mean().sqrt())
