@@ -2,6 +2,7 @@
 #   make demo     train the embedded digits, look at the figures
 #   make test     all tests
 #   make lint     what CI checks first
+#   make lava-env Lava's own environment, for Python 3.10; `make test` makes it too where it finds one
 SHELL := /bin/bash
 
 # The first Python that is recent enough; `make PYTHON=...` chooses another one.
@@ -11,7 +12,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint format clean
+# Lava runs on Python 3.10 alone: on the PATH, under pyenv, or one that uv knows.
+LAVA_PYTHON ?= $(shell for p in python3.10 $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.10*/bin/python3.10 "$$(uv python find 3.10 2>/dev/null)"; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 10))' >/dev/null 2>&1 && echo "$$p" && break; done)
+LAVA_VENV := .venv-lava
+LAVA_PIP := $(LAVA_VENV)/bin/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: demo test lint format lava-env clean
 
 demo: $(VENV)/installed
 	@rm -rf runs/demo
@@ -19,8 +26,11 @@ demo: $(VENV)/installed
 	$(BIN)/polystep-snn plot runs/demo
 	@echo "The run and its figures are in runs/demo."
 
-test: $(VENV)/installed-dev
+# Tests that need Lava are skipped, with that reason, where there is no Python for it.
+test: $(VENV)/installed-dev $(if $(filter test,$(MAKECMDGOALS)),$(if $(LAVA_PYTHON),$(LAVA_VENV)/installed))
 	$(BIN)/python -m pytest
+
+lava-env: $(LAVA_VENV)/installed
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -35,7 +45,7 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(LAVA_VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/python:
 	@test -n "$(PYTHON)" || { echo "No Python >= 3.10 was found: install one, or name it with make PYTHON=..."; exit 1; }
@@ -53,4 +63,18 @@ $(VENV)/installed: $(VENV)/python pyproject.toml constraints.txt
 $(VENV)/installed-dev: $(VENV)/installed
 	@echo "Installing the tools for tests"
 	@$(PIP) install --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+$(LAVA_VENV)/python:
+	@test -n "$(LAVA_PYTHON)" || { echo "Lava needs Python 3.10, and none was found: install one (such as with uv python install 3.10)," \
+		"or name it with make lava-env LAVA_PYTHON=..."; exit 1; }
+	@echo "Creating $(LAVA_VENV) with $(LAVA_PYTHON)"
+	@$(LAVA_PYTHON) -m venv $(LAVA_VENV)
+	@touch $@
+
+# This project without its dependencies: what runs beside Lava needs numpy and safetensors.
+$(LAVA_VENV)/installed: $(LAVA_VENV)/python pyproject.toml constraints-lava.txt
+	@echo "Installing Lava (a minute)"
+	@$(LAVA_PIP) install --constraint constraints-lava.txt lava-nc numpy safetensors
+	@$(LAVA_PIP) install --no-deps --editable .
 	@touch $@

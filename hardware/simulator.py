@@ -73,13 +73,13 @@ class Simulator:
 
     def record(self, spikes: np.ndarray) -> Recording:
         """As ``run``, with every spike, current and membrane: 9 bytes a neuron, step and sample."""
-        _check_spikes(spikes, self.network)
+        check_spikes(spikes, self.network)
         shapes = [(*spikes.shape[:2], layer.num_neurons) for layer in self.network.layers]
         layers = tuple(LayerRecording(np.empty(s, np.bool_), np.empty(s, np.int32), np.empty(s, np.int32)) for s in shapes)
         return Recording(layers, self._run(spikes, layers))
 
     def _run(self, spikes: np.ndarray, records: tuple[LayerRecording, ...] | None) -> np.ndarray:
-        _check_spikes(spikes, self.network)
+        check_spikes(spikes, self.network)
         values = np.empty((spikes.shape[1], self.network.layers[-1].num_neurons), np.int32)
         for rows in self._chunks(spikes.shape[1]):
             parts = None if records is None else [LayerRecording(*(x[:, rows] for x in record)) for record in records]
@@ -141,7 +141,7 @@ def _check_int32(k: int, layer: IntegerLayer, reach: int, num_steps: int) -> Non
         )
 
 
-def _check_spikes(spikes: np.ndarray, network: IntegerNetwork) -> None:
+def check_spikes(spikes: np.ndarray, network: IntegerNetwork) -> None:
     if not isinstance(spikes, np.ndarray) or spikes.dtype not in (np.uint8, np.bool_) or spikes.ndim != 3:
         given = f"{spikes.dtype} {list(spikes.shape)}" if isinstance(spikes, np.ndarray) else type(spikes).__name__
         raise InputError(f"spikes are {given}: give bool or uint8 [T, B, M]")

@@ -1,4 +1,4 @@
-"""The one exception a user can cause."""
+"""What can go wrong in ways that a message explains."""
 
 
 class InputError(ValueError):
@@ -6,3 +6,7 @@ class InputError(ValueError):
 
     The command line prints it and exits with code 2; any other exception is a bug and keeps its traceback.
     """
+
+
+class BackendError(RuntimeError):
+    """A run that failed where it ran, through no fault of its input: a killed process, a hung one, one that raised."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import polystep_snn
 from polystep_snn.cli import evaluate, export, plot, profile, train, verify
-from polystep_snn.errors import InputError
+from polystep_snn.errors import BackendError, InputError
 
 _COMMANDS = (train, evaluate, export, verify, plot, profile)
 
@@ -30,7 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit code: 0, 2 for what the user can mend, 130 after Ctrl-C."""
+    """Run a command; returns its exit code: 0, 2 for what the user can mend, 3 for a backend that failed, 130 after Ctrl-C."""
     logging.basicConfig(format="%(message)s")
     arguments = make_parser().parse_args(argv)
     try:
@@ -38,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"polystep-snn: error: {error}", file=sys.stderr)  # noqa: T201
         return 2
+    except BackendError as error:
+        print(f"polystep-snn: error: {error}", file=sys.stderr)  # noqa: T201
+        return 3
     except KeyboardInterrupt:
         print("polystep-snn: interrupted", file=sys.stderr)  # noqa: T201
         return 130

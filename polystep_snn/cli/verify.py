@@ -33,6 +33,7 @@ def add_parser(commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Compare, layer by layer and step by step."""
     import numpy as np
+
     from polystep_snn.convert import record_registers
     from polystep_snn.hardware.backend import open_backend
     from polystep_snn.hardware.verify import compare

@@ -1,0 +1,1 @@
+"""Integer networks in the files of other libraries: NIR, and lava-dl's ``.net``. Needs ``pip install polystep-snn[formats]``."""

@@ -1,0 +1,243 @@
+"""HDF5 files of strangers, read without trusting them.
+
+HDF5 is a file system in a file: links out of it, loops, arrays of terabytes in a few bytes, references, filters that are loaded
+from disk. Only groups, numbers and strings are taken, each once, within limits that are checked before anything is allocated.
+The C library itself does not survive every damaged file (one bit in a few thousand keeps it busy for ever), so it runs in a
+child process with a deadline and little memory, and what it found comes back as safetensors.
+"""
+
+import importlib
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors import numpy as safetensors
+
+from polystep_snn.errors import InputError
+
+# Loihi 2 has about 120 million synapses: as float32 they fit.
+MAX_BYTES = 2**30
+MAX_OBJECTS = 10_000
+MAX_STRINGS = 10_000
+MAX_TEXT = 2**24
+MAX_DEPTH = 8
+# A hundred times what a large network takes.
+CPU_S = 8
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+# The filters that HDF5 and h5py bring along: gzip, shuffle, Fletcher's checksum, LZF.
+FILTERS = (1, 2, 3, 32000)
+_REFUSED = 3
+
+Tree = dict[str, Any]
+"""Groups as dicts; below them arrays of numbers, strings, and nested lists of strings."""
+
+
+def require(name: str) -> Any:
+    """A module of the extra ``formats``.
+
+    Raises:
+        InputError: not installed; says how.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise InputError(f"{name} cannot be imported ({error}): pip install polystep-snn[formats]") from None
+
+
+def read_tree(path: str | Path, deadline_s: float = 60.0) -> Tree:
+    """Everything in a file.
+
+    Args:
+        path: an HDF5 file.
+        deadline_s: after so many seconds the file counts as damaged; after ``CPU_S`` of computing in any case.
+
+    Raises:
+        InputError: no such file, not HDF5, damaged, larger than the limits above, or with links, references and the like.
+    """
+    require("h5py")
+    path = Path(path).absolute()
+    _check_file(path)
+    # The child searches where this process does. Of the working folder it must import nothing, so the path comes first.
+    code = f"import sys; sys.path[:] = sys.argv[2:]; from {__name__} import serve; serve(sys.argv[1])"
+    # Plugins for filters stay out of the way; a file that cannot be locked, on a read-only disk, can still be read.
+    quiet = {"HDF5_PLUGIN_PRELOAD": "::", "HDF5_USE_FILE_LOCKING": "FALSE", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    try:
+        child = subprocess.run(
+            [sys.executable, "-c", code, str(path), *sys.path],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=deadline_s,
+            env={**os.environ, **quiet},
+        )
+    except subprocess.TimeoutExpired:
+        raise InputError(f"{path} is damaged (HDF5 was not through with it after {deadline_s:g} s): write it again") from None
+    if child.returncode == _REFUSED:
+        raise InputError(f"{path} {child.stdout.decode(errors='replace')}")
+    if child.returncode:
+        reason = (child.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
+        raise InputError(f"{path} is damaged (HDF5 ended with code {child.returncode}: {reason}): write it again")
+    return _unpack(child.stdout, path)
+
+
+def serve(path: str) -> None:
+    """What the child process does: the file's content to standard output, or why not."""
+    _limit_itself()
+    try:
+        answer, code = _pack(path), 0
+    except InputError as error:
+        answer, code = str(error).encode(), _REFUSED
+    except Exception as error:  # whatever HDF5 and h5py make of a damaged file
+        answer, code = f"is damaged ({_one_line(error)}): write it again".encode(errors="replace"), _REFUSED
+    sys.stdout.buffer.write(answer)
+    sys.stdout.buffer.flush()
+    # HDF5's own clearing up may stumble over a damaged file once more.
+    os._exit(code)
+
+
+def _limit_itself() -> None:
+    try:
+        import resource
+    except ImportError:  # Windows: the limits above alone
+        return
+    for limit, wanted in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_AS, 4 * MAX_BYTES), (resource.RLIMIT_CPU, CPU_S)):
+        _, hard = resource.getrlimit(limit)
+        resource.setrlimit(limit, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+
+
+def _check_file(path: Path) -> None:
+    try:
+        # A pipe would block, a device might never end.
+        if not path.is_file():
+            raise InputError(f"{path} is not a file: give one that was exported")
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(len(SIGNATURE))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from None
+    if start != SIGNATURE:
+        raise InputError(f"{path} is not an HDF5 file: give a .nir or .net file")
+    if size > MAX_BYTES:
+        raise InputError(f"{path} has {size} bytes: at most {MAX_BYTES} are read")
+
+
+def _pack(path: str) -> bytes:
+    """The file as safetensors: numbers by their place, strings in the metadata."""
+    h5py = require("h5py")
+    numbers: dict[str, np.ndarray] = {}
+    strings: dict[str, Any] = {}
+    with h5py.File(path, "r") as file:
+        walk = _Walk(h5py)
+        walk.group(file, "", 0)
+        for place, item in walk.datasets.items():
+            if h5py.check_string_dtype(item.dtype):
+                strings[place] = walk.texts(item, place)
+            else:
+                # safetensors knows little-endian, contiguous arrays.
+                numbers[place] = np.asarray(item[()], item.dtype.newbyteorder("<"), order="C")
+    return safetensors.save(numbers, {"strings": json.dumps(strings)})
+
+
+def _unpack(data: bytes, path: Path) -> Tree:
+    try:
+        numbers = safetensors.load(data)
+        length = int.from_bytes(data[:8], "little")
+        strings = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["strings"])
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise InputError(f"{path} is damaged ({_one_line(error)}): write it again") from None
+    tree: Tree = {}
+    for name, value in {**numbers, **strings}.items():
+        *groups, leaf = name.split("/")
+        group = tree
+        for step in groups:
+            group = group.setdefault(step, {})
+        group[leaf] = value
+    return tree
+
+
+class _Walk:
+    """Finds what is in a file, without reading it, and stops at the first thing that does not belong there.
+
+    Attributes:
+        datasets: numbers and strings by their place.
+    """
+
+    def __init__(self, h5py: Any):
+        self.h5py = h5py
+        self.datasets: dict[str, Any] = {}
+        self.seen: set[int] = set()
+        self.bytes_left, self.strings_left, self.text_left = MAX_BYTES, MAX_STRINGS, MAX_TEXT
+
+    def group(self, group: Any, where: str, depth: int) -> None:
+        if depth > MAX_DEPTH:
+            raise InputError(f"has groups more than {MAX_DEPTH} deep: no network is so deep, do not trust this file")
+        if len(self.seen) + len(group) > MAX_OBJECTS:
+            raise InputError(f"has more than {MAX_OBJECTS} objects: no network has so many, do not trust this file")
+        for name in group:
+            place = f"{where}/{name}" if where else name
+            if not isinstance(group.get(name, getlink=True), self.h5py.HardLink):
+                raise InputError(f"has a link at {place!r}: copy the data into the file")
+            item = group[name]
+            address = self.h5py.h5o.get_info(item.id).addr
+            if address in self.seen:
+                raise InputError(f"has one object at two places, {place!r} is one of them: copy it")
+            self.seen.add(address)
+            if isinstance(item, self.h5py.Group):
+                self.group(item, place, depth + 1)
+            elif isinstance(item, self.h5py.Dataset):
+                self.dataset(item, place)
+            else:
+                raise InputError(f"has a {type(item).__name__} at {place!r}: only numbers and strings are read")
+
+    def dataset(self, item: Any, place: str) -> None:
+        dtype, count = item.dtype, math.prod(int(n) for n in item.shape or ())
+        is_string = self.h5py.check_string_dtype(dtype) is not None
+        if item.shape is None or not (is_string or (dtype.kind in "biuf" and dtype.itemsize <= 8)):
+            raise InputError(f"has {dtype} at {place!r}: only numbers and strings are read")
+        layout = item.id.get_create_plist()
+        filters = [layout.get_filter(k)[0] for k in range(layout.get_nfilters())]
+        if item.is_virtual or layout.get_external_count() or not set(filters) <= set(FILTERS):
+            raise InputError(f"has data at {place!r} that lie in another file or need a plugin: copy them into the file, with gzip or none")
+        # A chunk is allocated whole, however few of its values are asked for.
+        size = dtype.itemsize * max(count, math.prod(int(n) for n in item.chunks or ()))
+        self.bytes_left -= size
+        self.strings_left -= count if is_string else 0
+        if self.bytes_left < 0 or self.strings_left < 0:
+            raise InputError(
+                f"says that {list(item.shape)} {dtype} are at {place!r}: at most {MAX_BYTES} bytes and {MAX_STRINGS} strings are read"
+            )
+        self.datasets[place] = item
+
+    def texts(self, item: Any, place: str) -> Any:
+        """Strings as nested lists. One after the other: many places may share one long text, so their number says little of the size."""
+        texts = [self._text(item[index], place) for index in np.ndindex(item.shape)]
+        return np.array(texts, object).reshape(item.shape).tolist()
+
+    def _text(self, value: Any, place: str) -> str:
+        self.text_left -= len(value)
+        if self.text_left < 0:
+            raise InputError(f"has text up to {place!r} that is longer than {MAX_TEXT} bytes: do not trust this file")
+        return bytes(value).decode("utf-8")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def part(tree: Mapping[str, Any], name: str, kind: type, where: str) -> Any:
+    """What stands at ``name``.
+
+    Raises:
+        InputError: nothing, or something of another kind (dict, str, list, np.ndarray); ``where`` starts the message.
+    """
+    value = tree.get(name)
+    if not isinstance(value, kind):
+        wanted = {dict: "a group", str: "a string", list: "strings", np.ndarray: "numbers"}[kind]
+        raise InputError(f"{where} {'has no' if value is None else 'has an unusable'} {name!r}, expected {wanted}")
+    return value

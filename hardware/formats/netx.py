@@ -1,0 +1,230 @@
+r"""Integer networks as lava-dl's ``.net`` files, which ``lava.lib.dl.netx.hdf5.Network`` loads. Written with h5py alone.
+
+``layer/<k>`` holds ``type`` b"dense", ``shape``, ``inFeatures``, ``outFeatures``, ``weight`` [N, M] float32, ``bias`` [N] if there is
+one, and ``neuron`` with ``type`` "CUBA", ``iDecay`` = du + 1, ``vDecay`` = dv, ``vThMant``, ``refDelay`` = 1, ``gradedSpike`` = False.
+
+**Weights** are the integers themselves. The loader (``netx/utils.py: optimize_weight_bits``) shifts them left by as many bits as 8 bits
+leave room for and undoes that with the weight exponent, which is lossless: its sums are those of ``fixed_point.py``. Three
+exceptions are refused here: a layer of zeros (it takes the logarithm of 255 / 0), and a layer without a positive weight whose lowest
+one is a power of two: shifted it is -256, and Lava's inhibitory synapses end at -255.
+
+**Biases** are shifted by 6 bits (the loader knows no other exponent), so the others cannot be carried. **Thresholds** are one a layer:
+Lava's LIF has one, of shape (1,).
+
+**Readout.** The network's output port carries spikes. For a readout whose membranes decide, look at ``network.out_layer.neuron.v`` after
+the last step; with the largest threshold, 2^17 - 1, it never fires below saturation. Every layer answers a step later than the one
+before it.
+
+lava-dl takes no notice of the dataset ``polystep_snn`` beside ``layer``: our own file, with everything that has no place here.
+
+Source: lava-dl ``netx/hdf5.py``, ``netx/utils.py`` and ``netx/blocks/process.py``; lava-nc ``utils/weightutils.py``.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polystep_snn.errors import InputError
+from polystep_snn.files import write_atomically
+from polystep_snn.hardware.formats.embedded import NAME, embed, extract, same
+from polystep_snn.hardware.formats.hdf5 import Tree, part, read_tree, require
+from polystep_snn.hardware.integer_network import IntegerLayer, IntegerNetwork
+
+BIAS_EXP = 6
+
+
+def write(path: str | Path, network: IntegerNetwork) -> None:
+    """Write a network atomically.
+
+    Args:
+        path: the file, by custom ``.net``.
+        network: one that the format can carry.
+
+    Raises:
+        InputError: h5py is not installed, the file cannot be written, or a layer has what the format has no place for; names it.
+    """
+    h5py = require("h5py")
+    layers, data = describe(network), embed(network)
+
+    def fill(temporary: Path) -> None:
+        with h5py.File(temporary, "w") as file:
+            for k, fields in layers.items():
+                group = file.create_group(f"layer/{k}")
+                # The shape and type that lava-dl gives the name.
+                group.create_dataset("type", (1,), "S10", [fields["type"][0].encode()])
+                _fill(group, {name: value for name, value in fields.items() if name != "type"})
+            file[NAME] = data
+
+    write_atomically(Path(path), fill)
+
+
+def read(path: str | Path, num_steps: int | None = None) -> IntegerNetwork:
+    """A chain of dense CUBA layers: one that ``write`` was given, or one that lava-dl exported.
+
+    A file of lava-dl says nothing of encoders or classes: the network takes "events", counts spikes, and numbers its classes.
+
+    Args:
+        path: the file.
+        num_steps: T. Needed for a file of lava-dl, which does not say; replaces the one in a file of ours.
+
+    Raises:
+        InputError: no such file, a damaged one, a layer that has no counterpart here (names it), or one of ours that was changed since.
+    """
+    path = Path(path)
+    tree = read_tree(path)
+    layers = part(tree, "layer", dict, f"{path} is no lava-dl network: it")
+    if NAME not in tree:
+        if num_steps is None:
+            raise InputError(f"{path} does not say for how many steps it runs: give num_steps")
+        return _foreign(path, layers, num_steps)
+    network = extract(part(tree, NAME, np.ndarray, f"{path}:"), path)
+    if not same(describe(network), layers):
+        raise InputError(f"{path}: the layers are no longer those of the network inside: export it again, or delete {NAME!r} from the file")
+    return network if num_steps is None else replace(network, num_steps=num_steps)
+
+
+def describe(network: IntegerNetwork) -> Tree:
+    """The layers of a network's file as nested dicts, just as they are read.
+
+    Raises:
+        InputError: what the format cannot carry.
+    """
+    return {str(k): _layer_fields(f"layer {k}", layer) for k, layer in enumerate(network.layers)}
+
+
+def _layer_fields(where: str, layer: IntegerLayer) -> Tree:
+    low, high = int(layer.weight.min()), int(layer.weight.max())
+    if low == high == 0:
+        raise InputError(f"{where}: all weights are 0, which lava-dl cannot scale: leave the layer out, or give it one other weight")
+    if high <= 0 and -low & (-low - 1) == 0:
+        raise InputError(
+            f"{where}: no weight is positive and the lowest is {low}, which lava-dl would clip: "
+            f"make it {low + 1 if low < -2 else -3}, or any weight positive"
+        )
+    if len(np.unique(layer.vth)) > 1:
+        raise InputError(
+            f"{where}: thresholds differ, {int(layer.vth.min())} to {int(layer.vth.max())}, but lava-dl has one a layer: train with one"
+        )
+    fields: Tree = {
+        "type": ["dense"],
+        "shape": np.array([layer.num_neurons], np.int64),
+        "inFeatures": np.int64(layer.num_inputs),
+        "outFeatures": np.int64(layer.num_neurons),
+        "weight": layer.weight.astype(np.float32),
+        "neuron": {
+            "type": "CUBA",
+            "iDecay": np.int64(layer.du + 1),
+            "vDecay": np.int64(layer.dv),
+            "vThMant": np.int64(layer.vth[0]),
+            "refDelay": np.int64(1),
+            "gradedSpike": np.bool_(False),
+        },
+    }
+    if layer.bias.any():
+        fields["bias"] = _mantissas(where, layer).astype(np.float32)
+    return fields
+
+
+def _mantissas(where: str, layer: IntegerLayer) -> np.ndarray:
+    """The biases with the one exponent there is."""
+    odd = layer.bias[layer.bias % 2**BIAS_EXP != 0]
+    if odd.size:
+        raise InputError(f"{where}: a bias is {int(odd[0])}, but lava-dl's are multiples of {2**BIAS_EXP}: round it, or train without")
+    mantissas = layer.bias >> BIAS_EXP
+    reach = np.iinfo(np.int16)
+    wide = layer.bias[(mantissas < reach.min) | (mantissas > reach.max)]
+    if wide.size:
+        raise InputError(f"{where}: a bias is {int(wide[0])}, beyond 16 bits times {2**BIAS_EXP}: lower it")
+    return mantissas
+
+
+def _fill(group: Any, fields: Tree) -> None:
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            _fill(group.create_group(name), value)
+        else:
+            group[name] = value
+
+
+def _foreign(path: Path, groups: Tree, num_steps: int) -> IntegerNetwork:
+    """A network that lava-dl's loader would build the same."""
+    numbered = [groups.get(str(k)) for k in range(len(groups))]
+    layers = []
+    for k, group in enumerate(numbered):
+        where = f"{path}: layer {k}"
+        if not isinstance(group, dict):
+            raise InputError(f"{where} is missing: the layers must be numbered from 0")
+        kind = group.get("type")
+        kind = kind[0] if isinstance(kind, list) and kind else kind
+        if k == 0 and kind in ("input", "flatten") and "neuron" not in group:
+            continue
+        if kind != "dense":
+            raise InputError(f"{where} is {kind!r}: only 'dense' layers are read")
+        try:
+            layers.append(_foreign_layer(group))
+            _layer_fields("its meaning in lava-dl", layers[-1])
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+    if not layers:
+        raise InputError(f"{path} has no dense layer: export a network")
+    return IntegerNetwork(
+        layers=tuple(layers),
+        readout="count",
+        num_steps=num_steps,
+        encoder="events",
+        input_shape=(layers[0].num_inputs,),
+        classes=tuple(str(c) for c in range(layers[-1].num_neurons)),
+        provenance={"source": path.name},
+    )
+
+
+def _foreign_layer(group: Tree) -> IntegerLayer:
+    for name in ("delay", "weight_rec"):
+        if name in group:
+            raise InputError(f"it has {name!r}, which has no counterpart here")
+    neuron = part(group, "neuron", dict, "it")
+    if neuron.get("type") not in ("CUBA", "LOIHI") and neuron.get("type") not in (["CUBA"], ["LOIHI"]):
+        raise InputError(f"its neurons are {neuron.get('type')!r}: only 'CUBA' ones are read")
+    constants = {name: _one_number(neuron, name) for name in ("iDecay", "vDecay", "vThMant")}
+    for name, plain in (("messageBits", 0), ("gradedSpike", 0), ("refDelay", 1)):
+        if name in neuron and _one_number(neuron, name) != plain:
+            raise InputError(f"{name} is {_one_number(neuron, name)}: only {plain} has a counterpart here")
+    weight = _whole("weight", part(group, "weight", np.ndarray, "it"), np.int8)
+    if weight.ndim == 1:  # lava-dl's loader takes a flattened matrix too
+        rows = _one_number(group, "shape")
+        if rows < 1 or weight.size % rows:
+            raise InputError(f"{weight.size} weights for {rows} neurons: give the same number to each")
+        weight = weight.reshape(rows, -1)
+    if weight.ndim != 2:
+        raise InputError(f"weight is {list(weight.shape)}: give [outputs, inputs]")
+    size = len(weight)
+    bias = _whole("bias", group["bias"], np.int16) if isinstance(group.get("bias"), np.ndarray) else np.zeros(size, np.int16)
+    if not -(2**31) <= constants["vThMant"] < 2**31:
+        raise InputError(f"vThMant is {constants['vThMant']}: it must fit 17 bits")
+    return IntegerLayer(
+        weight=weight,
+        vth=np.full(size, constants["vThMant"], np.int32),
+        bias_mant=bias.reshape(-1),
+        bias_exp=BIAS_EXP,
+        du=constants["iDecay"] - 1,
+        dv=constants["vDecay"],
+    )
+
+
+def _one_number(group: Tree, name: str) -> int:
+    values = np.unique(_whole(name, part(group, name, np.ndarray, "it"), np.int64))
+    if len(values) != 1:
+        raise InputError(f"{name} has {len(values)} different values, but there is one a layer here")
+    return int(values[0])
+
+
+def _whole(name: str, value: np.ndarray, dtype: type) -> np.ndarray:
+    """The array in an integer dtype that holds all its values; as lava-dl does, but without cutting off."""
+    limits = np.iinfo(dtype)
+    values = value.astype(np.float64)
+    wrong = values[~((values >= limits.min) & (values <= limits.max) & (values == np.round(values)))]
+    if wrong.size:
+        raise InputError(f"{name} has {wrong.flat[0]:g}, which is not a whole number from {limits.min} to {limits.max}")
+    return value.astype(dtype)

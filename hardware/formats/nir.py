@@ -1,0 +1,192 @@
+r"""Integer networks as NIR graphs (Neuromorphic Intermediate Representation, nir 1.0).
+
+A chain ``input - dense_0 - neurons_0 - dense_1 - ... - output`` whose equations, discretised by Euler's rule with step ``dt`` as
+Norse and snnTorch do, are the chip's without its rounding. In the chip's words, with ``a = (du + 1) / 4096``, ``b = dv / 4096``::
+
+    no current memory (du = 4095)   IF       v' = r I, r = 1 / dt                            b = 0
+                                    LIF      tau v' = -v + I, tau = dt / b, weights / b      b > 0
+    with it                         CubaLIF  tau_syn i' = -i + w_in I, tau_syn = dt / a, w_in = 1 / a
+                                             tau_mem v' = v_leak - v + r i, tau_mem = dt / b, r = 1 / b, v_leak = bias / b
+
+``LIF`` has ``r = 1`` because Norse's importer takes that for granted; the factor is in the weights. ``CubaLIF`` has no value for "no
+leak": ``b`` is then 2^-60, which no float32 membrane can tell from 0. Biases reach a membrane past the current, which for
+``CubaLIF`` only ``v_leak`` does. Membranes are counted in 64ths of the chip's, times the power of two next to the layer's ``scale``: so
+the integers stay exact in float32, and the numbers are about those of training.
+
+A readout whose membranes decide and whose thresholds are the largest there are (it never fires) becomes ``I``, ``LI`` or ``CubaLI``,
+and the graph puts out its membranes; any other one puts out spikes.
+
+What floats cannot say: ``decay`` rounds toward zero, ``u`` wraps and ``v`` saturates at 24 bits. With ``dv = 0`` and ``du = 4095``
+spikes are equal to the last one; otherwise a membrane at its threshold may fall to the other side. The network itself, integer for
+integer, is kept as metadata, and only from there is it read back.
+"""
+
+import math
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polystep_snn.errors import InputError
+from polystep_snn.files import write_atomically
+from polystep_snn.hardware.fixed_point import ALIGNMENT, DECAY_BITS
+from polystep_snn.hardware.formats.embedded import NAME, embed, extract, same
+from polystep_snn.hardware.formats.hdf5 import Tree, part, read_tree, require
+from polystep_snn.hardware.integer_network import VTH_BITS, IntegerLayer, IntegerNetwork
+
+# snnTorch reads time constants with this step, whatever the file says; Norse is told.
+DT = 1e-4
+_NO_LEAK = 2.0**-60
+
+
+def write(path: str | Path, network: IntegerNetwork, dt: float = DT) -> None:
+    """Write a network atomically.
+
+    Args:
+        path: the file, by custom ``.nir``.
+        network: any.
+        dt: the step, in s, that the time constants mean.
+
+    Raises:
+        InputError: nir is not installed, ``dt`` is not positive, or the file cannot be written.
+    """
+    if not (1e-9 <= dt <= 1e9):
+        raise InputError(f"dt is {dt:g}: give the length of a step in s")
+    nir = require("nir")
+    graph = describe(network, dt)
+    nodes = {}
+    for name, fields in graph["nodes"].items():
+        fields = dict(fields)
+        kind = getattr(nir, fields.pop("type"))
+        nodes[name] = kind({kind.__name__.lower(): fields["shape"]}) if "shape" in fields else kind(**fields)
+    edges = [(before, after) for before, after in graph["edges"]]
+    built = nir.NIRGraph(nodes=nodes, edges=edges, metadata=graph["metadata"])
+    write_atomically(Path(path), lambda temporary: nir.write(temporary, built))
+
+
+def read(path: str | Path) -> IntegerNetwork:
+    """The network that ``write`` was given.
+
+    Raises:
+        InputError: no such file, a damaged one, one of another program (``polystep_snn.snn.from_nir`` reads those), or one whose
+            graph was changed since.
+    """
+    path = Path(path)
+    graph = read_graph(path)
+    metadata = graph.get("metadata")
+    if not isinstance(metadata, dict) or NAME not in metadata:
+        raise InputError(f"{path} holds no integer network, another program wrote it: polystep_snn.from_nir reads float networks")
+    network = extract(part(metadata, NAME, np.ndarray, f"{path}: the metadata"), path)
+    dt = part(metadata, "dt", np.ndarray, f"{path}: the metadata")
+    if dt.dtype != np.float64 or dt.shape or not 1e-9 <= dt <= 1e9:
+        raise InputError(f"{path} is damaged (its dt is {dt!r}): export it again")
+    if not same(describe(network, float(dt)), graph):
+        raise InputError(f"{path}: the graph is no longer that of the integers inside: read it with polystep_snn.from_nir, or export again")
+    return network
+
+
+def read_graph(path: str | Path) -> Tree:
+    """The graph of any NIR file as nested dicts: ``nodes`` by name, ``edges`` as pairs of names, ``metadata`` if there is any.
+
+    Raises:
+        InputError: what ``hdf5.read_tree`` refuses, or a file without a graph.
+    """
+    graph = part(read_tree(path), "node", dict, f"{path} is no NIR file: it")
+    if graph.get("type") != "NIRGraph":
+        raise InputError(f"{path} holds {graph.get('type')!r} instead of a NIRGraph: write the whole graph")
+    return graph
+
+
+def chain(graph: Tree) -> list[tuple[str, Tree]]:
+    """Names and fields of the nodes from input to output, both included.
+
+    Raises:
+        InputError: anything but a chain that takes in all nodes; names the node.
+    """
+    nodes = part(graph, "nodes", dict, "the graph")
+    edges = graph.get("edges")
+    # A graph in memory has pairs of strings, one from a file lists of them.
+    if not isinstance(edges, list) or not all(_is_pair(e) for e in edges):
+        raise InputError("the graph has no usable 'edges': give pairs of names")
+    for name, node in nodes.items():
+        if not isinstance(node, dict) or not isinstance(node.get("type"), str):
+            raise InputError(f"node {name!r} has no type: write the graph again")
+    ends = {kind: [name for name, node in nodes.items() if node["type"] == kind] for kind in ("Input", "Output")}
+    for kind, names in ends.items():
+        if len(names) != 1:
+            raise InputError(f"the graph has {len(names)} nodes of type {kind}: one chain from one input to one output is read")
+    after: dict[str, str] = {}
+    before: dict[str, str] = {}
+    for source, target in edges:
+        for name in (source, target):
+            if name not in nodes:
+                raise InputError(f"an edge leads to or from {name!r}, but there is no such node")
+        if source in after or target in before:
+            name = source if source in after else target
+            raise InputError(f"node {name!r} has more than one edge {'out' if source in after else 'in'}: only chains are read")
+        after[source], before[target] = target, source
+    name = ends["Input"][0]
+    names = [name]
+    while name in after and after[name] != names[0]:
+        name = after[name]
+        names.append(name)
+    if names[-1] != ends["Output"][0] or len(names) != len(nodes):
+        loose = sorted(set(nodes) - set(names))
+        raise InputError(f"node {(loose or names[-1:])[0]!r} is not on the way from input to output: only chains are read")
+    return [(name, nodes[name]) for name in names]
+
+
+def _is_pair(edge: Any) -> bool:
+    return isinstance(edge, list | tuple) and len(edge) == 2 and all(isinstance(name, str) for name in edge)
+
+
+def describe(network: IntegerNetwork, dt: float) -> Tree:
+    """The graph of a network as nested dicts, just as ``read_graph`` returns it."""
+    sizes, last = network.sizes, len(network.layers) - 1
+    nodes: Tree = {"input": _end("Input", sizes[0])}
+    for k, layer in enumerate(network.layers):
+        integrates = network.readout == "membrane" and k == last and int(layer.vth.min()) == 2**VTH_BITS - 1
+        nodes[f"dense_{k}"], nodes[f"neurons_{k}"] = _dense_and_neurons(layer, dt, integrates)
+    nodes["output"] = _end("Output", sizes[-1])
+    names = list(nodes)
+    edges = [list(pair) for pair in pairwise(names)]
+    return {"type": "NIRGraph", "nodes": nodes, "edges": edges, "metadata": {NAME: embed(network), "dt": np.float64(dt)}}
+
+
+def _end(kind: str, size: int) -> Tree:
+    return {"type": kind, "shape": np.array([size], np.int64)}
+
+
+def _dense_and_neurons(layer: IntegerLayer, dt: float, integrates: bool) -> tuple[Tree, Tree]:
+    """A layer's two nodes; see the top of this file."""
+    unit = 2.0 ** min(max(round(math.log2(layer.scale)), -40), 40)
+    bias, keeps_current = layer.bias * unit / 2**ALIGNMENT, layer.du + 1 < 2**DECAY_BITS
+    leak = layer.dv / 2**DECAY_BITS
+
+    def full(value: Any) -> np.ndarray:
+        return np.full(layer.num_neurons, value, np.float32)
+
+    fields: dict[str, Any]
+    gain = 1.0
+    if keeps_current:
+        leak, rise = leak or _NO_LEAK, (layer.du + 1) / 2**DECAY_BITS
+        fields = {"tau_syn": full(dt / rise), "tau_mem": full(dt / leak), "r": full(1 / leak), "w_in": full(1 / rise)}
+        fields["v_leak"] = full(bias / leak)
+    elif leak:
+        gain = 1 / leak
+        fields = {"tau": full(dt / leak), "r": full(1), "v_leak": full(0)}
+    else:
+        fields = {"r": full(1 / dt)}
+    kind = ("Cuba" if keeps_current else "") + ("LI" if leak else "I")
+    if not integrates:
+        kind += "F"
+        fields |= {"v_threshold": full(layer.vth * unit), "v_reset": full(0)}
+
+    dense: Tree = {"type": "Linear", "weight": (layer.weight * (unit * gain)).astype(np.float32)}
+    if layer.bias.any() and not keeps_current:
+        dense |= {"type": "Affine", "bias": (bias * gain).astype(np.float32)}
+    # For those who look: the integers under the chip's names.
+    dense["metadata"] = {"weight": layer.weight, "scale": np.float64(layer.scale)}
+    constants = {name: np.int64(getattr(layer, name)) for name in ("bias_exp", "du", "dv")}
+    return dense, {"type": kind, **fields, "metadata": {"vth": layer.vth, "bias_mant": layer.bias_mant, **constants}}

@@ -1,0 +1,167 @@
+"""The Lava backend, for any Python: the numbers of ``Simulator``, computed by Lava's own models in a process of their own."""
+
+from collections.abc import Callable
+from itertools import count
+from types import TracebackType
+
+import numpy as np
+
+from polystep_snn.errors import InputError
+from polystep_snn.hardware.backend import BackendError
+from polystep_snn.hardware.integer_network import IntegerNetwork
+from polystep_snn.hardware.lava.protocol import MAX_ARRAY_BYTES
+from polystep_snn.hardware.lava.worker_process import LavaWorker
+from polystep_snn.hardware.network_file import save
+from polystep_snn.hardware.simulator import LayerRecording, Recording, Simulator, check_spikes
+
+_RECORDED_BYTES = 9
+# Nothing here has run on a chip: its first samples are held against the simulator, in every run.
+_CHECKED_ON_CHIP = 8
+_numbers = count()
+
+
+class LavaBackend:
+    """Runs batches of spike trains through an integer network in Lava: one compiled graph and one run for a whole batch.
+
+    An error ends the worker; the next call starts another one.
+
+    Attributes:
+        name: "lava", or "loihi2".
+        network: what is run.
+        reason: why this backend was chosen, where that was left open.
+    """
+
+    def __init__(
+        self,
+        network: IntegerNetwork,
+        timeout_s: float = 60.0,
+        on_progress: Callable[[int], None] | None = None,
+        on_chip: bool = False,
+        worker: LavaWorker | None = None,
+    ):
+        """
+        Args:
+            network: what to run.
+            timeout_s: longest time without a step before a call fails. Compiling counts.
+            on_progress: called a few times a second with the number of samples that are through.
+            on_chip: on Loihi 2, through Intel's extension, instead of in Lava's models. Has never been run.
+            worker: one to share with other networks, one call at a time; it stays open. Without it this backend has its own.
+
+        Raises:
+            InputError: no Python with Lava; a layer whose currents 32 bits cannot hold; no Intel's extension; a network that
+                cannot be read from the chip.
+            BackendError: the worker does not start.
+        """
+        self.name, self.network, self.reason = "loihi2" if on_chip else "lava", network, ""
+        self._simulator = Simulator(network)
+        self._timeout_s, self._on_progress, self._on_chip = timeout_s, on_progress, on_chip
+        self._shared = worker
+        self._own: LavaWorker | None = None
+        self._file = f"network-{next(_numbers)}.safetensors"
+        worker = self._worker()
+        if on_chip:
+            try:
+                self._check_chip(worker)
+            except InputError:
+                self.close()
+                raise
+
+    def run(self, spikes: np.ndarray) -> np.ndarray:
+        """What the readout says at the end of each sample, as ``Simulator.run``.
+
+        Raises:
+            InputError: spikes of another shape or dtype, or other values.
+            BackendError: the run failed; the message says of what.
+        """
+        check_spikes(spikes, self.network)
+        if not spikes.shape[1]:
+            return np.empty((0, self.network.sizes[-1]), np.int32)
+        values = self._request(spikes, record=False)["values"]
+        if self._on_chip:
+            self._check_values(spikes, values)
+        return values
+
+    def record(self, spikes: np.ndarray) -> Recording:
+        """As ``run``, with every spike, current and membrane, as ``Simulator.record``.
+
+        Raises:
+            InputError: as for ``run``; more than a message holds, 2 GiB; on the chip.
+            BackendError: the run failed.
+        """
+        check_spikes(spikes, self.network)
+        if self._on_chip:
+            raise InputError("currents and membranes are not read from the chip: record with the simulator or lava")
+        num_steps, num_samples, _ = spikes.shape
+        size = _RECORDED_BYTES * num_steps * sum(self.network.sizes[1:])
+        if size * num_samples > MAX_ARRAY_BYTES:
+            raise InputError(f"{num_samples} samples fill {size * num_samples} bytes: record at most {MAX_ARRAY_BYTES // size} at a time")
+        if not num_samples:
+            return self._simulator.record(spikes)
+        arrays = self._request(spikes, record=True)
+
+        def in_time(name: str) -> np.ndarray:
+            """[B * T, N] -> [T, B, N]"""
+            return np.ascontiguousarray(arrays[name].reshape(num_samples, num_steps, -1).swapaxes(0, 1))
+
+        layers = tuple(LayerRecording(*(in_time(f"{name}{k}") for name in "zuv")) for k in range(len(self.network.layers)))
+        last = layers[-1]
+        return Recording(layers, last.z.sum(0, dtype=np.int32) if self.network.readout == "count" else last.v[-1].copy())
+
+    def close(self) -> None:
+        """End the worker, unless it is a shared one."""
+        if self._own is not None:
+            self._own.close()
+
+    def __enter__(self) -> "LavaBackend":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+    def _worker(self) -> LavaWorker:
+        if self._shared is not None:
+            self._shared.check_open()
+            return self._shared
+        if self._own is None or not self._own.is_open:
+            self._own = LavaWorker(self._timeout_s)
+        return self._own
+
+    def _request(self, spikes: np.ndarray, record: bool) -> dict[str, np.ndarray]:
+        num_steps, num_samples, _ = spikes.shape
+        # Packed first: the transposition moves an eighth of the bytes.
+        rows = np.packbits(spikes, axis=-1).swapaxes(0, 1).reshape(num_steps * num_samples, -1)
+        if rows.nbytes > MAX_ARRAY_BYTES:
+            raise InputError(
+                f"{num_samples} samples fill {rows.nbytes} bytes: give at most {num_samples * MAX_ARRAY_BYTES // rows.nbytes} at a time"
+            )
+        worker = self._worker()
+        path = worker.folder / self._file
+        if not path.exists():
+            save(path, self.network)
+
+        def on_step(step: int) -> None:
+            if self._on_progress is not None:
+                self._on_progress(min(step // num_steps, num_samples))
+
+        return worker.request({"network": str(path), "record": record, "on_chip": self._on_chip}, {"rows": rows}, on_step)
+
+    def _check_chip(self, worker: LavaWorker) -> None:
+        if not worker.has_loihi2:
+            raise InputError(
+                "Loihi 2 needs Intel's Lava extension for it (lava-loihi), which Lava's environment does not have: "
+                "install it there, or choose the lava backend"
+            )
+        if self.network.readout != "count":
+            raise InputError("the readout is read by its membranes, which are not read from the chip: train with spike counts")
+        for k, layer in enumerate(self.network.layers):
+            if layer.vth.min() != layer.vth.max():
+                raise InputError(f"layer {k} has several thresholds, Lava's neurons on the chip have one: train with one a layer")
+
+    def _check_values(self, spikes: np.ndarray, values: np.ndarray) -> None:
+        expected = self._simulator.run(spikes[:, :_CHECKED_ON_CHIP])
+        found = values[:_CHECKED_ON_CHIP]
+        if not np.array_equal(found, expected):
+            b, n = (int(i) for i in np.argwhere(found != expected)[0])
+            raise BackendError(
+                f"the chip differs from the simulator: sample {b}, neuron {n} gives {found[b, n]} instead of {expected[b, n]}"
+            )

@@ -1,0 +1,182 @@
+"""The client's side of a worker: finds its Python, starts it, asks, and ends it with everything that it started."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polystep_snn import __version__
+from polystep_snn.errors import InputError
+from polystep_snn.hardware.backend import BackendError
+from polystep_snn.hardware.lava import protocol
+from polystep_snn.hardware.lava.process_group import end_group
+
+PYTHON_VARIABLE = "POLYSTEP_SNN_LAVA_PYTHON"
+# Beside hardware/, where the project is installed from its repository.
+_ENVIRONMENT = Path(__file__).parents[2] / ".venv-lava"
+_FIX = f"run `make lava-env`, or set ${PYTHON_VARIABLE} to a Python 3.10 that has lava-nc and polystep-snn {__version__}"
+
+
+def find_python() -> Path:
+    """The Python that has Lava: ``$POLYSTEP_SNN_LAVA_PYTHON``, or that of ``make lava-env``.
+
+    Raises:
+        InputError: there is none.
+    """
+    named = os.environ.get(PYTHON_VARIABLE)
+    if named:
+        if not os.access(named, os.X_OK):
+            raise InputError(f"${PYTHON_VARIABLE} is {named}, which is no program: {_FIX}")
+        return Path(named).absolute()
+    python = _ENVIRONMENT / "bin" / "python"
+    if not python.exists():
+        raise InputError(f"there is no Python with Lava: {_FIX}")
+    return python
+
+
+class LavaWorker:
+    """One OS process that runs Lava, in a session of its own, so that Ctrl-C reaches the client alone.
+
+    It ends with ``close``, with any error, and with the process that made it, however that ends; its children, its shared memory
+    and its folder go with it.
+
+    Attributes:
+        folder: private to the worker.
+        has_loihi2: whether Intel's extension for the chip is installed where it runs.
+    """
+
+    def __init__(self, timeout_s: float = 60.0):
+        """
+        Args:
+            timeout_s: longest silence. A run tells of its steps several times a second while it makes any.
+
+        Raises:
+            InputError: no Python with Lava, or one that cannot run it.
+            BackendError: it does not start.
+        """
+        python = find_python()
+        self._timeout_s = timeout_s
+        self._socket, theirs = socket.socketpair()
+        self._socket.settimeout(timeout_s)
+        self.folder = Path(tempfile.mkdtemp(prefix="polystep-snn-lava-"))
+        command = [str(python), "-I", "-u", "-m", "polystep_snn.hardware.lava.worker", str(theirs.fileno()), str(self.folder)]
+        try:
+            with theirs, (self.folder / "worker.log").open("wb") as log:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd=self.folder,
+                    env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,
+                )
+        except OSError as error:
+            self._socket.close()
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise InputError(f"{python} cannot be started ({error.strerror}): {_FIX}") from None
+        self._end = weakref.finalize(self, _end, os.getpid(), self._socket, self._process, self.folder)
+        self._greet(python)
+
+    @property
+    def is_open(self) -> bool:
+        return self._end.alive
+
+    def check_open(self) -> None:
+        """BackendError unless it can still be asked."""
+        if not self.is_open:
+            raise BackendError("the Lava worker is closed, by an error before or by close(): start another one")
+
+    def close(self) -> None:
+        """End the worker, and return when nothing is left of it. Closing twice does nothing."""
+        self._end()
+
+    def request(
+        self, fields: dict[str, Any], arrays: dict[str, np.ndarray], on_step: Callable[[int], None] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Have something run; see ``worker.py``. One request at a time.
+
+        Raises:
+            BackendError: it failed, and why. The worker is closed then, as after any other exception. Or it was closed before.
+        """
+        self.check_open()
+        step = 0
+        try:
+            self._send(fields, arrays)
+            while (answer := self._receive(f"at step {step}")).fields["kind"] == "progress":
+                step = answer.fields["step"]
+                if on_step is not None:
+                    on_step(step)
+            if answer.fields["kind"] != "done":
+                raise BackendError(f"Lava failed: {answer.fields['message']}")
+        except BaseException:
+            self.close()
+            raise
+        return answer.arrays
+
+    def _greet(self, python: Path) -> None:
+        try:
+            try:
+                hello = self._receive("while it started").fields
+            except BackendError as error:
+                if self._process.returncode == 1:  # an exception before it could speak
+                    raise InputError(f"{python} cannot run Lava ({error}): {_FIX}") from None
+                raise
+            if hello["kind"] != "ready":
+                raise InputError(f"{python} cannot run Lava ({hello['message']}): {_FIX}")
+            if hello["version"] != __version__:
+                raise InputError(f"{python} has polystep-snn {hello['version']}: {_FIX}")
+        except BaseException:
+            self.close()
+            raise
+        self.has_loihi2 = hello["loihi2"]
+
+    def _send(self, fields: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        try:
+            protocol.send(self._socket, fields, arrays)
+        except TimeoutError:
+            raise BackendError(f"the Lava worker took nothing in for {self._timeout_s:g} s") from None
+        except OSError:
+            raise BackendError(self._why_it_ended()) from None
+
+    def _receive(self, when: str) -> protocol.Message:
+        try:
+            return protocol.receive(self._socket)
+        except TimeoutError:
+            raise BackendError(
+                f"nothing was heard from Lava for {self._timeout_s:g} s {when}: it hangs, or needs a larger timeout_s"
+            ) from None
+        except (EOFError, OSError):
+            raise BackendError(self._why_it_ended()) from None
+        except protocol.ProtocolError as error:
+            raise BackendError(f"the Lava worker sent what is no message: {error}") from None
+
+    def _why_it_ended(self) -> str:
+        """Its end of the socket is closed: what of, and the last that it said."""
+        end_group(self._process.pid)
+        code = self._process.wait()
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        try:
+            said = (self.folder / "worker.log").read_text(errors="replace").strip().splitlines()
+        except OSError:
+            said = []
+        # The last words of a killed process are those of the tracker of shared memory, about what it left behind.
+        return f"the Lava worker {how}" + (f": {said[-1][:300]}" if said and code > 0 else "")
+
+
+def _end(owner: int, client: socket.socket, process: subprocess.Popen, folder: Path) -> None:
+    client.close()
+    if os.getpid() == owner:  # not in a process forked from it
+        if process.returncode is None:  # else it is gone with its group, and the number may be another's
+            end_group(process.pid)
+            process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
