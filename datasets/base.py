@@ -1,10 +1,21 @@
 """What every data set is."""
 
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
 from polystep_snn.errors import InputError
+
+
+class Part(Protocol):
+    """What the parts of every data set have in common, images and event recordings alike: classes, and the shape of one sample."""
+
+    @property
+    def labels(self) -> np.ndarray: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -39,23 +50,38 @@ class Samples:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one image: height and width."""
+        return self.images.shape[1:]
+
+
+P = TypeVar("P", bound=Part)
+
 
 @dataclass(frozen=True)
-class Dataset:
+class Dataset(Generic[P]):
     """Three disjoint parts. ``validation`` chooses, ``test`` is looked at once.
 
     Attributes:
         name: as in ``load``.
         num_classes: number of classes.
         classes: their names, for figures.
+        note: what must be said beside every result, such as that this is a subset; often empty.
     """
 
     name: str
-    train: Samples
-    validation: Samples
-    test: Samples
+    train: P
+    validation: P
+    test: P
     num_classes: int
     classes: tuple[str, ...]
+    note: str = ""
+
+    @property
+    def title(self) -> str:
+        """The name to print beside a result: with the note, if there is one."""
+        return f"{self.name} ({self.note})" if self.note else self.name
 
     def __post_init__(self):
         if len(self.classes) != self.num_classes:
@@ -67,7 +93,5 @@ class Dataset:
                 raise InputError(
                     f"the {name} part of {self.name} has labels {part.labels.min()}..{part.labels.max()} for {self.num_classes} classes"
                 )
-            if part.images.shape[1:] != self.train.images.shape[1:]:
-                raise InputError(
-                    f"the {name} images of {self.name} are {part.images.shape[1:]}, the training images {self.train.images.shape[1:]}"
-                )
+            if part.shape != self.train.shape:
+                raise InputError(f"the {name} images of {self.name} are {part.shape}, the training images {self.train.shape}")

@@ -1,0 +1,113 @@
+"""Event recordings in memory: frames that are kept sparse, and made dense a batch at a time."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from polystep_snn.datasets.augment import Augmentation, EventBatch
+from polystep_snn.errors import InputError
+
+
+@dataclass(frozen=True)
+class EventSamples:
+    """Recordings, each event with its time step, and their classes.
+
+    A part of a set shares the events of the whole: only ``labels``, ``starts``, ``ends`` and ``numbers`` are its own.
+
+    Attributes:
+        labels: ``[n]``, classes from 0.
+        steps: ``[E]`` uint16, the time step of every event.
+        channels: ``[E]`` uint16, ``(p * height + y) * width + x``.
+        starts: ``[n]``, where the events of each recording begin.
+        ends: ``[n]``, where they end.
+        numbers: ``[n]``, the number of each recording in the whole set, which seeds its augmentation.
+        num_steps: T.
+        shape: channels, height and width of a frame.
+        counts: a frame holds the number of events, at most 255, else 0 or 1.
+    """
+
+    labels: np.ndarray
+    steps: np.ndarray
+    channels: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+    numbers: np.ndarray
+    num_steps: int
+    shape: tuple[int, int, int]
+    counts: bool = False
+
+    def __post_init__(self):
+        n, num_events = len(self.labels), len(self.steps)
+        if any(a.shape != (n,) or not np.issubdtype(a.dtype, np.integer) for a in (self.labels, self.starts, self.ends, self.numbers)):
+            raise InputError(f"labels, starts, ends and numbers of {n} recordings differ in shape or are no integers: give one a recording")
+        if any(a.shape != (num_events,) or a.dtype != np.uint16 for a in (self.steps, self.channels)):
+            raise InputError("steps and channels differ in shape or are not uint16: give one each for every event")
+        if n and not (self.starts.min() >= 0 and (self.starts <= self.ends).all() and self.ends.max() <= num_events):
+            raise InputError(f"a recording does not lie within the {num_events} events: give starts and ends from 0 to that")
+        if self.steps.max(initial=0) >= self.num_steps or self.channels.max(initial=0) >= self.num_channels:
+            raise InputError(f"an event lies outside {self.num_steps} steps of {list(self.shape)}: give a larger frame")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def num_channels(self) -> int:
+        """Values in a frame: 2312 for N-MNIST."""
+        return int(np.prod(self.shape))
+
+    def take(self, indices: np.ndarray) -> "EventSamples":
+        """The samples at ``indices``, in their order."""
+        own = {name: getattr(self, name)[indices] for name in ("labels", "starts", "ends", "numbers")}
+        return replace(self, **own)
+
+    def frames(self, indices: np.ndarray, augmentation: Augmentation | None = None, epoch: int = 0) -> np.ndarray:
+        """The frames of a batch.
+
+        Args:
+            indices: ``[B]``, which samples.
+            augmentation: what may happen to them; None: nothing.
+            epoch: seeds the augmentation, with its seed and the number of the recording.
+
+        Returns:
+            ``[T, B, N]`` uint8, where N is ``num_channels``.
+        """
+        batch = self._events(indices, augmentation, epoch)
+        return self._dense(batch.steps, batch, len(indices), self.num_steps)
+
+    def stream(self, indices: np.ndarray, augmentation: Augmentation | None = None, epoch: int = 0) -> Iterator[np.ndarray]:
+        """What ``frames`` gives, one step after the other: T times ``[B, N]``, so that memory does not grow with T."""
+        batch = self._events(indices, augmentation, epoch)
+        order = np.argsort(batch.steps.astype(np.uint16), kind="stable")
+        batch = EventBatch(*(array.take(order) for array in batch))
+        bounds = np.searchsorted(batch.steps, np.arange(self.num_steps + 1, dtype=np.int32))
+        for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+            now = EventBatch(*(array[start:end] for array in batch))
+            yield self._dense(np.int32(0), now, len(indices), 1)[0]
+
+    def _events(self, indices: np.ndarray, augmentation: Augmentation | None, epoch: int) -> EventBatch:
+        spans = [slice(start, end) for start, end in zip(self.starts[indices].tolist(), self.ends[indices].tolist(), strict=True)]
+        if not spans:
+            raise InputError("a batch of 0 samples has no frames: give at least one index")
+        batch = EventBatch(
+            np.concatenate([self.steps[span] for span in spans]).astype(np.int32),
+            np.concatenate([self.channels[span] for span in spans]).astype(np.int32),
+            np.repeat(np.arange(len(spans), dtype=np.int32), [span.stop - span.start for span in spans]),
+        )
+        if augmentation is None or not augmentation.changes:
+            return batch
+        return augmentation.apply(batch, self.numbers[indices], self.shape, self.num_steps, epoch)
+
+    def _dense(self, steps: np.ndarray | np.int32, batch: EventBatch, batch_size: int, num_steps: int) -> np.ndarray:
+        shape = (num_steps, batch_size, self.num_channels)
+        size = num_steps * batch_size * self.num_channels
+        wide = np.int32 if size < 2**31 else np.int64
+        at = np.multiply(steps, batch_size, dtype=wide)
+        at = at + batch.rows
+        at *= self.num_channels
+        at += batch.channels
+        if self.counts:
+            return np.minimum(np.bincount(at, minlength=size), 255).astype(np.uint8).reshape(shape)
+        frames = np.zeros(size, np.uint8)
+        frames[at] = 1
+        return frames.reshape(shape)

@@ -1,0 +1,103 @@
+"""Arrays that were expensive to make, kept on disk under a key made of everything that decides them.
+
+A file is named by a hash of its key: another transform, another version or other recordings are another file. It appears whole or
+not at all, so several processes may make it at once (the last one wins, with the same content), and one that was killed leaves nothing
+that would be read. What is damaged later is noticed by its checksum and made anew.
+"""
+
+import hashlib
+import json
+import logging
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import polystep_snn
+from polystep_snn.datasets.download import cache_dir
+from polystep_snn.errors import InputError
+from polystep_snn.files import make_folder, write_atomically
+
+SCHEMA = 1
+_log = logging.getLogger("polystep_snn")
+
+
+class _DamagedError(Exception):
+    pass
+
+
+def cached(name: str, key: dict[str, Any], make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """What ``make`` returns, from the cache folder if it has been made before.
+
+    Args:
+        name: the first part of the file's name.
+        key: everything that decides the arrays, as JSON can hold it. The versions of this package and of the format are added.
+        make: makes the arrays.
+
+    Raises:
+        InputError: the cache folder cannot be written.
+    """
+    key = {**key, "version": polystep_snn.__version__, "schema": SCHEMA}
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    path = cache_dir() / "frames" / f"{name}-{digest[:20]}.safetensors"
+    try:
+        return _read(path, digest)
+    except FileNotFoundError:
+        pass
+    except _DamagedError as error:
+        _log.warning("%s is damaged (%s): making it anew", path, error)
+    try:
+        # Before the work, so that a folder that cannot be written is known at once.
+        make_folder(path.parent)
+        arrays = make()
+        _write(path, digest, arrays)
+    except InputError as error:
+        if str(path.parent) not in str(error):
+            raise
+        raise InputError(f"{error}, through $XDG_CACHE_HOME") from None
+    return arrays
+
+
+def _write(path: Path, digest: str, arrays: dict[str, np.ndarray]) -> None:
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    metadata = {"key": digest, "crc32": str(_checksum(arrays))}
+
+    def write(temporary: Path) -> None:
+        try:
+            save_file(arrays, temporary, metadata)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+
+    write_atomically(path, write)
+
+
+def _read(path: Path, digest: str) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except FileNotFoundError:
+        raise
+    except (OSError, SafetensorError) as error:
+        raise _DamagedError(error) from None
+    if metadata.get("key") != digest:
+        raise _DamagedError("it was made under another key")
+    if metadata.get("crc32") != str(_checksum(arrays)):
+        raise _DamagedError("its checksum is another one")
+    return arrays
+
+
+def _checksum(arrays: dict[str, np.ndarray]) -> int:
+    """Of names, types, shapes and bytes; safetensors itself checks no more than its header's form."""
+    total = 0
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        total = zlib.crc32(f"{name} {array.dtype} {list(array.shape)}".encode(), total)
+        total = zlib.crc32(array.reshape(-1).view(np.uint8).data, total)
+    return total
