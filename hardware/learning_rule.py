@@ -1,0 +1,262 @@
+r"""PolyStep on the chip: how a deployed network learns, in integers alone.
+
+Each neuron j of the last hidden layer stands beside two copies whose bias is shifted by plus and minus a radius. After the T
+steps of a sample, with spike counts ``n``, ``n+`` and ``n-``, the readout's integrators hold ``L = W n + T b``; with a copy in its
+place they would hold ``L + W[:, j] (n'_j - n_j)``. So one pass tells every cost ``C``, without a second readout::
+
+    d_j = tanh((C-_j - C+_j) / 2 eps)              barycenter of the two vertices under softmax weights, in [-1, 1]
+    W_hidden[j, i]  += rate  mean_b d_j a_i / T    a_i: how often input i fired
+    W_readout[c, j] += rate' mean_b d_c n_j / T    d_c: of a shift of the readout's own current, a closed form
+
+Costs are cross-entropies in 1/1024 nat, by tables. The sums of a batch go into accumulators ``FRACTION`` bits below a weight's unit;
+whole units move the weight on its int8 grid and the rest stays (error feedback). Per synapse that is one integer, and per neuron
+a count: nothing is stored per timestep. The simulator and Lava call the same functions, so they learn the same weights.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from polystep_snn.errors import InputError
+from polystep_snn.hardware.fixed_point import ALIGNMENT
+from polystep_snn.hardware.integer_network import BIAS_BITS, IntegerNetwork
+
+FRACTION = 18
+WRITABLE = ("readout", "hidden_bias", "hidden")
+SCHEDULES = ("constant", "cosine")
+
+# Costs are in 1/1024 nat, exponentials in 1/32768, displacements in 1/1024.
+_NAT = 1024
+_ONE = 2**15
+_FULL = 1024
+_LARGEST_WEIGHT = 127
+_LARGEST_BIAS = 2**12 - 1
+
+
+@dataclass(frozen=True)
+class LearningRule:
+    """How fast and what a deployed network learns.
+
+    Attributes:
+        writable: what may change, of ``WRITABLE``: "readout" (its weights and biases), "hidden_bias", "hidden" (weights and biases of the
+            last hidden layer).
+        batch_size: samples whose displacements are summed before weights are written.
+        rate: what a displacement of 1 adds to a hidden weight whose input fires in every step, in thresholds.
+        readout_rate: the same for a readout weight, in the units that cost it a nat a step at ``nats``.
+        schedule: of both rates over the run: "constant", or "cosine" down to 0.
+        radius: shift of a hidden neuron's bias, in thresholds.
+        readout_radius: shift of a readout's final membrane, in nats.
+        eps: of the transport, in nats.
+        nats: what the readout is worth: nats that a lead of one unit of latent weight in every step makes.
+    """
+
+    writable: tuple[str, ...] = ("readout",)
+    batch_size: int = 32
+    rate: float = 0.5
+    readout_rate: float = 0.5
+    schedule: str = "constant"
+    radius: float = 0.6
+    readout_radius: float = 0.4
+    eps: float = 1.0
+    nats: float = 7.5
+
+    def __post_init__(self):
+        unknown = sorted(set(self.writable) - set(WRITABLE))
+        if unknown or not self.writable:
+            raise InputError(f"writable is {list(self.writable)}: choose some of {', '.join(WRITABLE)}")
+        if not isinstance(self.batch_size, int) or not 1 <= self.batch_size <= 2**16:
+            raise InputError(f"batch_size is {self.batch_size}: choose a whole number from 1 to {2**16}")
+        for name in ("rate", "readout_rate", "radius", "readout_radius", "eps", "nats"):
+            if not 1e-6 <= getattr(self, name) <= 1e6:
+                raise InputError(f"{name} is {getattr(self, name)}: choose a positive number")
+        if self.schedule not in SCHEDULES:
+            raise InputError(f"schedule is {self.schedule!r}: choose one of {', '.join(SCHEDULES)}")
+
+    @property
+    def probes_hidden(self) -> bool:
+        """Whether hidden neurons need their copies."""
+        return bool({"hidden", "hidden_bias"} & set(self.writable))
+
+
+class Costs:
+    """Cross-entropies by tables.
+
+    Args:
+        nats_per_unit: what 1 on the readout (a membrane over 64) is worth.
+        num_classes: C.
+    """
+
+    def __init__(self, nats_per_unit: float, num_classes: int):
+        # Ten bits of mantissa, so that readouts of 2^20 units stay within 32 bits.
+        self._shift = max(0, 10 - math.frexp(nats_per_unit * _NAT)[1])
+        self._factor = round(math.ldexp(nats_per_unit * _NAT, self._shift))
+        if not 1 <= self._factor < 2**11:
+            raise InputError(f"a unit of the readout is worth {nats_per_unit:g} nats: choose a rule with from 1e-6 to 1")
+        self._exp = np.round(_ONE * np.exp(-np.arange(16 * _NAT) / _NAT)).astype(np.int32)
+        self._log = np.round(_NAT * np.log(np.arange(_NAT, num_classes * _NAT + 2) / _NAT)).astype(np.int32)
+
+    def logits(self, readout: np.ndarray) -> np.ndarray:
+        """Readouts as multiples of 1/1024 nat."""
+        return (readout * self._factor) >> self._shift
+
+    def __call__(self, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Costs ``[..., B]`` of logits ``[..., C, B]``, in 1/1024 nat."""
+        largest = logits.max(-2)
+        below = np.minimum(largest[..., None, :] - logits, len(self._exp) - 1)
+        total = np.take(self._exp, below).sum(-2, dtype=np.int32)
+        right = logits[..., labels, np.arange(len(labels))]
+        return largest + np.take(self._log, (total >> 5) - _NAT) - right
+
+
+class Learner:
+    """A network that learns: its weights as they are now, and what is on the way to them.
+
+    Attributes:
+        rule: as given.
+        shift: of a hidden copy's bias, in the register's units.
+        parameters: int32 weights ``[N, M]`` and bias mantissas ``[N]`` by name: "hidden", "hidden_bias", "readout", "readout_bias".
+        accumulators: what has not filled a unit yet, ``FRACTION`` bits below it, int32, under the same names.
+        names: which of them are written.
+        updates: how many batches have moved them.
+    """
+
+    def __init__(self, network: IntegerNetwork, rule: LearningRule, num_updates: int):
+        """
+        Args:
+            network: with a readout that integrates without a leak, behind one hidden layer or more.
+            rule: how it learns.
+            num_updates: batches in the run, for the schedule.
+
+        Raises:
+            InputError: a readout that is not linear, no hidden layer, a radius or a rate that no register holds.
+        """
+        if len(network.layers) < 2:
+            raise InputError("the network has no hidden layer: give one")
+        hidden, readout = network.layers[-2:]
+        if network.readout != "membrane" or readout.dv or readout.du != 4095:
+            raise InputError("learning on the chip needs a readout of integrators without leak: train with --readout membrane")
+        self.network, self.rule, self._num_updates = network, rule, max(1, num_updates)
+        self.parameters = {
+            "hidden": hidden.weight.astype(np.int32),
+            "hidden_bias": hidden.bias_mant.astype(np.int32),
+            "readout": readout.weight.astype(np.int32),
+            "readout_bias": readout.bias_mant.astype(np.int32),
+        }
+        self.accumulators = {name: np.zeros_like(values) for name, values in self.parameters.items()}
+        self._sums = {name: np.zeros_like(values) for name, values in self.parameters.items()}
+        self.names = [n for n in self.parameters if n in rule.writable or n.removesuffix("_bias") in rule.writable]
+        self.shift = round(rule.radius * float(np.mean(hidden.vth))) << ALIGNMENT
+        largest = int(np.abs(hidden.bias).max()) + self.shift
+        if rule.probes_hidden and (not self.shift or largest >> hidden.bias_exp >= 2 ** (BIAS_BITS - 1)):
+            raise InputError(
+                f"a radius of {rule.radius:g} thresholds shifts biases by {self.shift}: no bias register holds it, choose another"
+            )
+        steps = network.num_steps
+        self._costs = Costs(rule.nats * readout.scale / steps, readout.num_neurons)
+        self._lead = round(rule.readout_radius * _NAT)
+        self._tanh = np.round(_FULL * np.tanh(np.arange(8 * _NAT) / (2 * rule.eps * _NAT))).astype(np.int32)
+        self._factors = {}
+        for name, layer, rate in (
+            ("hidden", hidden, rule.rate * float(np.mean(hidden.vth))),
+            ("readout", readout, rule.readout_rate / readout.scale),
+        ):
+            # A sum of displacements of 1 times counts of T is worth `rate` units of weight.
+            factor = rate * 2**FRACTION / (rule.batch_size * steps * _FULL)
+            if not (factor >= 0.5 and rate * 2**FRACTION < 2**30):
+                raise InputError(f"a rate of {rate:g} weights a batch does not fit the accumulators: choose another rate or batch_size")
+            self._factors[name] = factor
+            self._factors[f"{name}_bias"] = factor * steps * 2.0 ** (ALIGNMENT - layer.bias_exp)
+        self._seen = self.updates = 0
+
+    def observe(self, inputs: np.ndarray, counts: np.ndarray, labels: np.ndarray, learn: bool) -> np.ndarray:
+        """What a few samples teach is added up.
+
+        Args:
+            inputs: ``[B, M]`` int32, how often each input of the hidden layer fired.
+            counts: ``[3, B, N]`` int32, how often the hidden neurons did, without and with their bias shifted up and down; ``[1, B, N]``
+                where nothing before the readout is writable.
+            labels: ``[B]`` classes.
+            learn: False to only decide.
+
+        Returns:
+            The decisions ``[B]``.
+        """
+        own = counts[0]
+        bias = self.parameters["readout_bias"] << self.network.layers[-1].bias_exp
+        total = 2**ALIGNMENT * _product(self.parameters["readout"], own.T) + (self.network.num_steps * bias)[:, None]
+        values = total >> ALIGNMENT
+        if learn:
+            logits = self._costs.logits(values)
+            lead = self._lead * np.eye(len(values), dtype=np.int32)[:, :, None]
+            self._add("readout", self._displacement(logits + lead, logits - lead, labels), own)
+            if self.rule.probes_hidden:
+                change = (counts[1:] - own).transpose(0, 2, 1)[:, :, None]
+                probed = self._costs.logits(values + self.parameters["readout"].T[:, :, None] * change)
+                self._add("hidden", self._displacement(probed[0], probed[1], labels), inputs)
+            self._seen += len(labels)
+        return values.argmax(0)
+
+    @property
+    def batch_is_full(self) -> bool:
+        """Whether ``update`` is due."""
+        return self._seen >= self.rule.batch_size
+
+    def update(self) -> None:
+        """Move the weights by what the batch has taught."""
+        done = self.updates / self._num_updates
+        schedule = 1.0 if self.rule.schedule == "constant" else 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+        for name in self.names:
+            accumulator, values = self.accumulators[name], self.parameters[name]
+            accumulator += self._sums[name] * np.int32(round(schedule * self._factors[name]))
+            whole = (accumulator + 2 ** (FRACTION - 1)) >> FRACTION
+            accumulator -= whole << FRACTION
+            largest = _LARGEST_BIAS if name.endswith("_bias") else _LARGEST_WEIGHT
+            np.clip(values + whole, -largest, largest, out=values)
+        self.forget()
+        self.updates += 1
+
+    def forget(self) -> None:
+        """Drop what an unfinished batch has taught."""
+        for sums in self._sums.values():
+            sums[...] = 0
+        self._seen = 0
+
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """Parameters and accumulators, copied."""
+        return {f"{kind}.{name}": getattr(self, kind)[name].copy() for kind in ("parameters", "accumulators") for name in self.names}
+
+    def restore(self, snapshot: dict[str, np.ndarray]) -> None:
+        """Back to what ``snapshot`` returned."""
+        for key, values in snapshot.items():
+            kind, name = key.split(".")
+            getattr(self, kind)[name][...] = values
+        self.forget()
+
+    def learned(self) -> IntegerNetwork:
+        """The network with its parameters as they are now."""
+        hidden, readout = (
+            replace(
+                layer,
+                weight=self.parameters[name].astype(np.int8),
+                bias_mant=self.parameters[f"{name}_bias"].astype(np.int16),
+            )
+            for name, layer in zip(("hidden", "readout"), self.network.layers[-2:], strict=True)
+        )
+        return replace(self.network, layers=(*self.network.layers[:-2], hidden, readout))
+
+    def _displacement(self, up: np.ndarray, down: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """``[N, B]`` in 1/1024, of probes with logits ``[N, C, B]``."""
+        gain = self._costs(down, labels) - self._costs(up, labels)
+        return np.sign(gain) * np.take(self._tanh, np.minimum(np.abs(gain), len(self._tanh) - 1))
+
+    def _add(self, name: str, displacement: np.ndarray, counts: np.ndarray) -> None:
+        if name in self.names:
+            self._sums[name] += _product(displacement, counts)
+        if f"{name}_bias" in self.names:
+            self._sums[f"{name}_bias"] += displacement.sum(1, dtype=np.int32)
+
+
+def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Integer matrices multiplied by BLAS: every sum is below 2^53, which float64 holds exactly."""
+    return (left.astype(np.float64) @ right.astype(np.float64)).astype(np.int32)
