@@ -2,7 +2,7 @@
 
 A plan is a stream of samples of three kinds. From LEARN samples the network learns, ``batch_size`` of them a write. WATCH samples
 it only decides. A run of JUDGE samples, the same held-out ones every time, decides whether what was learned stays: a score below
-the best one takes weights and accumulators back to where that was reached. The best weights are kept at the end.
+the best one can take weights and accumulators back to where that was reached. The best weights are kept at the end.
 """
 
 from collections.abc import Iterator
@@ -25,12 +25,14 @@ class Plan:
         labels: ``[S]`` their classes.
         kinds: ``[S]`` LEARN, WATCH or JUDGE.
         batch_size: LEARN samples a write.
+        rollback: whether a judgement below the best one takes the weights back there.
     """
 
     samples: np.ndarray
     labels: np.ndarray
     kinds: np.ndarray
     batch_size: int
+    rollback: bool = True
 
     def __post_init__(self):
         if not len(self.samples) == len(self.labels) == len(self.kinds):
@@ -116,6 +118,8 @@ class Lesson:
         self.scores.append(score)
         if score >= self._best_score:
             self._best_score, self._best = score, self.learner.snapshot()
+            return False
+        if not self.plan.rollback:
             return False
         assert self._best is not None
         self.learner.restore(self._best)

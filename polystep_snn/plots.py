@@ -47,6 +47,16 @@ def accuracy_curve(ax: Axes, history: Sequence[dict[str, Any]], chosen: int | No
     return _tidy(ax, "Accuracy", "epoch", "accuracy (%)")
 
 
+def running_accuracy(ax: Axes, right: dict[str, np.ndarray], window: int = 250) -> Axes:
+    """Accuracy over the last ``window`` samples of a stream, of each of several networks: ``right[name]`` tells which it got right."""
+    for (name, values), color in zip(right.items(), (BLUE, GREY, ORANGE), strict=False):
+        size = min(window, len(values))
+        mean = np.convolve(values, np.ones(size) / size, mode="valid")
+        ax.plot(np.arange(size, len(values) + 1), 100 * mean, color=color, label=name)
+    ax.legend(frameon=False, fontsize=8, loc="lower right")
+    return _tidy(ax, f"Accuracy over the last {window} samples", "samples of the stream", "accuracy (%)")
+
+
 def raster(ax: Axes, spikes: np.ndarray, title: str = "Spikes", color: str = BLUE) -> Axes:
     """Spikes ``[T, N]`` as ticks, neurons upwards; steps are counted from 1."""
     step, neuron = np.nonzero(spikes)

@@ -64,18 +64,32 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _on_backend(opened, name: str, limit: int | None) -> tuple[str, float, int]:
     """The backend's name, accuracy and number of samples."""
+    import numpy as np
+
     from polystep_snn.hardware.backend import open_backend
-    from polystep_snn.training.deploy import deploy, encoded_test_set
+    from polystep_snn.hardware.chip import preflight
+    from polystep_snn.training.deploy import decisions, deploy
 
     deployed = deploy(opened)
     if deployed.fits:
         say("this network was trained in floating point: it runs with its weights quantized afterwards")
-    right = samples = 0
-    with open_backend(name, deployed.integers) as backend, progress_bar(backend.name, limit) as bar:
-        if backend.reason:
-            say(f"running on {backend.reason}")
-        for _, spikes, labels in encoded_test_set(opened, limit):
-            right += int((backend.run(spikes).argmax(1) == labels).sum())
-            samples += len(labels)
-            bar.update(len(labels))
-        return backend.name, right / samples, samples
+    report = preflight(deployed.integers) if name == "loihi2" else None
+    if report is not None:
+        report.check()
+    right: list[np.ndarray] = []
+    num_samples = len(opened.dataset.test) if limit is None else min(limit, len(opened.dataset.test))
+    with progress_bar(name, num_samples) as bar:
+
+        def show(samples_of_batch: int) -> None:
+            bar.update(sum(map(len, right)) + samples_of_batch - bar.n)
+
+        with open_backend(name, deployed.integers, on_progress=show) as backend:
+            if report is not None:
+                say(report.table())
+            if backend.reason:
+                say(f"running on {backend.reason}")
+            bar.set_description(backend.name)
+            for decided, labels in decisions(opened, backend, limit):
+                right.append(decided == labels)
+                show(0)
+    return backend.name, float(np.concatenate(right).mean()), sum(map(len, right))

@@ -37,18 +37,26 @@ def run(arguments: argparse.Namespace) -> int:
     from polystep_snn.hardware import network_file
     from polystep_snn.hardware.chip import preflight
     from polystep_snn.hardware.formats import netx, nir
-    from polystep_snn.training.deploy import deploy
+    from polystep_snn.training.deploy import deploy, drift
     from polystep_snn.training.run_folder import open_run
 
     if arguments.out.is_dir():
         raise InputError(f"{arguments.out} is a folder: name a file")
-    deployed = deploy(open_run(arguments.run_folder, arguments.data_dir))
+    opened = open_run(arguments.run_folder, arguments.data_dir)
+    deployed, cost = deploy(opened), None
+    make_folder(arguments.out.absolute().parent)
     for k, fit in enumerate(deployed.fits):
         say(f"layer {k} quantized: unit {fit.scale:.3g}, {fit.clipped:.2%} of the weights clipped, error {fit.error:.2%}")
+    if deployed.fits:
+        if opened.config.reset != "zero":
+            say(f"the reset {opened.config.reset!r} becomes the chip's, to zero")
+        cost = drift(opened, deployed)
+        say(f"quantized, validation accuracy goes from {cost.accuracy_before:.2%} to {cost.accuracy_after:.2%}")
+        for k, (before, after) in enumerate(zip(cost.rates_before, cost.rates_after, strict=True)):
+            say(f"layer {k}: mean firing rate goes from {before:.4f} to {after:.4f} spikes a step")
     report = preflight(deployed.integers)
     say(report.table())
     report.check()
-    make_folder(arguments.out.absolute().parent)
     {"network": network_file.save, "nir": nir.write, "lava-dl": netx.write}[arguments.format](arguments.out, deployed.integers)
     say(f"wrote {arguments.out}")
     if arguments.json:
@@ -59,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "sizes": deployed.integers.sizes,
                 "cores": report.cores,
                 "layers": [fit._asdict() for fit in deployed.fits],
+                "quantization": None if cost is None else cost._asdict(),
             }
         )
     return 0

@@ -16,6 +16,7 @@ _EXAMPLES = """examples:
   polystep-snn train mnist --out runs/mnist --hidden 512
   polystep-snn train mnist --out runs/deep --hidden 256 128 --num-steps 10 --encoder rate
   polystep-snn train mnist --out runs/chip --neuron loihi
+  polystep-snn train mnist --out runs/born --on-chip --epochs 3
   polystep-snn train mnist --out runs/mnist --resume
   torchrun --nproc-per-node 2 -m polystep_snn.cli.main train mnist --out runs/mnist
 """
@@ -35,6 +36,9 @@ def add_parser(commands) -> None:
     parser.add_argument(
         "--data-dir", type=Path, metavar="D", help="where the data lies; else $POLYSTEP_SNN_DATA, the cache folder, or a download"
     )
+    parser.add_argument("--on-chip", action="store_true", help="learn where the network runs, from random int8 weights, in integers alone")
+    parser.add_argument("--backend", choices=("simulator", "lava"), default="simulator", help="of --on-chip (default simulator)")
+    parser.add_argument("--limit", type=int, metavar="N", help="of --on-chip: only the first N training samples")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out, bit for bit")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON on standard output")
     for option in fields(TrainConfig):
@@ -68,6 +72,10 @@ def run(arguments: argparse.Namespace) -> int:
     from polystep_snn.training.run_folder import RunFolder
     from polystep_snn.training.trainer import Trainer
 
+    if arguments.on_chip:
+        from polystep_snn.cli import on_chip
+
+        return on_chip.run(arguments)
     given = {f.name: getattr(arguments, f.name) for f in fields(TrainConfig) if hasattr(arguments, f.name)}
     if arguments.resume:
         folder = RunFolder(arguments.out)

@@ -1,6 +1,7 @@
 """``polystep-snn verify``: every spike and membrane of a trained network, in torch, in the simulator and on a backend."""
 
 import argparse
+from contextlib import ExitStack
 from pathlib import Path
 
 from polystep_snn.cli.console import print_json, progress_bar, say
@@ -10,7 +11,6 @@ _EXAMPLES = """examples:
   polystep-snn verify runs/chip
   polystep-snn verify runs/chip --backend lava --limit 500
 """
-_BATCH = 500
 
 
 def add_parser(commands) -> None:
@@ -19,11 +19,20 @@ def add_parser(commands) -> None:
         "verify",
         help="every spike and membrane against the simulator or Lava",
         description=__doc__.split(": ", 1)[1],
-        epilog=_EXAMPLES + "\nexit code 0 where all are equal, 1 at a difference\n",
+        epilog=_EXAMPLES
+        + """
+What runs is RUN/network.safetensors where training wrote one, else the network quantized now. Exit code 0 where all are equal, 1 at a
+difference. Membranes are not read from a chip: `eval --backend loihi2` holds its first samples against the simulator.
+""",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run")
-    parser.add_argument("--backend", choices=("simulator", "lava", "loihi2"), default="simulator", help="what torch is compared with")
+    parser.add_argument(
+        "--backend",
+        choices=("simulator", "lava", "auto"),
+        default="simulator",
+        help="what torch is compared with beside the simulator; auto is Lava where it is installed (default simulator)",
+    )
     parser.add_argument("--data-dir", type=Path, metavar="D", help="where the data lies")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N test samples")
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
@@ -32,44 +41,50 @@ def add_parser(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare, layer by layer and step by step."""
-    import numpy as np
-
-    from polystep_snn.convert import record_registers
+    from polystep_snn.hardware import network_file
     from polystep_snn.hardware.backend import open_backend
-    from polystep_snn.hardware.verify import compare
-    from polystep_snn.training.deploy import deploy, encoded_test_set
-    from polystep_snn.training.run_folder import open_run
+    from polystep_snn.training.deploy import deploy, verify
+    from polystep_snn.training.run_folder import RunFolder, open_run
 
     if arguments.limit is not None and arguments.limit < 1:
         raise InputError(f"--limit is {arguments.limit}: choose at least 1")
     opened = open_run(arguments.run_folder, arguments.data_dir)
     deployed = deploy(opened)
-    layers = deployed.network.layers()
-    names = ["simulator", *({arguments.backend} - {"simulator"})]
-    total = {"samples": 0, "spikes_compared": 0, "membranes_compared": 0, "differences": 0, "first_difference": None}
-    for name in names:
-        samples = 0
-        with open_backend(name, deployed.integers) as backend, progress_bar(name, arguments.limit) as bar:
-            for in_torch, in_numpy, _ in encoded_test_set(opened, arguments.limit):
-                for start in range(0, in_numpy.shape[1], _BATCH):
-                    part = slice(start, start + _BATCH)
-                    expected = record_registers(layers, in_torch[:, part])
-                    found = backend.record(np.ascontiguousarray(in_numpy[:, part]))
-                    comparison = compare(expected, found.layers, samples)
-                    samples += expected[0].z.shape[1]
-                    bar.update(expected[0].z.shape[1])
-                    total["spikes_compared"] += comparison.spikes
-                    total["membranes_compared"] += comparison.membranes
-                    total["differences"] += comparison.differences
-                    if comparison.first is not None and total["first_difference"] is None:
-                        total["first_difference"] = f"{name}: {comparison.first}"
-        total["samples"] = samples
-    say(
-        f"torch, {', '.join(names)}: {total['samples']} samples, {total['spikes_compared']:,} spikes and {total['membranes_compared']:,} "
-        f"membranes compared, {total['differences']} differences"
+    integers, path = deployed.integers, RunFolder(arguments.run_folder).network
+    if path.exists():
+        integers = network_file.load(path)
+    found = {}
+    with ExitStack() as stack:
+        backends = [stack.enter_context(open_backend("simulator", integers))]
+        if arguments.backend != "simulator":
+            other = stack.enter_context(open_backend(arguments.backend, integers))
+            if other.reason:
+                say(f"comparing with {other.reason}")
+            if other.name != "simulator":
+                backends.append(other)
+        num_samples = len(opened.dataset.test) if arguments.limit is None else min(arguments.limit, len(opened.dataset.test))
+        for backend in backends:
+            with progress_bar(backend.name, num_samples) as bar:
+                found[backend.name] = verify(opened, deployed.network, backend, arguments.limit, bar.update)
+    spikes, membranes, differences = (
+        sum(getattr(f, name) for f in found.values()) for name in ("spikes_compared", "membranes_compared", "differences")
     )
-    if total["first_difference"]:
-        say(f"first difference: {total['first_difference']}")
+    first = next((f"{name}: {f.first_difference}" for name, f in found.items() if f.first_difference), None)
+    samples = found["simulator"].samples
+    say(
+        f"torch, {', '.join(found)}: {samples} samples, {spikes:,} spikes and {membranes:,} membranes compared, {differences:,} differences"
+    )
+    if first:
+        say(f"first difference: {first}")
     if arguments.json:
-        print_json(total)
-    return 1 if total["differences"] else 0
+        print_json(
+            {
+                "samples": samples,
+                "backends": list(found),
+                "spikes_compared": spikes,
+                "membranes_compared": membranes,
+                "differences": differences,
+                "first_difference": first,
+            }
+        )
+    return 1 if differences else 0

@@ -1,0 +1,118 @@
+"""What happens to a sensor in the field: shifts of an image stream, seeded.
+
+    noise        Gaussian, standard deviation AMOUNT
+    contrast     distances from the image's mean multiplied by AMOUNT
+    inversion    (1 - AMOUNT) x + AMOUNT (1 - x)
+    rotation     by AMOUNT degrees
+    translation  by AMOUNT pixels, in a direction that the seed decides
+    occlusion    a square of AMOUNT of the side, somewhere else in every image, is black
+    dead         a fraction AMOUNT of the pixels, the same in every image, is black
+
+Intensities stay in [0, 1].
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from polystep_snn.errors import InputError
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A kind of shift and its amount.
+
+    Raises:
+        InputError: no such kind, or an amount that it cannot have.
+    """
+
+    kind: str
+    amount: float
+
+    def __post_init__(self):
+        if self.kind not in _KINDS:
+            raise InputError(f"there is no shift {self.kind!r}: choose one of {', '.join(_KINDS)}")
+        _, low, high = _KINDS[self.kind]
+        if not low <= self.amount <= high:
+            raise InputError(f"the amount of {self.kind} is {self.amount:g}: choose from {low:g} to {high:g}")
+
+    @classmethod
+    def parse(cls, text: str) -> "Shift":
+        """From ``KIND:AMOUNT``."""
+        kind, _, amount = text.partition(":")
+        try:
+            return cls(kind, float(amount))
+        except ValueError as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"a shift is {text!r}: give KIND:AMOUNT, such as noise:0.4") from None
+
+    def __call__(self, images: np.ndarray, seed: int, first: int = 0) -> np.ndarray:
+        """Shifted images.
+
+        Args:
+            images: ``[n, height, width]`` float32 in [0, 1].
+            seed: of what is random; what is the sensor's own depends on nothing else.
+            first: number of the first image, so that parts of a stream are shifted as the whole.
+        """
+        return np.clip(_KINDS[self.kind][0](images, self.amount, seed, first), 0.0, 1.0).astype(np.float32)
+
+
+def _per_image(seed: int, first: int, count: int) -> list[np.random.Generator]:
+    return [np.random.default_rng((seed, first + k)) for k in range(count)]
+
+
+def _noise(images: np.ndarray, amount: float, seed: int, first: int) -> np.ndarray:
+    noise = [g.standard_normal(images.shape[1:], np.float32) for g in _per_image(seed, first, len(images))]
+    return images + np.float32(amount) * np.stack(noise)
+
+
+def _contrast(images: np.ndarray, amount: float, seed: int, first: int) -> np.ndarray:
+    mean = images.mean((1, 2), keepdims=True)
+    return mean + np.float32(amount) * (images - mean)
+
+
+def _inversion(images: np.ndarray, amount: float, seed: int, first: int) -> np.ndarray:
+    return images + np.float32(amount) * (1 - 2 * images)
+
+
+def _rotation(images: np.ndarray, amount: float, seed: int, first: int) -> np.ndarray:
+    from scipy.ndimage import rotate
+
+    return rotate(images, amount, axes=(1, 2), reshape=False, order=1)
+
+
+def _translation(images: np.ndarray, amount: float, seed: int, first: int) -> np.ndarray:
+    from scipy.ndimage import shift
+
+    angle = np.random.default_rng(seed).uniform(0, 2 * np.pi)
+    return shift(images, (0, amount * np.sin(angle), amount * np.cos(angle)), order=1)
+
+
+def _occlusion(images: np.ndarray, amount: float, seed: int, first: int) -> np.ndarray:
+    images = images.copy()
+    height, width = (round(amount * n) for n in images.shape[1:])
+    for image, generator in zip(images, _per_image(seed, first, len(images)), strict=True):
+        y, x = generator.integers(0, (image.shape[0] - height + 1, image.shape[1] - width + 1))
+        image[y : y + height, x : x + width] = 0
+    return images
+
+
+def _dead(images: np.ndarray, amount: float, seed: int, first: int) -> np.ndarray:
+    size = images[0].size
+    dead = np.random.default_rng(seed).permutation(size) < round(amount * size)
+    return np.where(dead.reshape(images.shape[1:]), np.float32(0), images)
+
+
+_Apply = Callable[[np.ndarray, float, int, int], np.ndarray]
+_KINDS: dict[str, tuple[_Apply, float, float]] = {
+    "noise": (_noise, 0.0, 10.0),
+    "contrast": (_contrast, 0.0, 10.0),
+    "inversion": (_inversion, 0.0, 1.0),
+    "rotation": (_rotation, -180.0, 180.0),
+    "translation": (_translation, 0.0, 1000.0),
+    "occlusion": (_occlusion, 0.0, 1.0),
+    "dead": (_dead, 0.0, 1.0),
+}
+SHIFTS = tuple(_KINDS)

@@ -1,0 +1,159 @@
+"""Streams to learn from in the field: what comes in shifted, what is replayed, and what judges.
+
+A stream goes by in rounds. A round shows ``round_size`` new samples, some of them labelled, mixed with replayed clean ones, and ends
+with the held-out samples, which decide whether it is kept. One judgement stands before the first round: what a network has never
+improved on is given back.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from polystep_snn.errors import InputError
+from polystep_snn.hardware.encoders import encode
+from polystep_snn.hardware.integer_network import IntegerNetwork
+from polystep_snn.hardware.learning_rule import Learner, LearningRule
+from polystep_snn.hardware.lesson import JUDGE, LEARN, WATCH, Lesson, Plan
+
+
+@dataclass(frozen=True)
+class Stream:
+    """How a stream is put together.
+
+    Attributes:
+        samples: new ones in all, those that judge not counted.
+        replay: clean samples shown for every new one.
+        labelled: fraction of the new samples whose labels are known; from the others nothing is learned.
+        held_out: samples that judge; 0 for no judgement, so that the last weights stay.
+        round_size: new samples between two judgements.
+        seed: of the order.
+    """
+
+    samples: int = 5000
+    replay: float = 0.0
+    labelled: float = 1.0
+    held_out: int = 500
+    round_size: int = 1000
+    seed: int = 0
+
+    def __post_init__(self):
+        for name, least in (("samples", 1), ("held_out", 0), ("round_size", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise InputError(f"{name} is {value}: choose a whole number, at least {least}")
+        if not 0 <= self.replay <= 10:
+            raise InputError(f"replay is {self.replay:g}: choose from 0 to 10 clean samples for a new one")
+        if not 0 < self.labelled <= 1:
+            raise InputError(f"labelled is {self.labelled:g}, but learning needs labels: choose a fraction above 0, 1 at most")
+
+
+class Images(NamedTuple):
+    """Intensities ``[n, height, width]`` float32 in [0, 1], and classes ``[n]``."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+class Pool:
+    """Samples by number, encoded when they are shown.
+
+    Args:
+        network: whose encoder and number of steps.
+        parts: one after the other.
+    """
+
+    def __init__(self, network: IntegerNetwork, *parts: Images):
+        self._network = network
+        self.images = np.concatenate([part.images.reshape(len(part.images), -1) for part in parts])
+        self.labels = np.concatenate([part.labels for part in parts]).astype(np.int64)
+        if self.images.shape[1] != int(np.prod(network.input_shape)):
+            raise InputError(
+                f"the network takes samples of {list(network.input_shape)}, these have {self.images.shape[1]} values: choose its own data"
+            )
+
+    def spikes(self, numbers: np.ndarray) -> np.ndarray:
+        """``[T, B, M]`` uint8."""
+        return encode(self._network.encoder, self._network.num_steps, self.images[numbers])
+
+
+def field_lesson(
+    network: IntegerNetwork, rule: LearningRule, stream: Stream, new: Images, clean: Images, held_out: Images, clean_held_out: Images
+) -> tuple[Lesson, Pool]:
+    """A lesson on a shifted stream.
+
+    Args:
+        new: at least ``samples`` shifted ones.
+        clean: at least one to replay, if any are.
+        held_out: shifted ones that judge; clean ones judge beside them in the proportion of the replay.
+
+    Raises:
+        InputError: fewer samples than the stream needs, or fewer labels than a batch.
+    """
+    if len(new.labels) < stream.samples:
+        raise InputError(f"samples is {stream.samples}, but the stream has {len(new.labels)}: choose fewer")
+    if len(held_out.labels) < stream.held_out:
+        raise InputError(f"held_out is {stream.held_out}, but only {len(held_out.labels)} samples are there to judge: choose fewer")
+    generator = np.random.default_rng(stream.seed)
+    pool = Pool(network, new, clean, held_out, clean_held_out)
+    starts = np.cumsum([0, len(new.labels), len(clean.labels), len(held_out.labels)])
+    num_clean = round(stream.held_out * stream.replay / (1 + stream.replay))
+    judges = np.concatenate([starts[2] + np.arange(stream.held_out - num_clean), starts[3] + np.arange(num_clean)])
+    labelled = generator.random(stream.samples) < stream.labelled
+    samples, kinds = [judges], [np.full(len(judges), JUDGE)]
+    for start in range(0, stream.samples, stream.round_size):
+        shown = np.arange(start, min(start + stream.round_size, stream.samples))
+        replayed = starts[1] + generator.integers(len(clean.labels), size=round(stream.replay * len(shown)))
+        order = generator.permutation(len(shown) + len(replayed))
+        kind = np.concatenate([np.where(labelled[shown], LEARN, WATCH), np.full(len(replayed), LEARN)])
+        samples += [np.concatenate([shown, replayed])[order], judges]
+        kinds += [kind[order], np.full(len(judges), JUDGE)]
+    numbers = np.concatenate(samples)
+    plan = Plan(numbers, pool.labels[numbers], np.concatenate(kinds), rule.batch_size)
+    return Lesson(Learner(network, rule, plan.num_updates), plan), pool
+
+
+def training_lesson(
+    network: IntegerNetwork, rule: LearningRule, train: Images, validation: Images, epochs: int, seed: int
+) -> tuple[Lesson, Pool]:
+    """A lesson from nothing: ``epochs`` passes over the training set, each judged by the validation set; the best weights stay."""
+    generator = np.random.default_rng(seed)
+    pool = Pool(network, train, validation)
+    judges = len(train.labels) + np.arange(len(validation.labels))
+    samples, kinds = [], []
+    for _ in range(epochs):
+        samples += [generator.permutation(len(train.labels)), judges]
+        kinds += [np.full(len(train.labels), LEARN), np.full(len(judges), JUDGE)]
+    numbers = np.concatenate(samples)
+    plan = Plan(numbers, pool.labels[numbers], np.concatenate(kinds), rule.batch_size, rollback=False)
+    return Lesson(Learner(network, rule, plan.num_updates), plan), pool
+
+
+def random_network(
+    sizes: tuple[int, int, int],
+    num_steps: int,
+    encoder: str,
+    input_shape: tuple[int, ...],
+    classes: tuple[str, ...],
+    dv: int = 205,
+    seed: int = 0,
+) -> IntegerNetwork:
+    """An untrained network of int8 weights that learns on the chip: uniform in plus or minus 16, which leaves eightfold room to grow.
+
+    The latent unit is that of a network with weights in plus or minus ``1 / sqrt(fan-in)`` and a threshold of 1.
+    """
+    from polystep_snn.hardware.integer_network import IntegerLayer
+
+    generator = np.random.default_rng(seed)
+
+    def layer(num_neurons: int, num_inputs: int, integrates: bool) -> IntegerLayer:
+        scale = num_inputs**-0.5 / _INITIAL
+        weight = generator.integers(-_INITIAL, _INITIAL + 1, (num_neurons, num_inputs)).astype(np.int8)
+        vth = np.full(num_neurons, 2**17 - 1 if integrates else round(1 / scale), np.int32)
+        return IntegerLayer(weight, vth, np.zeros(num_neurons, np.int16), 6, 4095, 0 if integrates else dv, scale)
+
+    layers = (layer(sizes[1], sizes[0], False), layer(sizes[2], sizes[1], True))
+    return IntegerNetwork(layers, "membrane", num_steps, encoder, input_shape, classes, {"trained_in": "nothing yet"})
+
+
+_INITIAL = 16

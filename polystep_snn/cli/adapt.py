@@ -1,0 +1,170 @@
+"""``polystep-snn adapt``: a deployed network learns from a stream that is not what it was trained on."""
+
+import argparse
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from polystep_snn.cli.console import print_json, progress_bar, say
+from polystep_snn.errors import InputError
+
+_EXAMPLES = """examples:
+  polystep-snn adapt runs/chip --shift noise:0.3 --out runs/noisy
+  polystep-snn adapt runs/chip --shift rotation:30 --writable readout hidden --replay 0.5 --out runs/turned
+  polystep-snn adapt runs/chip --shift contrast:0.15 --backend lava --samples 2000 --out runs/dim
+
+shifts: noise, contrast, inversion, rotation, translation, occlusion, dead; labels of the stream are needed
+"""
+# Of the pixels' values, the sensor's noise and the test set's: seeds apart.
+_STREAM, _HELD_OUT, _TEST = 1, 2, 3
+
+
+def add_parser(commands) -> None:
+    """Register the command."""
+    parser = commands.add_parser(
+        "adapt",
+        help="let a deployed network learn from a shifted stream",
+        description=__doc__.split(": ", 1)[1],
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run")
+    parser.add_argument("--shift", required=True, metavar="KIND:AMOUNT", help="what happened to the sensor")
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN2", help="folder for the adapted network; created")
+    parser.add_argument("--backend", choices=("simulator", "lava"), default="simulator", help="where it learns (default simulator)")
+    parser.add_argument("--writable", nargs="+", default=["readout"], metavar="W", help="readout, hidden_bias, hidden (default readout)")
+    parser.add_argument("--samples", type=int, default=5000, metavar="N", help="new samples in the stream (default 5000)")
+    parser.add_argument("--replay", type=float, default=0.0, metavar="X", help="clean samples replayed for every new one (default 0)")
+    parser.add_argument("--labelled", type=float, default=1.0, metavar="X", help="fraction of new samples with a label (default 1)")
+    parser.add_argument("--held-out", type=int, default=500, metavar="N", help="samples that judge every round (default 500)")
+    parser.add_argument("--round-size", type=int, default=1000, metavar="N", help="new samples between judgements (default 1000)")
+    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="samples a weight write (default 8)")
+    parser.add_argument("--rate", type=float, default=0.25, metavar="X", help="learning rate of hidden weights (default 0.25)")
+    parser.add_argument("--readout-rate", type=float, default=2.0, metavar="X", help="learning rate of the readout (default 2)")
+    parser.add_argument("--radius", type=float, default=0.6, metavar="X", help="of hidden probes, in thresholds (default 0.6)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of stream and shift (default 0)")
+    parser.add_argument("--data-dir", type=Path, metavar="D", help="where the data lies")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N test samples")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Adapt, and say what it was worth."""
+    import numpy as np
+
+    from polystep_snn.datasets.base import Samples
+    from polystep_snn.datasets.shifts import Shift
+    from polystep_snn.files import make_folder, write_json
+    from polystep_snn.hardware import network_file
+    from polystep_snn.hardware.adaptation import Images, Pool, Stream, field_lesson
+    from polystep_snn.hardware.backend import open_backend
+    from polystep_snn.hardware.learning_rule import LearningRule
+    from polystep_snn.training.deploy import deploy
+    from polystep_snn.training.offchip import accuracy, fitted_readout, hidden_counts
+    from polystep_snn.training.run_folder import RunFolder, open_run
+
+    shift = Shift.parse(arguments.shift)
+    stream = Stream(arguments.samples, arguments.replay, arguments.labelled, arguments.held_out, arguments.round_size, arguments.seed)
+    rule = LearningRule(tuple(arguments.writable), arguments.batch_size, arguments.rate, arguments.readout_rate, "cosine", arguments.radius)
+    folder = RunFolder(arguments.out)
+    if folder.network.exists() or folder.config.exists():
+        raise InputError(f"{arguments.out} already holds a network: choose another folder")
+    opened = open_run(arguments.run_folder, arguments.data_dir)
+    network, dataset = deploy(opened).integers, opened.dataset
+    if not isinstance(dataset.train, Samples):
+        raise InputError(f"{dataset.name} is not made of images, which these shifts are of: choose a run on images")
+
+    def images(samples: Samples, numbers: np.ndarray) -> Images:
+        return Images(samples.images[numbers].astype(np.float32) / samples.full_scale, samples.labels[numbers].astype(np.int64))
+
+    def shifted(clean: Images, seed: int) -> Images:
+        return Images(shift(clean.images, 1000 * arguments.seed + seed), clean.labels)
+
+    order = np.random.default_rng(arguments.seed).permutation(len(dataset.train))
+    new, clean = images(dataset.train, order[: stream.samples]), images(dataset.train, order[stream.samples :][: stream.samples])
+    if not len(clean.labels):
+        clean = new
+    judges = np.arange(min(2 * stream.held_out, len(dataset.validation)))
+    held_out = images(dataset.validation, judges)
+    test = images(dataset.test, np.arange(len(dataset.test))[: arguments.limit])
+    new, shifted_test = shifted(new, _STREAM), shifted(test, _TEST)
+    shifted_held_out = shifted(held_out, _HELD_OUT)
+    half = slice(stream.held_out), slice(stream.held_out, None)
+    lesson, pool = field_lesson(
+        network,
+        rule,
+        stream,
+        new,
+        clean,
+        Images(*(x[half[0]] for x in shifted_held_out)),
+        Images(*(x[half[1]] for x in held_out)),
+    )
+    make_folder(folder.path)
+    say(f"{dataset.name} under {arguments.shift}: {len(lesson.plan.samples)} samples to show, {', '.join(rule.writable)} writable")
+    started = time.perf_counter()
+    with open_backend(arguments.backend, network) as backend, progress_bar(backend.name, len(lesson.plan.samples)) as bar:
+        backend.learn(lesson, pool.spikes, save_to=folder.network, on_samples=lambda shown: bar.update(shown - bar.n))
+    seconds = time.perf_counter() - started
+    adapted = lesson.learner.learned()
+    network_file.save(folder.network, adapted)
+
+    tests = {"clean": Pool(network, test), "shifted": Pool(network, shifted_test)}
+    result: dict[str, Any] = {
+        f"{name}_accuracy_{when}": accuracy(net, tests[name].spikes, tests[name].labels)
+        for name in tests
+        for when, net in (("before", network), ("after", adapted))
+    }
+    counts = {
+        name: (hidden_counts(network, Pool(network, part).spikes, len(part.labels)), part.labels)
+        for name, part in (("new", new), ("held_out", shifted_held_out), ("test", shifted_test))
+    }
+    result |= {
+        "offchip_readout_accuracy": fitted_readout(counts["new"], counts["held_out"], counts["test"], network.num_steps),
+        "samples": stream.samples,
+        "writes": lesson.learner.updates,
+        "forward_passes": len(lesson.plan.samples),
+        "rollbacks": lesson.rollbacks,
+        "seconds": round(seconds, 3),
+        "backend": arguments.backend,
+        "shift": arguments.shift,
+        "rule": asdict(rule),
+        "stream": asdict(stream),
+    }
+    write_json(folder.summary, result)
+    _draw(folder, lesson, network, pool, stream.samples)
+    say(
+        f"shifted {result['shifted_accuracy_before']:.2%} -> {result['shifted_accuracy_after']:.2%} ",
+    )
+    say(f"clean   {result['clean_accuracy_before']:.2%} -> {result['clean_accuracy_after']:.2%}")
+    say(f"the best readout fitted off the chip: {result['offchip_readout_accuracy']:.2%}")
+    say(
+        f"{len(lesson.plan.samples)} forward passes, {lesson.learner.updates} writes, {lesson.rollbacks} rollbacks, {seconds:.1f} s; in {folder.path}"
+    )
+    if arguments.json:
+        print_json(result)
+    return 0
+
+
+def _draw(folder, lesson, network, pool, num_new: int) -> None:
+    """Accuracy on the new samples as they came, of the learning network and of the one that stayed as it was."""
+    from functools import partial
+
+    import numpy as np
+
+    from polystep_snn import plots
+    from polystep_snn.files import make_folder, write_atomically
+    from polystep_snn.hardware.lesson import JUDGE
+    from polystep_snn.hardware.simulator import Simulator
+
+    plan = lesson.plan
+    shown = np.flatnonzero((plan.samples < num_new) & (plan.kinds != JUDGE))
+    frozen = np.concatenate(
+        [Simulator(network).run(pool.spikes(part)).argmax(1) for part in np.array_split(plan.samples[shown], max(1, len(shown) // 500))]
+    )
+    figure = plots.new_figure(6, 3.6)
+    right = {"learning": lesson.decisions[shown] == plan.labels[shown], "as deployed": frozen == plan.labels[shown]}
+    plots.running_accuracy(figure.subplots(), right)
+    make_folder(folder.figures)
+    write_atomically(folder.figures / "adaptation.png", partial(figure.savefig, format="png"))

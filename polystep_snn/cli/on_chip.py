@@ -1,0 +1,97 @@
+"""``polystep-snn train --on-chip``: a network that learns where it runs, from random int8 weights."""
+
+import argparse
+import time
+from dataclasses import asdict, fields
+from typing import Any
+
+from polystep_snn.cli.console import print_json, progress_bar, say
+from polystep_snn.errors import InputError
+from polystep_snn.training.config import NEURON_RECIPES, RECIPES, TrainConfig
+
+# What this loop does not have.
+_UNUSED = ("lr", "weight_decay", "averaging", "windows", "polytope", "transport", "probed", "device", "threads", "compile", "v_th")
+_BATCH_SIZE = 32
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Learn, keep what validation likes best, test it."""
+    import numpy as np
+
+    import polystep_snn
+    from polystep_snn.datasets import load
+    from polystep_snn.datasets.base import Samples
+    from polystep_snn.files import make_folder, write_json, write_text
+    from polystep_snn.hardware import network_file
+    from polystep_snn.hardware.adaptation import Images, Pool, random_network, training_lesson
+    from polystep_snn.hardware.backend import open_backend
+    from polystep_snn.hardware.chip import preflight
+    from polystep_snn.hardware.learning_rule import LearningRule
+    from polystep_snn.training.offchip import accuracy
+    from polystep_snn.training.run_folder import RunFolder
+
+    given = {f.name: getattr(arguments, f.name) for f in fields(TrainConfig) if hasattr(arguments, f.name)}
+    for name in (*_UNUSED, "reset", "alpha", "readout", "readout_decay"):
+        if name in given:
+            raise InputError(f"{name.replace('_', '-')} has no meaning with --on-chip: leave it out")
+    if arguments.resume:
+        raise InputError("--resume has no meaning with --on-chip: start the run again")
+    config = TrainConfig(**{**RECIPES[arguments.dataset], **NEURON_RECIPES["loihi"], "batch_size": _BATCH_SIZE, **given, "neuron": "loihi"})
+    if len(config.hidden) != 1:
+        raise InputError(f"hidden is {list(config.hidden)}: the loop on the chip trains networks of one hidden layer, give one width")
+    dataset = load(config.dataset, arguments.data_dir)
+    if not isinstance(dataset.train, Samples):
+        raise InputError(f"{dataset.name} is not made of images: --on-chip trains on images")
+    folder = RunFolder(arguments.out)
+    if folder.network.exists() or folder.config.exists():
+        raise InputError(f"{arguments.out} already holds a run: choose another folder")
+
+    def images(samples: Samples, limit: int | None = None) -> Images:
+        part = samples.images[:limit].astype(np.float32) / samples.full_scale
+        return Images(part, samples.labels[:limit].astype(np.int64))
+
+    shape = dataset.train.images.shape[1:]
+    dv = min(round(4096 * (1 - config.beta)), 4095)
+    sizes = (int(np.prod(shape)), config.hidden[0], dataset.num_classes)
+    network = random_network(sizes, config.num_steps, config.encoder, shape, dataset.classes, dv, config.seed)
+    rule = LearningRule(("readout", "hidden"), config.batch_size, schedule="cosine", radius=config.radius, eps=config.eps)
+    lesson, pool = training_lesson(
+        network, rule, images(dataset.train, arguments.limit), images(dataset.validation), config.epochs, config.seed
+    )
+    # While it learns, every hidden neuron stands beside two copies of itself.
+    report = preflight(network)
+    say(report.table())
+    report.check()
+    say(f"learning, the hidden layer stands there three times: {2 * sizes[1]:,} neurons and {2 * sizes[0] * sizes[1]:,} synapses more")
+    make_folder(folder.path)
+    write_json(folder.config, config.to_json())
+    started = time.perf_counter()
+    with open_backend(arguments.backend, network) as backend, progress_bar(backend.name, len(lesson.plan.samples)) as bar:
+        backend.learn(lesson, pool.spikes, save_to=folder.network, on_samples=lambda shown: bar.update(shown - bar.n))
+    seconds = time.perf_counter() - started
+    learned = lesson.learner.learned()
+    network_file.save(folder.network, learned)
+    test = Pool(network, images(dataset.test))
+    result: dict[str, Any] = {
+        "dataset": dataset.name,
+        "test_accuracy": accuracy(learned, test.spikes, test.labels),
+        "val_accuracy": max(lesson.scores),
+        "epoch": lesson.scores.index(max(lesson.scores)) + 1,
+        "epochs": config.epochs,
+        "seconds": round(seconds, 3),
+        "samples": len(lesson.plan.samples),
+        "writes": lesson.learner.updates,
+        "backend": arguments.backend,
+        "cores": report.cores,
+        "seed": config.seed,
+        "rule": asdict(rule),
+        "versions": {"polystep_snn": polystep_snn.__version__},
+    }
+    write_text(folder.metrics, "".join(f'{{"epoch": {k + 1}, "val_accuracy": {score}}}\n' for k, score in enumerate(lesson.scores)))
+    write_json(folder.summary, result)
+    for k, score in enumerate(lesson.scores):
+        say(f"epoch {k + 1:3d}/{config.epochs}  validation {score:7.2%}")
+    say(f"test accuracy {result['test_accuracy']:.2%} with the weights of epoch {result['epoch']}, {seconds:.0f} s; in {folder.path}")
+    if arguments.json:
+        print_json(result)
+    return 0
