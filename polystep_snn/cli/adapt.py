@@ -139,9 +139,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     say(f"clean   {result['clean_accuracy_before']:.2%} -> {result['clean_accuracy_after']:.2%}")
     say(f"the best readout fitted off the chip: {result['offchip_readout_accuracy']:.2%}")
-    say(
-        f"{len(lesson.plan.samples)} forward passes, {lesson.learner.updates} writes, {lesson.rollbacks} rollbacks, {seconds:.1f} s; in {folder.path}"
-    )
+    say(f"{result['forward_passes']} forward passes, {result['writes']} writes, {lesson.rollbacks} rollbacks, {seconds:.1f} s")
+    say(f"the adapted network is in {folder.path}")
     if arguments.json:
         print_json(result)
     return 0

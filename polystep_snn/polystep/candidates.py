@@ -6,7 +6,7 @@ A candidate is a module with one parameter changed. Three files evaluate candida
     chain.py     ``nn.Sequential``: layers before the changed one are computed once, linear layers are corrected, not multiplied
     spiking.py   ``SpikingNetwork``: one neuron through time and a rank-one correction of the next layer
 
-``choose`` picks one and says so.
+``choose.py`` picks one and says so.
 """
 
 import logging
@@ -32,10 +32,12 @@ class Batch(Protocol):
     Attributes:
         loss: of the unprobed module, a scalar tensor.
         output: of the unprobed module.
+        rates: spikes a step of every neuron of every spiking layer, where it is known that there are any.
     """
 
     loss: Tensor
     output: Any
+    rates: list[Tensor]
 
     def costs(self, part: Part, offsets: Tensor) -> Tensor:
         """Costs ``[V, P]`` of all candidates of a parameter.
@@ -60,30 +62,35 @@ class Evaluator(Protocol):
         ...
 
 
-def tiles(num_vertices: int, num_particles: int, at_once: int) -> Iterator[tuple[slice, slice]]:
-    """All candidates, at most ``at_once`` at a time: slices of vertices and of particles."""
+def tiles(offsets: Tensor, at_once: int) -> Iterator[tuple[slice, slice]]:
+    """All candidates at offsets ``[V, P, p]``, at most ``at_once`` at a time: slices of vertices and of particles."""
+    num_vertices, num_particles, _ = offsets.shape
     vertices, particles = min(num_vertices, at_once), max(1, at_once // num_vertices)
     for first in range(0, num_particles, particles):
         for v in range(0, num_vertices, vertices):
             yield slice(v, min(v + vertices, num_vertices)), slice(first, min(first + particles, num_particles))
 
 
+def moves(part: Part, offsets: Tensor, particles: slice) -> Tensor:
+    """By how much each candidate of K particles moves the parameter, ``[V, K, numel]``, for their offsets ``[V, K, p]``."""
+    num_particles, dim = offsets.shape[1:]
+    directions = part.directions(particles.start * dim, particles.stop * dim).view(num_particles, dim, -1)
+    return torch.einsum("vkp,kpn->vkn", offsets.to(directions.dtype), directions)
+
+
 def materialise(part: Part, offsets: Tensor, particles: slice, parameter: Tensor) -> Tensor:
     """The changed parameter of the candidates at offsets ``[V, P, p]``, written out for K of the P particles: ``[V * K, *shape]``."""
-    offsets = offsets[:, particles]
-    num_vertices, num_particles, dim = offsets.shape
-    directions = part.directions(particles.start * dim, particles.stop * dim).view(num_particles, dim, -1)
-    moved = torch.einsum("vkp,kpn->vkn", offsets.to(directions.dtype), directions)
-    values = parameter.detach().to(directions.dtype).reshape(-1) + moved
-    return values.to(parameter.dtype).view(num_vertices * num_particles, *parameter.shape)
+    moved = moves(part, offsets[:, particles], particles)
+    values = parameter.detach().to(moved.dtype).reshape(-1) + moved
+    return values.to(parameter.dtype).view(-1, *parameter.shape)
 
 
-def num_samples(inputs: Any, target: Any) -> int | None:
-    """The length of the batch; None where neither inputs nor target are tensors with a batch."""
-    for value in (*as_arguments(inputs), target):
-        if isinstance(value, Tensor) and value.ndim:
-            return len(value)
-    return None
+def num_samples(inputs: Any, target: Any, dim: int = 0) -> int | None:
+    """The length of the batch, dimension ``dim`` of the inputs; None where neither inputs nor target are tensors with a batch."""
+    for value in as_arguments(inputs):
+        if isinstance(value, Tensor) and value.ndim > dim:
+            return value.shape[dim]
+    return len(target) if isinstance(target, Tensor) and target.ndim else None
 
 
 def as_arguments(inputs: Any) -> tuple:
@@ -146,11 +153,11 @@ class Many:
                     fn(stacked[0])  # an error of the module's own comes out here, without vmap's words around it
                 self.vectorised = False
                 log.warning("candidates of %s are evaluated one at a time, since vmap does not work: %.200s", self.what, reason)
-        costs = []
+        found = []
         for one in stacked:
             with numbers.again():
-                costs.append(fn(one))
-        return torch.stack(costs)
+                found.append(fn(one))
+        return torch.stack(found)
 
 
 class RandomNumbers:
@@ -163,6 +170,11 @@ class RandomNumbers:
     def __init__(self, device: torch.device):
         self._device = device
         self._state: tuple[Tensor, Tensor | None] | None = None
+
+    @property
+    def drew(self) -> bool:
+        """Whether the unprobed pass drew random numbers."""
+        return self._state is not None
 
     def _get(self) -> tuple[Tensor, Tensor | None]:
         return torch.get_rng_state(), torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None
@@ -177,8 +189,8 @@ class RandomNumbers:
         before = self._get()
         yield
         after = self._get()
-        drew = not torch.equal(before[0], after[0]) or (before[1] is not None and not torch.equal(before[1], after[1]))
-        self._state = before if drew else None
+        same = all(torch.equal(a, b) for a, b in zip(before, after, strict=True) if a is not None and b is not None)
+        self._state = None if same else before
 
     @contextmanager
     def again(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ Let the changed parameter belong to stage s. What arrives at s is the same for a
 and the stages behind are called for many candidates at once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -22,11 +22,13 @@ from polystep_snn.polystep.parts import Part, Products, Rows
 from polystep_snn.polystep.whole import WholeModule, device_of
 
 # Stages that treat every number alike; a subclass may do something else, so the exact type counts.
-_ELEMENTWISE = frozenset(
-    (nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish)
-    + (nn.Sigmoid, nn.LogSigmoid, nn.Tanh, nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish)
-    + (nn.Hardshrink, nn.Softshrink, nn.Tanhshrink, nn.Threshold)
+_NAMES = (
+    "Identity ReLU ReLU6 LeakyReLU ELU SELU CELU GELU SiLU Mish Sigmoid LogSigmoid Tanh Softplus Softsign Hardtanh Hardsigmoid "
+    "Hardswish Hardshrink Softshrink Tanhshrink Threshold"
 )
+_ELEMENTWISE = frozenset(getattr(nn, name) for name in _NAMES.split())
+# Not a stage's name: those come from an attribute, and may not be empty.
+LOSS = ""
 
 
 def is_chain(module: nn.Module) -> bool:
@@ -64,7 +66,7 @@ class Chain:
         self.loss = loss
         self.memory = memory
         self.whole = WholeModule(module, loss, memory)
-        self.behind = {name: Many(f"the stages from {name} on") for name in module._modules}
+        self.behind = {name: Many(f"the stages from {name} on") for name in module._modules} | {LOSS: Many("the loss")}
 
     def batch(self, inputs: Any, target: Any) -> "ChainBatch":
         return ChainBatch(self, inputs, target)
@@ -78,26 +80,25 @@ class ChainBatch:
 
     def __init__(self, of: Chain, inputs: Any, target: Any):
         self._of, self._target = of, target
+        self.rates: list[Tensor] = []
         self._inputs = inputs[0] if isinstance(inputs, tuple) and len(inputs) == 1 else inputs
-        self._stages = list(of.module._modules.items())
+        self._stages = [(name, stage) for name, stage in of.module._modules.items() if stage is not None]
         self._buffers = of.whole.copied_buffers()
         self._samples = num_samples(inputs, target)
-        self._numbers = RandomNumbers(device_of(of.module))
-        x, self._at = self._inputs, []
-        with self._numbers.first():
-            for _, stage in self._stages:
-                assert stage is not None
-                self._at.append(x)
-                x = stage(x)
-            self.output = x
-            self._at.append(x)
-            self.loss = mean_loss(of.loss(x, target), self._samples)
+        self._nothing = RandomNumbers(device_of(of.module))
+        self._numbers: list[RandomNumbers] = []
+        self._at = [self._inputs]
+        for _, stage in self._stages:
+            self._numbers.append(RandomNumbers(device_of(of.module)))
+            with self._numbers[-1].first():
+                self._at.append(stage(_own(self._at[-1])))
+        self.output = self._at[-1]
+        self.loss = mean_loss(of.loss(self.output, target), self._samples)
 
     def costs(self, part: Part, offsets: Tensor) -> Tensor:
         name, _, local = part.name.partition(".")
         first = next(k for k, (stage, _) in enumerate(self._stages) if stage == name)
         stage = self._stages[first][1]
-        assert stage is not None
         if type(stage) is nn.Linear and isinstance(part, Rows) and isinstance(self._at[first], Tensor):
             return self._rows(first, local, part, offsets)
         if type(stage) is nn.Linear and isinstance(part, Products) and isinstance(self._at[first], Tensor):
@@ -115,27 +116,27 @@ class ChainBatch:
         elementwise = [stage for _, stage in self._stages[first + 1 : after]]
         following = self._stages[after][1] if after < len(self._stages) else None
         before, old = y.reshape(-1, y.shape[-1]), self._at[after].reshape(-1, y.shape[-1])
-        linear = type(following) is nn.Linear
-        base = self._at[after + 1] if linear else self._at[after]
+        linear = following if isinstance(following, nn.Linear) and type(following) is nn.Linear else None
+        base = self._at[after] if linear is None else self._at[after + 1]
         width = base.shape[-1]
         rows, flat = _index(part, offsets), base.reshape(-1, width)
         bytes_each = base.element_size() * len(before) * (2 * width + 4) + self._bytes_behind()
         found = offsets.new_empty(offsets.shape[:2], dtype=self.loss.dtype)
-        for vertices, particles in tiles(*offsets.shape[:2], max(1, int(self._of.memory / bytes_each))):
+        for vertices, particles in tiles(offsets, max(1, int(self._of.memory / bytes_each))):
             neuron, coordinate = (i[particles] for i in rows)
             shift = torch.einsum("vkp,mkp->vkm", offsets[vertices, particles].to(unit.dtype), unit[:, coordinate])
-            moved = before[:, neuron].T + shift
+            moved = (before[:, neuron].T + shift).contiguous()
             for stage in elementwise:
                 moved = stage(moved)
-            changed = moved - old[:, neuron].T
-            if linear:
-                columns = following.weight.detach().T[neuron]
+            changed = moved - old[:, neuron].T.contiguous()
+            if linear is not None:
+                columns = linear.weight.detach().T[neuron]
                 out = flat + changed[..., None] * columns[:, None, :]
             else:
                 column = torch.nn.functional.one_hot(neuron, width).to(torch.bool)
                 out = torch.where(column[:, None, :], moved[..., None], flat)
-            out = out.view(-1, *base.shape)
-            found[vertices, particles] = self._behind(after + linear, out).view(found[vertices, particles].shape)
+            out = out.reshape(-1, *base.shape)
+            found[vertices, particles] = self._behind(after + (linear is not None), out).view(found[vertices, particles].shape)
         return found
 
     def _products(self, first: int, part: Products, offsets: Tensor) -> Tensor:
@@ -147,10 +148,10 @@ class ChainBatch:
         before, arriving = y.reshape(-1, width), x.reshape(-1, x.shape[-1])
         bytes_each = y.element_size() * len(before) * 3 * width + self._bytes_behind()
         found = offsets.new_empty(offsets.shape[:2], dtype=self.loss.dtype)
-        for vertices, particles in tiles(*offsets.shape[:2], max(1, int(self._of.memory / bytes_each))):
+        for vertices, particles in tiles(offsets, max(1, int(self._of.memory / bytes_each))):
             along = torch.einsum("mn,kpn->kmp", arriving, right[particles])
             scaled = offsets[vertices, particles, :, None].to(x.dtype) * left[particles]
-            out = before + torch.matmul(along, scaled)
+            out = (before + torch.matmul(along, scaled)).contiguous()
             found[vertices, particles] = self._behind(first + 1, out.view(-1, *y.shape)).view(found[vertices, particles].shape)
         return found
 
@@ -159,25 +160,28 @@ class ChainBatch:
         parameter = self._of.module.get_parameter(part.name)
 
         def cost(value: Tensor) -> Tensor:
-            return self._through(first, self._at[first], {local: value})
+            return self._through(first, _own(self._at[first]), {local: value})
 
         bytes_each = parameter.numel() * (offsets.shape[2] / len(offsets) + 2) * 4 + self._bytes_behind()
         found = offsets.new_empty(offsets.shape[:2], dtype=self.loss.dtype)
-        for vertices, particles in tiles(*offsets.shape[:2], max(1, int(self._of.memory / bytes_each))):
+        for vertices, particles in tiles(offsets, max(1, int(self._of.memory / bytes_each))):
             values = materialise(part, offsets[vertices], particles, parameter)
-            many = self._of.behind[self._stages[first][0]]
-            found[vertices, particles] = many(cost, self._numbers, values).view(found[vertices, particles].shape)
+            found[vertices, particles] = self._many(first, cost, values).view(found[vertices, particles].shape)
         return found
 
     def _behind(self, first: int, arriving: Tensor) -> Tensor:
         """Costs ``[N]`` when ``arriving: [N, ...]`` arrives at stage ``first``."""
-        name = self._stages[first][0] if first < len(self._stages) else self._stages[-1][0]
-        return self._of.behind[name](lambda x: self._through(first, x, {}), self._numbers, arriving)
+        return self._many(first, lambda x: self._through(first, x, {}), arriving)
+
+    def _many(self, first: int, cost: Callable[[Tensor], Tensor], stacked: Tensor) -> Tensor:
+        """Costs ``[N]``, with the random numbers that the stages from ``first`` on had in the unprobed pass."""
+        drawing = next((n for n in self._numbers[first:] if n.drew), self._nothing)
+        name = self._stages[first][0] if first < len(self._stages) else LOSS
+        return self._of.behind[name](cost, drawing, stacked)
 
     def _through(self, first: int, x: Any, replaced: dict[str, Tensor]) -> Tensor:
         """The cost when ``x`` arrives at stage ``first``, of whose parameters some are replaced."""
         for k, (name, stage) in enumerate(self._stages[first:]):
-            assert stage is not None
             own = {n.partition(".")[2]: b.clone() for n, b in self._buffers.items() if n.partition(".")[0] == name}
             own |= replaced if k == 0 else {}
             x = functional_call(stage, own, (x,)) if own else stage(x)
@@ -185,6 +189,11 @@ class ChainBatch:
 
     def _bytes_behind(self) -> int:
         return self._of.whole.bytes_of_pass(self._inputs, self._target)
+
+
+def _own(x: Any) -> Any:
+    """A copy: stages may work in place, and what arrived is needed again."""
+    return x.clone() if isinstance(x, Tensor) else x
 
 
 def _per_coordinate(x: Tensor, part: Rows) -> Tensor:

@@ -109,8 +109,8 @@ class AdaptiveLowRank:
     """
 
     rank: int = 8
-    aligned: float = 0.5
-    memory: float = 0.9
+    aligned: float = 0.25
+    memory: float = 0.99
 
     def __post_init__(self):
         _at_least_one("rank", self.rank)

@@ -37,12 +37,14 @@ class WholeModule:
         module: whose candidates.
         loss: what an output costs.
         memory: bytes that candidates may take at once.
+        dim: batch dimension of the inputs; that of the target is the first.
     """
 
-    def __init__(self, module: nn.Module, loss: Loss, memory: int):
+    def __init__(self, module: nn.Module, loss: Loss, memory: int, dim: int = 0):
         self.module = module
         self.loss = loss
         self.memory = memory
+        self.dim = dim
         self.many = Many(type(module).__name__)
         self._bytes_per_sample: dict[tuple, float] = {}
         self._told: set[int] = set()
@@ -53,24 +55,26 @@ class WholeModule:
     def call(self, inputs: Any, target: Any, replaced: dict[str, Tensor]) -> Tensor:
         """The cost of the module with some parameters and buffers replaced."""
         output = functional_call(self.module, replaced, as_arguments(inputs))
-        return mean_loss(self.loss(output, target), num_samples(inputs, target))
+        return mean_loss(self.loss(output, target), num_samples(inputs, target, self.dim))
 
     def copied_buffers(self) -> dict[str, Tensor]:
         return {name: buffer.clone() for name, buffer in self.module.named_buffers()}
 
     def bytes_of_pass(self, inputs: Any, target: Any) -> int:
         """What a candidate's forward pass on this batch holds at once, from a measurement on a few of its samples."""
-        samples = num_samples(inputs, target)
-        shapes = tuple((tuple(a.shape[1:]), a.dtype) for a in as_arguments(inputs) if isinstance(a, Tensor))
+        samples = num_samples(inputs, target, self.dim)
+        shapes = tuple(
+            (tuple(n for d, n in enumerate(a.shape) if d != self.dim), a.dtype) for a in as_arguments(inputs) if isinstance(a, Tensor)
+        )
         if shapes not in self._bytes_per_sample:
             some = samples if samples is None else min(samples, _SOME)
-            few = (inputs, target) if some is None else (_cut(inputs, 0, some, samples), _cut(target, 0, some, samples))
+            few = (inputs, target) if some is None else (_cut(inputs, 0, some, samples, self.dim), _cut(target, 0, some, samples))
             with torch.random.fork_rng():
                 self._bytes_per_sample[shapes] = peak_bytes(self.call, *few, self.copied_buffers()) / (some or 1)
         return int(self._bytes_per_sample[shapes] * (samples or 1))
 
     def slices(self, inputs: Any, target: Any) -> Iterator[tuple[float, Any, Any]]:
-        samples = num_samples(inputs, target)
+        samples = num_samples(inputs, target, self.dim)
         largest = max((p.numel() * p.element_size() for p in self.module.parameters()), default=0)
         needed, room = self.bytes_of_pass(inputs, target), max(self.memory - 2 * largest, 0)
         if samples is None or needed <= room:
@@ -88,18 +92,20 @@ class WholeModule:
             )
         for start in range(0, samples, size):
             stop = min(start + size, samples)
-            yield (stop - start) / samples, _cut(inputs, start, stop, samples), _cut(target, start, stop, samples)
+            yield (stop - start) / samples, _cut(inputs, start, stop, samples, self.dim), _cut(target, start, stop, samples)
 
 
 def device_of(module: nn.Module) -> torch.device:
     return next((t.device for t in (*module.parameters(), *module.buffers())), torch.device("cpu"))
 
 
-def _cut(value: Any, start: int, stop: int, samples: int | None) -> Any:
+def _cut(value: Any, start: int, stop: int, samples: int | None, dim: int = 0) -> Any:
     """Samples ``start`` to ``stop`` of everything that has a batch."""
     if isinstance(value, tuple):
-        return tuple(_cut(v, start, stop, samples) for v in value)
-    return value[start:stop] if isinstance(value, Tensor) and value.ndim and len(value) == samples else value
+        return tuple(_cut(v, start, stop, samples, dim) for v in value)
+    if isinstance(value, Tensor) and value.ndim > dim and value.shape[dim] == samples:
+        return value.narrow(dim, start, stop - start)
+    return value
 
 
 class WholeBatch:
@@ -107,11 +113,12 @@ class WholeBatch:
 
     def __init__(self, of: WholeModule, inputs: Any, target: Any):
         self._of, self._inputs, self._target = of, inputs, target
+        self.rates: list[Tensor] = []
         self._buffers = of.copied_buffers()
         self._numbers = RandomNumbers(device_of(of.module))
         with self._numbers.first():
             self.output = of.module(*as_arguments(inputs))
-            self.loss = mean_loss(of.loss(self.output, target), num_samples(inputs, target))
+            self.loss = mean_loss(of.loss(self.output, target), num_samples(inputs, target, of.dim))
         self._parameters = dict(of.module.named_parameters())
 
     def costs(self, part: Part, offsets: Tensor) -> Tensor:
@@ -126,7 +133,7 @@ class WholeBatch:
         bytes_each = parameter.numel() * (dim / num_vertices + 2) * 4 + self._of.bytes_of_pass(self._inputs, self._target)
         at_once = max(1, int(self._of.memory / bytes_each))
         found = offsets.new_empty(num_vertices, num_particles, dtype=self.loss.dtype)
-        for vertices, particles in tiles(num_vertices, num_particles, at_once):
+        for vertices, particles in tiles(offsets, at_once):
             values = materialise(part, offsets[vertices], particles, parameter)
             found[vertices, particles] = self._of.many(cost, self._numbers, values).view(found[vertices, particles].shape)
         return found

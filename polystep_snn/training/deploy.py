@@ -1,6 +1,6 @@
-"""From a run to the chip: its network in integers, and its test samples as spikes."""
+"""From a run to the chip: its network in integers, its test samples as spikes, and what a backend makes of them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -8,16 +8,20 @@ import torch
 from torch import Tensor
 
 import polystep_snn
-from polystep_snn.convert import LayerFit, quantized, to_integer_network
+from polystep_snn.convert import LayerFit, quantized, record_registers, to_integer_network
 from polystep_snn.errors import InputError
+from polystep_snn.hardware.backend import Backend
 from polystep_snn.hardware.integer_network import IntegerNetwork
+from polystep_snn.hardware.verify import compare
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.snn.readouts import SpikeCountReadout
-from polystep_snn.training.build import build_encoder
-from polystep_snn.training.metrics import to_tensors
+from polystep_snn.training.build import build_cost, build_encoder
+from polystep_snn.training.metrics import evaluate, firing_rates, to_tensors
 from polystep_snn.training.run_folder import OpenedRun
 
 _BATCH = 1000
+# Samples of which everything is kept at a time.
+_RECORDED = 500
 
 
 class Deployed(NamedTuple):
@@ -43,7 +47,8 @@ def deploy(run: OpenedRun) -> Deployed:
     config = run.config
     if config.encoder == "direct":
         raise InputError("the run's encoder is 'direct', but the chip takes spikes: train with --neuron loihi, or with another --encoder")
-    network, fits = run.network, []
+    network = run.network
+    fits: list[LayerFit] = []
     if not network.integer:
         network, fits = quantized(network)
     if isinstance(network.readout, SpikeCountReadout):
@@ -56,7 +61,7 @@ def deploy(run: OpenedRun) -> Deployed:
         "trained_in": "floating point" if fits else "integers",
         "polystep_snn": polystep_snn.__version__,
     }
-    shape = run.dataset.train.images.shape[1:]
+    shape = run.dataset.train.shape
     return Deployed(network, to_integer_network(network, config.num_steps, config.encoder, shape, run.dataset.classes, provenance), fits)
 
 
@@ -72,3 +77,85 @@ def encoded_test_set(run: OpenedRun, limit: int | None = None) -> Iterator[tuple
     for x, y in zip(images[:limit].split(_BATCH), labels[:limit].split(_BATCH), strict=True):
         spikes = torch.stack([frame.flatten(1) for frame in encoder(x, generator)])
         yield spikes, spikes.cpu().numpy().astype(np.uint8), y.cpu().numpy()
+
+
+class Drift(NamedTuple):
+    """What quantizing afterwards cost, on the validation set.
+
+    Attributes:
+        accuracy_before, accuracy_after: fractions.
+        rates_before, rates_after: mean firing rates of the hidden layers, in spikes a step.
+    """
+
+    accuracy_before: float
+    accuracy_after: float
+    rates_before: list[float]
+    rates_after: list[float]
+
+
+def drift(run: OpenedRun, deployed: Deployed) -> Drift:
+    """A run's network beside the one that is deployed. The same twice for one that was trained in integers."""
+    encoder, cost = build_encoder(run.config), build_cost(run.config)
+    images, labels = to_tensors(run.dataset.validation, torch.device(run.config.device))
+    networks = run.network, deployed.network
+    accuracies = [evaluate(network, encoder, images, labels, cost).accuracy for network in networks]
+    rates = [[layer.mean().item() for layer in firing_rates(network, encoder, images)] for network in networks]
+    return Drift(accuracies[0], accuracies[1], rates[0], rates[1])
+
+
+def decisions(run: OpenedRun, backend: Backend, limit: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """What a backend decides on the first ``limit`` test samples, or all.
+
+    Yields:
+        Decisions and labels ``[B]``, of one batch after the other.
+    """
+    for _, spikes, labels in encoded_test_set(run, limit):
+        yield backend.run(spikes).argmax(1), labels
+
+
+class Verification(NamedTuple):
+    """How many samples, spikes and membranes of torch and a backend were compared, how many numbers differ (currents too), and the
+    first that does."""
+
+    samples: int
+    spikes_compared: int
+    membranes_compared: int
+    differences: int
+    first_difference: str | None
+
+
+def verify(
+    run: OpenedRun,
+    network: SpikingNetwork,
+    backend: Backend,
+    limit: int | None = None,
+    on_samples: Callable[[int], object] | None = None,
+) -> Verification:
+    """Hold every spike, current and membrane of a backend against torch's, on the first ``limit`` test samples, or all.
+
+    Args:
+        network: a deployed one.
+        backend: any that records.
+        on_samples: called with the number of samples of each part that is through.
+
+    Raises:
+        InputError: the backend's network has other layers.
+    """
+    layers = network.layers()
+    samples = spikes = membranes = differences = 0
+    first = None
+    for in_torch, in_numpy, _ in encoded_test_set(run, limit):
+        for start in range(0, in_numpy.shape[1], _RECORDED):
+            part = slice(start, start + _RECORDED)
+            expected = record_registers(layers, in_torch[:, part])
+            found = backend.record(np.ascontiguousarray(in_numpy[:, part]))
+            comparison = compare(expected, found.layers, samples)
+            spikes += comparison.spikes
+            membranes += comparison.membranes
+            differences += comparison.differences
+            if first is None and comparison.first is not None:
+                first = str(comparison.first)
+            samples += expected[0].z.shape[1]
+            if on_samples is not None:
+                on_samples(expected[0].z.shape[1])
+    return Verification(samples, spikes, membranes, differences, first)

@@ -1,0 +1,61 @@
+"""A module as a function of a vector, for methods that know vectors only."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from polystep_snn.polystep.candidates import Loss, Many, RandomNumbers, as_arguments, mean_loss, num_samples
+from polystep_snn.polystep.selection import chosen_parameters
+
+
+class ModuleObjective:
+    """Parameters of a module as one vector, and what such vectors cost on a batch: so that vector methods can train modules.
+
+    Args:
+        module: whose parameters.
+        loss: ``loss(output, target)``, as of ``WeightStep``.
+        parameters: names or patterns, as of ``WeightStep``.
+        at_once: candidates that are evaluated at a time.
+
+    Attributes:
+        shapes: of the parameters, in the order of the vector.
+    """
+
+    def __init__(self, module: nn.Module, loss: Loss, parameters: Sequence[str] | None = None, at_once: int = 16):
+        self.module, self.loss, self.at_once = module, loss, at_once
+        self._parameters = chosen_parameters(module, parameters)
+        self.shapes = [tuple(p.shape) for p in self._parameters.values()]
+        self._many = Many(type(module).__name__)
+
+    def vector(self) -> Tensor:
+        """The parameters as they are, ``[dim]``."""
+        return torch.cat([p.detach().reshape(-1) for p in self._parameters.values()])
+
+    @torch.no_grad()
+    def load(self, vector: Tensor) -> None:
+        """Set the parameters to a vector ``[dim]``."""
+        for name, value in self._split(vector).items():
+            self._parameters[name].copy_(value)
+
+    def on(self, inputs: Any, target: Any = None) -> Callable[[Tensor], Tensor]:
+        """The function from vectors ``[n, dim]`` to costs ``[n]`` on one batch. Leaves the module as it is."""
+
+        def cost(vector: Tensor) -> Tensor:
+            buffers = {name: b.clone() for name, b in self.module.named_buffers()}
+            output = functional_call(self.module, self._split(vector) | buffers, as_arguments(inputs))
+            return mean_loss(self.loss(output, target), num_samples(inputs, target))
+
+        @torch.no_grad()
+        def costs(vectors: Tensor) -> Tensor:
+            numbers = RandomNumbers(vectors.device)
+            return torch.cat([self._many(cost, numbers, some) for some in vectors.split(self.at_once)])
+
+        return costs
+
+    def _split(self, vector: Tensor) -> dict[str, Tensor]:
+        pieces = vector.split([math.prod(shape) for shape in self.shapes])
+        return {name: piece.view(p.shape).to(p.dtype) for (name, p), piece in zip(self._parameters.items(), pieces, strict=True)}
