@@ -1,6 +1,7 @@
 """Where an integer network runs: the simulator, Lava, or Loihi 2. The same calls, and the same numbers, everywhere."""
 
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
@@ -8,7 +9,9 @@ import numpy as np
 
 from polystep_snn.errors import BackendError as BackendError
 from polystep_snn.errors import InputError
+from polystep_snn.hardware import network_file, on_chip
 from polystep_snn.hardware.integer_network import IntegerNetwork
+from polystep_snn.hardware.lesson import Lesson
 from polystep_snn.hardware.simulator import Recording, Simulator
 
 BACKENDS = ("simulator", "lava", "loihi2")
@@ -54,6 +57,18 @@ class SimulatorBackend:
 
     def record(self, spikes: np.ndarray) -> Recording:
         return self._simulator.record(spikes)
+
+    def learn(
+        self,
+        lesson: Lesson,
+        spikes: Callable[[np.ndarray], np.ndarray],
+        save_to: Path | None = None,
+        on_samples: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        """Carry out a lesson; the learned network goes to ``save_to`` where it is given."""
+        on_chip.learn(lesson, spikes, on_samples)
+        if save_to is not None:
+            network_file.save(save_to, lesson.learner.learned())
 
     def close(self) -> None:
         """Nothing to give back."""

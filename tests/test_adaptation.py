@@ -206,5 +206,5 @@ def test_impossible_streams(deployed, pictures, digits):
     ):
         with pytest.raises(InputError, match=message):
             Stream(**settings)
-    with pytest.raises(InputError, match="no register holds"):
+    with pytest.raises(InputError, match="no bias register holds"):
         lesson(rule=LearningRule(("hidden",), batch_size=8, radius=1e5))
