@@ -103,7 +103,7 @@ def test_probes_cost_what_shifted_biases_cost(sizes, readout, du):
     layers, cost = network.layers(), CrossEntropy(2.0)
     step = PolyStep(network, cost=cost, compile=False)
     probes = step._probes(19, 0.0, layers)
-    found = node_costs(network, inputs, target, probes, cost, Kernels(compile=False), layers=layers)
+    found = node_costs(network, inputs, target, probes, cost, Kernels(compile=False))
 
     value = forward(network, layers, inputs)
     torch.testing.assert_close(found.value, value, rtol=0, atol=1e-12)

@@ -109,6 +109,15 @@ class State(NamedTuple):
     groups: list[list[Population]]
 
 
+class Pass(NamedTuple):
+    """A pass over time that has gone by; ``settle`` makes costs of it."""
+
+    plan: Plan
+    state: State
+    end: LinearEnd | NeuronEnd
+    num_steps: int
+
+
 @torch.no_grad()
 def node_costs(
     network: SpikingNetwork,
@@ -119,41 +128,52 @@ def node_costs(
     kernels: Kernels,
     residual: float | None = None,
     chunk: int | None = None,
-    layers: Sequence[Layer] | None = None,
 ) -> NodeCosts:
-    """Probe every layer of a network on one batch.
+    """Probe every layer of a network on one batch: ``run_probes``, then ``settle``."""
+    return kernels(settle)(run_probes(network, network.layers(), inputs, len(target), probes, kernels, residual, chunk), target, cost)
+
+
+@torch.no_grad()
+def run_probes(
+    network: SpikingNetwork,
+    layers: Sequence[Layer],
+    inputs: Frames | Tensor,
+    batch_size: int,
+    probes: Sequence[LayerProbes],
+    kernels: Kernels,
+    residual: float | None = None,
+    chunk: int | None = None,
+) -> Pass:
+    """Take a network and its probes through time.
 
     Args:
-        network: whose parameters and constants define the forward pass.
+        network: whose readout it is.
+        layers: what it computes with.
         inputs: ``[T, B, N]``, or an encoder's frames.
-        target: ``[B]``, whatever ``cost`` understands.
         probes: one a layer, the readout's last.
-        cost: from the readout's value to a cost a sample.
-        kernels: runs the two functions.
+        kernels: runs ``advance``.
         residual: what the cost sees of a spike-count readout's final membrane; None for the readout's own ``residual``.
         chunk: probed neurons a group, which bounds memory and changes no number; None to choose.
-        layers: the network's ``layers()``, where they are at hand.
     """
-    layers = network.layers() if layers is None else layers
     end = make_end(network.readout, layers[-1], len(inputs), residual)
     neurons: list[Neuron] = [layer.neuron.batch_last() for layer in layers[:-1] if layer.neuron is not None]
     neurons += end.neurons
     weights = [layer.weight for layer in layers]
     decays = [1.0] * (len(neurons) - 1) + [end.decay]
     groups = [
-        Group(layer, k) for layer in range(len(neurons)) for k in _split(layer, weights, len(neurons), probes[layer], len(target), chunk)
+        Group(layer, k) for layer in range(len(neurons)) for k in _split(layer, weights, len(neurons), probes[layer], batch_size, chunk)
     ]
     plan = Plan(weights, [layer.bias for layer in layers], neurons, decays, list(probes), groups, isinstance(inputs, Constant))
     state: State | None = None
     for start, num_steps, frames in time_blocks(inputs):
-        if frames.shape[1:] != (len(target), weights[0].shape[1]) or frames.dtype != weights[0].dtype:
+        if frames.shape[1:] != (batch_size, weights[0].shape[1]) or frames.dtype != weights[0].dtype:
             raise InputError(
-                f"inputs are {frames.dtype} {list(frames.shape[1:])} a step: give {weights[0].dtype} {[len(target), weights[0].shape[1]]}"
+                f"inputs are {frames.dtype} {list(frames.shape[1:])} a step: give {weights[0].dtype} {[batch_size, weights[0].shape[1]]}"
             )
         windows = [p.windows[start : start + num_steps] for p in probes]
         state = kernels(advance)(plan, state, frames, windows, num_steps)
     assert state is not None
-    return kernels(settle)(plan, state, end, target, cost, len(inputs))
+    return Pass(plan, state, end, len(inputs))
 
 
 def _split(
@@ -244,8 +264,14 @@ def _windowed(share: Tensor, incoming: Tensor) -> Tensor:
     return torch.tensordot(share.T, incoming, 1).transpose(1, 2)
 
 
-def settle(plan: Plan, state: State, end: LinearEnd | NeuronEnd, target: Tensor, cost: Cost, total_steps: int) -> NodeCosts:
-    """Costs, once all steps have gone by."""
+def settle(done: Pass, target: Tensor, cost: Cost) -> NodeCosts:
+    """Costs, once all steps have gone by.
+
+    Args:
+        target: ``[B]``, whatever ``cost`` understands.
+        cost: from the readout's value to a cost a sample.
+    """
+    plan, state, end, total_steps = done
     last = state.base[-1]
     value = end.value(plan.weights, last)
     found: list[list[Tensor]] = [[] for _ in plan.neurons]

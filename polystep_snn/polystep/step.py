@@ -24,7 +24,7 @@ from polystep_snn.errors import InputError
 from polystep_snn.polystep.compiled import Kernels
 from polystep_snn.polystep.cost import Cost, CrossEntropy, rate_scale
 from polystep_snn.polystep.ends import LayerCosts
-from polystep_snn.polystep.nodes import LayerProbes, NodeCosts, node_costs
+from polystep_snn.polystep.nodes import LayerProbes, Pass, run_probes, settle
 from polystep_snn.polystep.polytope import random_rotation, vertices, with_radii
 from polystep_snn.polystep.products import outer
 from polystep_snn.polystep.schedule import Scheduled, at
@@ -171,10 +171,10 @@ class PolyStep:
         probes = self._probes(len(inputs), progress, layers)
         cost = self.cost or CrossEntropy(rate_scale(len(inputs)))
         residual = None if self.residual is None else at(self.residual, progress)
-        found = node_costs(self.network, inputs, target, probes, cost, self.kernels, residual, self.space.chunk, layers)
-        eps = found.value.new_tensor(at(self.transport.eps, progress))
-        seen, grads = self.kernels(_conclude)(found, probes, target, self.network.sizes[1:], self.transport, eps)
-        if not found.total.isfinite():
+        done = run_probes(self.network, layers, inputs, len(target), probes, self.kernels, residual, self.space.chunk)
+        eps = layers[0].weight.new_tensor(at(self.transport.eps, progress))
+        seen, grads, total = self.kernels(_conclude)(done, target, cost, self.network.sizes[1:], self.transport, eps)
+        if not total.isfinite():
             self._explain(inputs)
         for weight, bias, weight_grad, bias_grad in zip(self.network.weights, self.network.biases, grads[0::2], grads[1::2], strict=True):
             weight.grad, bias.grad = weight_grad, bias_grad
@@ -263,11 +263,13 @@ class PolyStep:
 
 
 def _conclude(
-    found: NodeCosts, probes: list[LayerProbes], target: Tensor, widths: list[int], transport: Transport, eps: Tensor
-) -> tuple[StepResult, list[Tensor]]:
-    """What a step returns, and the gradients."""
+    done: Pass, target: Tensor, cost: Cost, widths: list[int], transport: Transport, eps: Tensor
+) -> tuple[StepResult, list[Tensor], Tensor]:
+    """What a step returns, the gradients, and a sum that is finite where everything was."""
+    found = settle(done, target, cost)
     accuracy = (found.value.argmax(0) == target).to(found.value.dtype).mean()
-    return StepResult(found.cost.mean(), accuracy, found.rates), gradients(found.layers, probes, widths, transport, eps)
+    grads = gradients(found.layers, done.plan.probes, widths, transport, eps)
+    return StepResult(found.cost.mean(), accuracy, found.rates), grads, found.total
 
 
 def _radii(radius: Radius, progress: float) -> list[float]:
