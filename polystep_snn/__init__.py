@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from polystep_snn.snn.encoders import Poisson as Poisson
     from polystep_snn.snn.encoders import Population as Population
     from polystep_snn.snn.encoders import Rate as Rate
+    from polystep_snn.snn.from_nir import from_nir as from_nir
     from polystep_snn.snn.from_norse import from_norse as from_norse
+    from polystep_snn.snn.loihi import CubaParameters as CubaParameters
     from polystep_snn.snn.network import SpikingNetwork as SpikingNetwork
     from polystep_snn.snn.neurons import LIF as LIF
     from polystep_snn.snn.neurons import LIFParameters as LIFParameters
@@ -40,7 +42,9 @@ _HOME = {
     "polystep.step": ("NodeSpace", "PolyStep"),
     "polystep.transport": ("Greedy", "Sinkhorn", "Softmax"),
     "snn.encoders": ("DirectCurrent", "Latency", "Poisson", "Population", "Rate"),
+    "snn.from_nir": ("from_nir",),
     "snn.from_norse": ("from_norse",),
+    "snn.loihi": ("CubaParameters",),
     "snn.network": ("SpikingNetwork",),
     "snn.neurons": ("LIF", "LIFParameters"),
     "snn.readouts": ("MembraneReadout", "SpikeCountReadout"),

@@ -3,6 +3,7 @@
 import os
 import stat
 import struct
+import subprocess
 import sys
 import time
 from dataclasses import fields, replace
@@ -92,6 +93,15 @@ def test_nir_carries_what_lava_dl_cannot(tmp_path):
     odd = replace(network.layers[0], bias_exp=1, weight=np.zeros_like(network.layers[0].weight))
     network = replace(network, layers=(odd, *network.layers[1:]))
     nir_format.write(tmp_path / "n.nir", network)
+    assert_same(nir_format.read(tmp_path / "n.nir"), network)
+
+
+def test_a_large_layer_of_zeros_is_read(tmp_path):
+    """gzip at its best: what declares a thousand times its size is still honest."""
+    layer = IntegerLayer(np.zeros((2000, 1000), np.int8), np.zeros(2000, np.int32), np.zeros(2000, np.int16))
+    network = IntegerNetwork((layer,), "count", 1, "events", (1000,), tuple(f"class {c}" for c in range(2000)))
+    nir_format.write(tmp_path / "n.nir", network)
+    assert (tmp_path / "n.nir").stat().st_size < 2**18
     assert_same(nir_format.read(tmp_path / "n.nir"), network)
 
 
@@ -679,6 +689,12 @@ def test_a_missing_library_is_named(tmp_path, monkeypatch):
 def test_a_step_has_a_length(tmp_path, dt):
     with pytest.raises(InputError, match="dt is"):
         nir_format.write(tmp_path / "n.nir", make(), dt=dt)
+
+
+def test_an_import_loads_neither_torch_nor_the_libraries():
+    code = "import sys, polystep_snn.hardware.formats.nir, polystep_snn.hardware.formats.netx; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120).stdout.split()
+    assert not {"torch", "h5py", "nir"} & set(loaded)
 
 
 def test_reading_works_in_any_folder(tmp_path, monkeypatch):

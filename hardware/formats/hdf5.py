@@ -2,7 +2,7 @@
 
 HDF5 is a file system in a file: links out of it, loops, arrays of terabytes in a few bytes, references, filters that are loaded
 from disk. Only groups, numbers and strings are taken, each once, within limits that are checked before anything is allocated.
-The C library itself does not survive every damaged file (one bit in a few thousand keeps it busy for ever), so it runs in a
+The C library itself does not survive every damaged file (of some thousand, one keeps it busy for ever), so it runs in a
 child process with a deadline and little memory, and what it found comes back as safetensors.
 """
 
@@ -28,11 +28,13 @@ MAX_OBJECTS = 10_000
 MAX_STRINGS = 10_000
 MAX_TEXT = 2**24
 MAX_DEPTH = 8
-# A hundred times what a large network takes.
+# Many times what a large network takes.
 CPU_S = 8
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # The filters that HDF5 and h5py bring along: gzip, shuffle, Fletcher's checksum, LZF.
 FILTERS = (1, 2, 3, 32000)
+# At best, gzip makes 1032 bytes one.
+GZIP_RATIO = 1040
 _REFUSED = 3
 
 Tree = dict[str, Any]
@@ -92,7 +94,7 @@ def serve(path: str) -> None:
     try:
         answer, code = _pack(path), 0
     except InputError as error:
-        answer, code = str(error).encode(), _REFUSED
+        answer, code = str(error).encode(errors="replace"), _REFUSED
     except Exception as error:  # whatever HDF5 and h5py make of a damaged file
         answer, code = f"is damaged ({_one_line(error)}): write it again".encode(errors="replace"), _REFUSED
     sys.stdout.buffer.write(answer)
@@ -133,7 +135,7 @@ def _pack(path: str) -> bytes:
     numbers: dict[str, np.ndarray] = {}
     strings: dict[str, Any] = {}
     with h5py.File(path, "r") as file:
-        walk = _Walk(h5py)
+        walk = _Walk(h5py, os.path.getsize(path))
         walk.group(file, "", 0)
         for place, item in walk.datasets.items():
             if h5py.check_string_dtype(item.dtype):
@@ -168,8 +170,8 @@ class _Walk:
         datasets: numbers and strings by their place.
     """
 
-    def __init__(self, h5py: Any):
-        self.h5py = h5py
+    def __init__(self, h5py: Any, file_size: int):
+        self.h5py, self.file_size = h5py, file_size
         self.datasets: dict[str, Any] = {}
         self.seen: set[int] = set()
         self.bytes_left, self.strings_left, self.text_left = MAX_BYTES, MAX_STRINGS, MAX_TEXT
@@ -206,6 +208,10 @@ class _Walk:
             raise InputError(f"has data at {place!r} that lie in another file or need a plugin: copy them into the file, with gzip or none")
         # A chunk is allocated whole, however few of its values are asked for.
         size = dtype.itemsize * max(count, math.prod(int(n) for n in item.chunks or ()))
+        # Nothing that was written takes more than it holds, or than gzip gets out of it.
+        stored = min(item.id.get_storage_size(), self.file_size) * (GZIP_RATIO if filters else 1)
+        if size and not dtype.itemsize * count <= stored:
+            raise InputError(f"says that {list(item.shape)} {dtype} are at {place!r}, but they are not: write it again")
         self.bytes_left -= size
         self.strings_left -= count if is_string else 0
         if self.bytes_left < 0 or self.strings_left < 0:

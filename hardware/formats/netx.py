@@ -13,7 +13,7 @@ Lava's LIF has one, of shape (1,).
 
 **Readout.** The network's output port carries spikes. For a readout whose membranes decide, look at ``network.out_layer.neuron.v`` after
 the last step; with the largest threshold, 2^17 - 1, it never fires below saturation. Every layer answers a step later than the one
-before it.
+before it, though its bias acts from the first step on: the loader's ``reset_interval`` resets the layers one after the other.
 
 lava-dl takes no notice of the dataset ``polystep_snn`` beside ``layer``: our own file, with everything that has no place here.
 
