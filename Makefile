@@ -1,5 +1,5 @@
 # Everything a newcomer needs: make, Python >= 3.10 and a package index.
-#   make demo     train the embedded digits, look at the figures
+#   make demo     train the embedded digits, look at the figures; again in the chip's integers, compared where they run
 #   make test     all tests
 #   make lint     what CI checks first
 #   make lava-env Lava's own environment, for Python 3.10; `make test` makes it too where it finds one
@@ -21,10 +21,14 @@ LAVA_PIP := $(LAVA_VENV)/bin/python -m pip --disable-pip-version-check --quiet
 .PHONY: demo test lint format lava-env clean
 
 demo: $(VENV)/installed
-	@rm -rf runs/demo
+	@rm -rf runs/demo runs/demo-chip
 	$(BIN)/polystep-snn train digits --out runs/demo
 	$(BIN)/polystep-snn plot runs/demo
-	@echo "The run and its figures are in runs/demo."
+	$(BIN)/polystep-snn train digits --neuron loihi --out runs/demo-chip
+	$(BIN)/polystep-snn verify runs/demo-chip --backend auto
+	$(BIN)/polystep-snn eval runs/demo-chip --backend auto
+	$(BIN)/polystep-snn export runs/demo-chip --format nir --out runs/demo-chip/digits.nir
+	@echo "Figures are in runs/demo/figures, the chip's integers in runs/demo-chip/network.safetensors."
 
 # Tests that need Lava are skipped, with that reason, where there is no Python for it.
 test: $(VENV)/installed-dev $(if $(filter test,$(MAKECMDGOALS)),$(if $(LAVA_PYTHON),$(LAVA_VENV)/installed))

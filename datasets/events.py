@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import prod
 
 import numpy as np
 
@@ -54,7 +56,7 @@ class EventSamples:
     @property
     def num_channels(self) -> int:
         """Values in a frame: 2312 for N-MNIST."""
-        return int(np.prod(self.shape))
+        return prod(self.shape)
 
     def take(self, indices: np.ndarray) -> "EventSamples":
         """The samples at ``indices``, in their order."""
@@ -73,17 +75,19 @@ class EventSamples:
             ``[T, B, N]`` uint8, where N is ``num_channels``.
         """
         batch = self._events(indices, augmentation, epoch)
-        return self._dense(batch.steps, batch, len(indices), self.num_steps)
+        shape = (self.num_steps, len(indices), self.num_channels)
+        return self._filled(self._places(batch.steps, batch, len(indices), self.num_steps), prod(shape)).reshape(shape)
 
     def stream(self, indices: np.ndarray, augmentation: Augmentation | None = None, epoch: int = 0) -> Iterator[np.ndarray]:
         """What ``frames`` gives, one step after the other: T times ``[B, N]``, so that memory does not grow with T."""
         batch = self._events(indices, augmentation, epoch)
-        order = np.argsort(batch.steps.astype(np.uint16), kind="stable")
-        batch = EventBatch(*(array.take(order) for array in batch))
-        bounds = np.searchsorted(batch.steps, np.arange(self.num_steps + 1, dtype=np.int32))
-        for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
-            now = EventBatch(*(array[start:end] for array in batch))
-            yield self._dense(np.int32(0), now, len(indices), 1)[0]
+        # Where each event lies in the frame of its step, in order of steps: all that is kept while they go by.
+        at = self._places(np.int32(0), batch, len(indices), 1).take(np.argsort(batch.steps.astype(np.uint16), kind="stable"))
+        bounds = np.cumsum(np.bincount(batch.steps, minlength=self.num_steps)).tolist()
+        del batch
+        size, shape = len(indices) * self.num_channels, (len(indices), self.num_channels)
+        for start, end in pairwise([0, *bounds]):
+            yield self._filled(at[start:end], size).reshape(shape)
 
     def _events(self, indices: np.ndarray, augmentation: Augmentation | None, epoch: int) -> EventBatch:
         spans = [slice(start, end) for start, end in zip(self.starts[indices].tolist(), self.ends[indices].tolist(), strict=True)]
@@ -98,16 +102,19 @@ class EventSamples:
             return batch
         return augmentation.apply(batch, self.numbers[indices], self.shape, self.num_steps, epoch)
 
-    def _dense(self, steps: np.ndarray | np.int32, batch: EventBatch, batch_size: int, num_steps: int) -> np.ndarray:
-        shape = (num_steps, batch_size, self.num_channels)
-        size = num_steps * batch_size * self.num_channels
-        wide = np.int32 if size < 2**31 else np.int64
+    def _places(self, steps: np.ndarray | np.int32, batch: EventBatch, batch_size: int, num_steps: int) -> np.ndarray:
+        """Where every event lies in an array ``[num_steps, B, N]``."""
+        wide = np.int32 if num_steps * batch_size * self.num_channels < 2**31 else np.int64
         at = np.multiply(steps, batch_size, dtype=wide)
         at = at + batch.rows
         at *= self.num_channels
         at += batch.channels
+        return at
+
+    def _filled(self, at: np.ndarray, size: int) -> np.ndarray:
+        """``[size]`` uint8 with the events at the places ``at``."""
         if self.counts:
-            return np.minimum(np.bincount(at, minlength=size), 255).astype(np.uint8).reshape(shape)
+            return np.minimum(np.bincount(at, minlength=size), 255).astype(np.uint8)
         frames = np.zeros(size, np.uint8)
         frames[at] = 1
-        return frames.reshape(shape)
+        return frames

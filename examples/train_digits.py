@@ -8,7 +8,7 @@ import torch
 from polystep_snn import DirectCurrent, PolyStep, SpikingNetwork, plots
 from polystep_snn.datasets import load
 from polystep_snn.snn.record import record
-from polystep_snn.training.metrics import to_tensors
+from polystep_snn.training.feed import to_tensors
 
 digits = load("digits")
 images, labels = to_tensors(digits.train, torch.device("cpu"))

@@ -10,7 +10,7 @@ import numpy as np
 from polystep_snn.errors import BackendError as BackendError
 from polystep_snn.errors import InputError
 from polystep_snn.hardware import network_file, on_chip
-from polystep_snn.hardware.integer_network import IntegerNetwork
+from polystep_snn.hardware.integer_network import IntegerNetwork, check_whole
 from polystep_snn.hardware.lesson import Lesson
 from polystep_snn.hardware.simulator import Recording, Simulator
 
@@ -35,6 +35,23 @@ class Backend(Protocol):
 
     def record(self, spikes: np.ndarray) -> Recording:
         """As ``run``, with every spike, current and membrane of every layer and step."""
+
+    def learn(
+        self,
+        lesson: Lesson,
+        spikes: Callable[[np.ndarray], np.ndarray],
+        save_to: Path | None = None,
+        every: int = 50,
+        on_samples: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        """Carry out a new lesson on the network, changed in place: the same everywhere, bit for bit.
+
+        Args:
+            spikes: the spikes ``[T, B, M]`` uint8 of samples ``[B]``, by number.
+            save_to: a file that holds the network as it is while it learns, after every so many updates, and as it was learned.
+            every: updates between two of these.
+            on_samples: called now and then with the number of samples shown so far.
+        """
 
     def close(self) -> None:
         """Give back what it holds. Closing twice does nothing."""
@@ -63,12 +80,25 @@ class SimulatorBackend:
         lesson: Lesson,
         spikes: Callable[[np.ndarray], np.ndarray],
         save_to: Path | None = None,
+        every: int = 50,
         on_samples: Callable[[int], None] = lambda count: None,
     ) -> None:
-        """Carry out a lesson; the learned network goes to ``save_to`` where it is given."""
-        on_chip.learn(lesson, spikes, on_samples)
-        if save_to is not None:
-            network_file.save(save_to, lesson.learner.learned())
+        check_lesson(lesson, self.network, every)
+        saved = lesson.learner.updates // every
+
+        def save() -> None:
+            if save_to is not None:
+                network_file.save(save_to, lesson.learner.learned())
+
+        def shown(count: int) -> None:
+            nonlocal saved
+            if lesson.learner.updates // every != saved:
+                saved = lesson.learner.updates // every
+                save()
+            on_samples(count)
+
+        on_chip.learn(lesson, spikes, shown)
+        save()
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -78,6 +108,14 @@ class SimulatorBackend:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
+
+
+def check_lesson(lesson: Lesson, network: IntegerNetwork, every: int) -> None:
+    """InputError unless a lesson is new and on this network, and can be saved every so many updates."""
+    lesson.check_new()
+    if lesson.learner.network is not network:
+        raise InputError("the lesson is on another network than the backend runs: open a backend for the lesson's")
+    check_whole("every", every, 1, 2**31 - 1)
 
 
 def open_backend(name: str, network: IntegerNetwork, timeout_s: float = 60.0, on_progress: Callable[[int], None] | None = None) -> Backend:

@@ -14,12 +14,13 @@ a count: nothing is stored per timestep. The simulator and Lava call the same fu
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from polystep_snn.errors import InputError
-from polystep_snn.hardware.fixed_point import ALIGNMENT
+from polystep_snn.hardware.fixed_point import ALIGNMENT, V_LIMIT
 from polystep_snn.hardware.integer_network import BIAS_BITS, IntegerNetwork
 
 FRACTION = 18
@@ -67,7 +68,9 @@ class LearningRule:
             raise InputError(f"writable is {list(self.writable)}: choose some of {', '.join(WRITABLE)}")
         if not isinstance(self.batch_size, int) or not 1 <= self.batch_size <= 2**16:
             raise InputError(f"batch_size is {self.batch_size}: choose a whole number from 1 to {2**16}")
-        for name in ("rate", "readout_rate", "radius", "readout_radius", "eps", "nats"):
+        if not 1e-3 <= self.eps <= 100:
+            raise InputError(f"eps is {self.eps}: choose from 0.001 to 100 nats")
+        for name in ("rate", "readout_rate", "radius", "readout_radius", "nats"):
             if not 1e-6 <= getattr(self, name) <= 1e6:
                 raise InputError(f"{name} is {getattr(self, name)}: choose a positive number")
         if self.schedule not in SCHEDULES:
@@ -118,6 +121,7 @@ class Learner:
         parameters: int32 weights ``[N, M]`` and bias mantissas ``[N]`` by name: "hidden", "hidden_bias", "readout", "readout_bias".
         accumulators: what has not filled a unit yet, ``FRACTION`` bits below it, int32, under the same names.
         names: which of them are written.
+        num_updates: batches in the run, for the schedule.
         updates: how many batches have moved them.
     """
 
@@ -136,7 +140,7 @@ class Learner:
         hidden, readout = network.layers[-2:]
         if network.readout != "membrane" or readout.dv or readout.du != 4095:
             raise InputError("learning on the chip needs a readout of integrators without leak: train with --readout membrane")
-        self.network, self.rule, self._num_updates = network, rule, max(1, num_updates)
+        self.network, self.rule, self.num_updates = network, rule, max(1, num_updates)
         self.parameters = {
             "hidden": hidden.weight.astype(np.int32),
             "hidden_bias": hidden.bias_mant.astype(np.int32),
@@ -146,16 +150,24 @@ class Learner:
         self.accumulators = {name: np.zeros_like(values) for name, values in self.parameters.items()}
         self._sums = {name: np.zeros_like(values) for name, values in self.parameters.items()}
         self.names = [n for n in self.parameters if n in rule.writable or n.removesuffix("_bias") in rule.writable]
-        self.shift = round(rule.radius * float(np.mean(hidden.vth))) << ALIGNMENT
-        largest = int(np.abs(hidden.bias).max()) + self.shift
-        if rule.probes_hidden and (not self.shift or largest >> hidden.bias_exp >= 2 ** (BIAS_BITS - 1)):
+        self._limits = {}
+        for name, values in self.parameters.items():
+            largest = _LARGEST_BIAS if name.endswith("_bias") else _LARGEST_WEIGHT
+            # What stands beyond the limits may stay there.
+            self._limits[name] = min(-largest, int(values.min())), max(largest, int(values.max()))
+        # A multiple of what the mantissa's unit is worth, so that a copy's register holds it too.
+        unit = max(ALIGNMENT, hidden.bias_exp)
+        self.shift = round(rule.radius * float(np.mean(hidden.vth)) * 2.0 ** (ALIGNMENT - unit)) << unit
+        largest = max(map(abs, self._limits["hidden_bias"])) + (self.shift >> hidden.bias_exp)
+        if rule.probes_hidden and not (self.shift and largest < 2 ** (BIAS_BITS - 1)):
             raise InputError(
                 f"a radius of {rule.radius:g} thresholds shifts biases by {self.shift}: no bias register holds it, choose another"
             )
         steps = network.num_steps
         self._costs = Costs(rule.nats * readout.scale / steps, readout.num_neurons)
         self._lead = round(rule.readout_radius * _NAT)
-        self._tanh = np.round(_FULL * np.tanh(np.arange(8 * _NAT) / (2 * rule.eps * _NAT))).astype(np.int32)
+        reach = np.arange(math.ceil(8 * max(1.0, rule.eps)) * _NAT)
+        self._tanh = np.round(_FULL * np.tanh(reach / (2 * rule.eps * _NAT))).astype(np.int32)
         self._factors = {}
         for name, layer, rate in (
             ("hidden", hidden, rule.rate * float(np.mean(hidden.vth))),
@@ -163,11 +175,12 @@ class Learner:
         ):
             # A sum of displacements of 1 times counts of T is worth `rate` units of weight.
             factor = rate * 2**FRACTION / (rule.batch_size * steps * _FULL)
-            if not (factor >= 0.5 and rate * 2**FRACTION < 2**30):
+            written = name in self.names or f"{name}_bias" in self.names
+            if written and not (factor >= 0.5 and rate * 2**FRACTION < 2**30):
                 raise InputError(f"a rate of {rate:g} weights a batch does not fit the accumulators: choose another rate or batch_size")
             self._factors[name] = factor
             self._factors[f"{name}_bias"] = factor * steps * 2.0 ** (ALIGNMENT - layer.bias_exp)
-        self._seen = self.updates = 0
+        self.updates = 0
 
     def observe(self, inputs: np.ndarray, counts: np.ndarray, labels: np.ndarray, learn: bool) -> np.ndarray:
         """What a few samples teach is added up.
@@ -183,9 +196,7 @@ class Learner:
             The decisions ``[B]``.
         """
         own = counts[0]
-        bias = self.parameters["readout_bias"] << self.network.layers[-1].bias_exp
-        total = 2**ALIGNMENT * _product(self.parameters["readout"], own.T) + (self.network.num_steps * bias)[:, None]
-        values = total >> ALIGNMENT
+        values = self.membranes(own) >> ALIGNMENT
         if learn:
             logits = self._costs.logits(values)
             lead = self._lead * np.eye(len(values), dtype=np.int32)[:, :, None]
@@ -194,25 +205,50 @@ class Learner:
                 change = (counts[1:] - own).transpose(0, 2, 1)[:, :, None]
                 probed = self._costs.logits(values + self.parameters["readout"].T[:, :, None] * change)
                 self._add("hidden", self._displacement(probed[0], probed[1], labels), inputs)
-            self._seen += len(labels)
         return values.argmax(0)
 
     @property
-    def batch_is_full(self) -> bool:
-        """Whether ``update`` is due."""
-        return self._seen >= self.rule.batch_size
+    def num_copies(self) -> int:
+        """Hidden neurons that stand for each of the network's: itself and, where anything before the readout is writable, its copies."""
+        return 3 if self.rule.probes_hidden else 1
+
+    @property
+    def copied_biases(self) -> np.ndarray:
+        """Bias mantissas ``[num_copies, N]`` int32 of hidden neurons and their copies."""
+        unit = self.shift >> self.network.layers[-2].bias_exp
+        return self.parameters["hidden_bias"] + np.array([0, unit, -unit], np.int32)[: self.num_copies, None]
+
+    def membranes(self, own: np.ndarray) -> np.ndarray:
+        """The readout's final membranes ``[C, B]`` after hidden neurons have fired ``own`` ``[B, N]`` times.
+
+        Raises:
+            InputError: one that would have fired or saturated.
+        """
+        layer = self.network.layers[-1]
+        bias = self.parameters["readout_bias"] << layer.bias_exp
+        membranes = 2**ALIGNMENT * _product(self.parameters["readout"], own.T) + (self.network.num_steps * bias)[:, None]
+        held = np.minimum(layer.vth << ALIGNMENT, V_LIMIT)[:, None]
+        if (membranes > held).any() or (membranes < -V_LIMIT).any():
+            raise InputError(
+                f"a readout's membrane reaches {membranes.max()} and {membranes.min()}, where {held.min()} and {-V_LIMIT} are held: "
+                "choose a smaller readout_rate, fewer steps or fewer hidden neurons"
+            )
+        return membranes
 
     def update(self) -> None:
         """Move the weights by what the batch has taught."""
-        done = self.updates / self._num_updates
+        done = self.updates / self.num_updates
         schedule = 1.0 if self.rule.schedule == "constant" else 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
         for name in self.names:
             accumulator, values = self.accumulators[name], self.parameters[name]
-            accumulator += self._sums[name] * np.int32(round(schedule * self._factors[name]))
-            whole = (accumulator + 2 ** (FRACTION - 1)) >> FRACTION
-            accumulator -= whole << FRACTION
-            largest = _LARGEST_BIAS if name.endswith("_bias") else _LARGEST_WEIGHT
-            np.clip(values + whole, -largest, largest, out=values)
+            moved = np.multiply(self._sums[name], round(schedule * self._factors[name]), dtype=np.int64)
+            moved += accumulator
+            whole = (moved + 2 ** (FRACTION - 1)) >> FRACTION
+            moved -= whole << FRACTION
+            accumulator[...] = moved
+            whole += values
+            np.clip(whole, *self._limits[name], out=whole)
+            values[...] = whole
         self.forget()
         self.updates += 1
 
@@ -220,7 +256,6 @@ class Learner:
         """Drop what an unfinished batch has taught."""
         for sums in self._sums.values():
             sums[...] = 0
-        self._seen = 0
 
     def snapshot(self) -> dict[str, np.ndarray]:
         """Parameters and accumulators, copied."""
@@ -235,15 +270,7 @@ class Learner:
 
     def learned(self) -> IntegerNetwork:
         """The network with its parameters as they are now."""
-        hidden, readout = (
-            replace(
-                layer,
-                weight=self.parameters[name].astype(np.int8),
-                bias_mant=self.parameters[f"{name}_bias"].astype(np.int16),
-            )
-            for name, layer in zip(("hidden", "readout"), self.network.layers[-2:], strict=True)
-        )
-        return replace(self.network, layers=(*self.network.layers[:-2], hidden, readout))
+        return with_parameters(self.network, self.parameters)
 
     def _displacement(self, up: np.ndarray, down: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """``[N, B]`` in 1/1024, of probes with logits ``[N, C, B]``."""
@@ -255,6 +282,17 @@ class Learner:
             self._sums[name] += _product(displacement, counts)
         if f"{name}_bias" in self.names:
             self._sums[f"{name}_bias"] += displacement.sum(1, dtype=np.int32)
+
+
+def with_parameters(network: IntegerNetwork, parameters: Mapping[str, np.ndarray]) -> IntegerNetwork:
+    """A network with other weights and biases, named as a ``Learner``'s; those that are not there stay."""
+    layers = list(network.layers)
+    for k, name in ((-2, "hidden"), (-1, "readout")):
+        if name in parameters:
+            layers[k] = replace(layers[k], weight=parameters[name].astype(np.int8))
+        if f"{name}_bias" in parameters:
+            layers[k] = replace(layers[k], bias_mant=parameters[f"{name}_bias"].astype(np.int16))
+    return replace(network, layers=tuple(layers))
 
 
 def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ it only decides. A run of JUDGE samples, the same held-out ones every time, deci
 the best one can take weights and accumulators back to where that was reached. The best weights are kept at the end.
 """
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -67,23 +68,36 @@ class Lesson:
         decisions: ``[S]`` int16, what it took each sample for when it was shown; -1 before.
         scores: of every judgement, fractions of JUDGE samples that were right.
         rollbacks: how many of them took the weights back.
+        checksum: of weights, biases and accumulators after every time they changed: lessons that agree in it learned the same throughout.
     """
 
     def __init__(self, learner: Learner, plan: Plan):
+        if plan.batch_size != learner.rule.batch_size:
+            raise InputError(f"batches are {plan.batch_size} in the plan and {learner.rule.batch_size} in the rule: give one size")
         self.learner, self.plan = learner, plan
         self.decisions = np.full(len(plan.samples), -1, np.int16)
         self.scores: list[float] = []
-        self.rollbacks = 0
+        self.rollbacks = self.checksum = 0
         self._best: dict[str, np.ndarray] | None = None
         self._best_score = -1.0
         self._segments = plan.segments()
         self._segment = next(self._segments)
-        self._position = 0
+        self._position = self._learned = 0
 
     @property
     def position(self) -> int:
         """Samples shown so far."""
         return self._position
+
+    @property
+    def left(self) -> int:
+        """Samples left of this segment, after which weights may change; 0 at the end of the plan."""
+        return self._segment.stop - self._position
+
+    def check_new(self) -> None:
+        """InputError once it has begun."""
+        if self._position:
+            raise InputError(f"the lesson has shown {self._position} samples already: make another one")
 
     def show(self, inputs: np.ndarray, counts: np.ndarray) -> bool:
         """The next samples of the plan, no more than are left of their segment.
@@ -95,7 +109,7 @@ class Lesson:
             Whether weights are other ones now, so that they have to be written.
         """
         part = slice(self._position, self._position + len(inputs))
-        assert part.stop <= self._segment.stop
+        assert 0 < len(inputs) <= self.left
         kind = self.plan.kinds[part.start]
         self.decisions[part] = self.learner.observe(inputs, counts, self.plan.labels[part], kind == LEARN)
         self._position = part.stop
@@ -103,18 +117,36 @@ class Lesson:
             return False
         segment, self._segment = self._segment, next(self._segments, self._segment)
         changed = False
-        if self.learner.batch_is_full:
-            self.learner.update()
-            changed = True
+        if kind == LEARN:
+            # Not counted by the learner: what a rollback has made it forget stays in the plan.
+            self._learned += segment.stop - segment.start
+            if changed := self._learned % self.plan.batch_size == 0:
+                self.learner.update()
         if kind == JUDGE:
             changed = self._judge(segment)
-        if part.stop == len(self.plan.samples) and self._best is not None:
-            self.learner.restore(self._best)
-            changed = True
+        if part.stop == len(self.plan.samples):
+            self.learner.forget()
+            if self._best is not None:
+                self.learner.restore(self._best)
+                changed = True
+        if changed:
+            for values in self.learner.snapshot().values():
+                self.checksum = zlib.crc32(values.data, self.checksum)
         return changed
 
+    def conclude(self, decisions: np.ndarray, rollbacks: int, checksum: int) -> None:
+        """Take over what another lesson on the same plan came to; the learner's state comes apart from it."""
+        self.decisions[...] = decisions
+        self.rollbacks, self.checksum = rollbacks, checksum
+        *_, self._segment = segments = list(self.plan.segments())
+        self.scores = [self._score(segment) for segment in segments if self.plan.kinds[segment.start] == JUDGE]
+        self._position = self._segment.stop
+
+    def _score(self, segment: slice) -> float:
+        return float((self.decisions[segment] == self.plan.labels[segment]).mean())
+
     def _judge(self, segment: slice) -> bool:
-        score = float((self.decisions[segment] == self.plan.labels[segment]).mean())
+        score = self._score(segment)
         self.scores.append(score)
         if score >= self._best_score:
             self._best_score, self._best = score, self.learner.snapshot()

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
@@ -65,6 +66,32 @@ def raster(ax: Axes, spikes: np.ndarray, title: str = "Spikes", color: str = BLU
     ax.set_ylim(-0.5, spikes.shape[1] - 0.5)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return _tidy(ax, title, "timestep", "neuron")
+
+
+def event_strip(ax: Axes, frames: np.ndarray, num_pictures: int = 6, title: str = "Events") -> Axes:
+    """A recording ``[T, C, H, W]`` as pictures side by side, each of several steps: ON events blue, OFF events orange.
+
+    Frames with one channel, in which ON and OFF are not told apart, are grey.
+    """
+    num_pictures = min(num_pictures, len(frames))
+    parts = np.array_split(np.arange(len(frames)), num_pictures)
+    height, width = frames.shape[2:]
+    gap = 2
+    strip = np.ones((height, num_pictures * (width + gap) - gap, 3))
+    inks = [to_rgb(c) for c in ((ORANGE, BLUE) if frames.shape[1] == 2 else (GREY,))]
+    for k, part in enumerate(parts):
+        summed = frames[part].sum(0, dtype=np.float64)
+        strength = summed / max(1.0, np.quantile(summed[summed > 0], 0.95) if summed.any() else 1.0)
+        picture = strip[:, k * (width + gap) : k * (width + gap) + width]
+        for channel, ink in zip(strength, inks, strict=True):
+            picture -= np.minimum(channel, 1)[:, :, None] * (1 - np.array(ink))
+    ax.imshow(np.clip(strip, 0, 1), interpolation="nearest")
+    ax.set_xticks([k * (width + gap) + width / 2 for k in range(num_pictures)], [f"{part[0] + 1}-{part[-1] + 1}" for part in parts])
+    ax.set_yticks([])
+    _tidy(ax, title, "timesteps", "")
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
+    return ax
 
 
 def currents(ax: Axes, values: np.ndarray, title: str = "Input current") -> Axes:

@@ -20,6 +20,7 @@ from statistics import median
 from typing import Any
 
 from polystep_snn.errors import InputError
+from polystep_snn.training.config import EVENTS, TrainConfig
 
 METHODS = ("polystep", "bptt")
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -27,6 +28,9 @@ _RESET_HIGH_WATER_MARK = "5"
 # Large blocks go straight back to the system, so that what one step leaves in the allocator is not lent to the next unseen.
 _STRICT_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 _TIME_BUDGET_S = 2.0
+_IMAGE_SHAPES = {"mnist": (1, 28, 28), "digits": (1, 8, 8)}
+# In a recording of N-MNIST, on average.
+_EVENTS = 4000
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,15 @@ class Point:
     num_inputs: int
     num_classes: int
     quantity: str
+
+
+def sample_shape(config: TrainConfig) -> tuple[int, int, int]:
+    """Channels, height and width of an image, or of a frame of events, of the data set that a configuration names."""
+    from polystep_snn.datasets.nmnist import SENSOR
+    from polystep_snn.training.build import build_framing
+
+    framing = build_framing(config)
+    return framing.shape(SENSOR) if framing else _IMAGE_SHAPES[config.dataset]
 
 
 def measure(method: str, num_steps: int, config: dict[str, Any], num_inputs: int, num_classes: int) -> dict[str, Any]:
@@ -74,8 +87,8 @@ def _make_step(point: Point):
     """A training step on a random batch: probing or backpropagation, then the optimizer."""
     import torch
 
-    from polystep_snn.training.build import build_bptt, build_encoder, build_network, build_optimizer, build_polystep, resolve
-    from polystep_snn.training.config import TrainConfig
+    from polystep_snn.training.build import build_bptt, build_network, build_optimizer, build_polystep, resolve
+    from polystep_snn.training.feed import ImageFeed, make_feed
 
     config = resolve(TrainConfig.from_json(point.config))
     torch.set_num_threads(config.threads)
@@ -83,19 +96,39 @@ def _make_step(point: Point):
     optimizer = build_optimizer(config, network)
     methods: dict[str, Callable[..., Any]] = {"polystep": build_polystep, "bptt": build_bptt}
     method = methods[point.method](config, network)
-    generator = torch.Generator().manual_seed(0)
-    # A fifth of the pixels are on, as in MNIST.
-    on = torch.rand(config.batch_size, point.num_inputs, generator=generator) < 0.2
-    images = (torch.rand(config.batch_size, point.num_inputs, generator=generator) * on).to(config.device)
-    labels = torch.randint(point.num_classes, (config.batch_size,), generator=generator).to(config.device)
-    encoder = build_encoder(config)
-    encoder_generator = torch.Generator(config.device).manual_seed(0)
+    feed = make_feed(config, _random_samples(config, point.num_inputs, point.num_classes), training=True)
+    generator, everything = torch.Generator(config.device).manual_seed(0), torch.arange(config.batch_size)
+
+    def batch():
+        # Pixels are there between steps; of recordings, their events are.
+        if isinstance(feed, ImageFeed):
+            return feed.encoder(feed.images, generator), feed.labels
+        return feed.batch(everything, generator=generator)
 
     def step() -> None:
-        method.step(encoder(images, encoder_generator), labels)
+        method.step(*batch())
         optimizer.step()
 
     return step, network, torch.device(config.device)
+
+
+def _random_samples(config: TrainConfig, num_inputs: int, num_classes: int):
+    """A batch of images of which a fifth of the pixels are on, as in MNIST, or of recordings with as many events as N-MNIST's."""
+    import numpy as np
+
+    from polystep_snn.datasets import Samples
+    from polystep_snn.datasets.events import EventSamples
+
+    generator, n = np.random.default_rng(0), config.batch_size
+    labels = generator.integers(num_classes, size=n)
+    if config.encoder != EVENTS:
+        images = generator.integers(1, 256, (n, 1, num_inputs)) * (generator.random((n, 1, num_inputs)) < 0.2)
+        return Samples(images.astype(np.uint8), labels)
+    ends = _EVENTS * np.arange(1, n + 1)
+    steps = np.sort(generator.integers(config.num_steps, size=(n, _EVENTS)), 1).astype(np.uint16).ravel()
+    channels = generator.integers(num_inputs, size=n * _EVENTS).astype(np.uint16)
+    shape = sample_shape(config)
+    return EventSamples(labels, steps, channels, ends - _EVENTS, ends, np.arange(n), config.num_steps, shape, config.counts)
 
 
 def _resident(name: str) -> int:

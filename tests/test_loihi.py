@@ -105,6 +105,7 @@ def test_probes_cost_what_shifted_biases_cost(sizes, readout, du):
     probes = step._probes(19, 0.0, layers)
     found = node_costs(network, inputs, target, probes, cost, Kernels(compile=False))
 
+    assert [len(r) for r in found.rates] == sizes[1 : len(sizes) - isinstance(readout, MembraneReadout)]
     value = forward(network, layers, inputs)
     torch.testing.assert_close(found.value, value, rtol=0, atol=1e-12)
     output, _ = network(inputs)

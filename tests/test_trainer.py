@@ -185,9 +185,9 @@ def test_the_test_set_is_looked_at_once_with_the_chosen_weights(digits, tmp_path
     looks = []
     evaluate = trainer.evaluate
 
-    def watched(network, encoder, images, labels, cost):
-        looks.append((len(labels), network.linears[0].weight.clone()))
-        return evaluate(network, encoder, images, labels, cost)
+    def watched(network, feed, cost):
+        looks.append((len(feed), network.linears[0].weight.clone()))
+        return evaluate(network, feed, cost)
 
     monkeypatch.setattr(trainer, "evaluate", watched)
     run = Trainer(small_config(epochs=3), tmp_path / "run", digits)

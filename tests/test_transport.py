@@ -1,11 +1,12 @@
 """Polytopes, transport weights and schedules against definitions and independent solvers."""
 
 import math
+from decimal import Decimal, localcontext
 
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import minimize
+from scipy.optimize import linprog, minimize
 
 from polystep_snn import Greedy, Schedule, Sinkhorn, Softmax
 from polystep_snn.errors import InputError
@@ -100,6 +101,69 @@ def test_tiny_eps_is_greedy_and_finite():
     cost = random_costs()
     torch.testing.assert_close(Softmax()(cost, 1e-12), Greedy()(cost, 0.0))
     assert Sinkhorn()(cost, 1e-12).isfinite().all()
+
+
+def exact_plan(cost, eps, both=False):
+    """Softmax, or Sinkhorn with both marginals, in decimal arithmetic of 60 digits: straight from the definition, since exponents of
+    any size fit. ``cost``: ``[V, P]``; infinite costs have no mass.
+    """
+    with localcontext() as context:
+        context.prec, context.Emin, context.Emax = 60, -(10**17), 10**17
+        values = [[float(c) for c in row] for row in cost]
+        kernel = [[Decimal(0) if math.isinf(c) else (-Decimal(c) / Decimal(eps)).exp() for c in row] for row in values]
+        vertices, particles = range(len(values)), range(len(values[0]))
+        u = [Decimal(1)] * len(values)
+        change = Decimal(both)
+        while change > Decimal("1e-12"):
+            v = [1 / sum(u[i] * kernel[i][j] for i in vertices) for j in particles]
+            missing = [Decimal(len(particles)) / len(vertices) / sum(u[i] * kernel[i][j] * v[j] for j in particles) for i in vertices]
+            u = [u[i] * missing[i] for i in vertices]
+            change = max(abs(m - 1) for m in missing)
+        v = [1 / sum(u[i] * kernel[i][j] for i in vertices) for j in particles]
+        return np.array([[float(u[i] * kernel[i][j] * v[j]) for j in particles] for i in vertices])
+
+
+def hard_costs(name):
+    cost = random_costs((3, 4), seed=7)
+    if name == "offset of 1e8":
+        # Another one for every particle, and differences of order 1 that float64 still holds there to eight digits.
+        cost = cost + 1e8 * torch.tensor([1.0, -1.0, 0.5, 0.0], dtype=torch.float64)
+    if name == "zero mass":
+        cost[0, :2] = math.inf
+        cost[2, 3] = 1e7  # not infinite, and yet no number that float64 has is as small as its weight
+    return cost
+
+
+@pytest.mark.parametrize("eps", [1.0, 0.02, 1e-3])
+@pytest.mark.parametrize("case", ["plain", "offset of 1e8", "zero mass"])
+@pytest.mark.parametrize("both", [False, True], ids=["softmax", "sinkhorn"])
+def test_plans_are_those_of_exact_arithmetic(both, case, eps):
+    cost = hard_costs(case)
+    solver = Sinkhorn(max_iterations=200_000, tolerance=1e-10) if both else Softmax()
+    plan = solver(cost, eps)
+    np.testing.assert_allclose(plan.numpy(), exact_plan(cost, eps, both), rtol=0, atol=1e-6)
+    torch.testing.assert_close(plan.sum(0), torch.ones(4).double())
+    if both:
+        torch.testing.assert_close(plan.sum(1), torch.full((3,), 4 / 3).double(), rtol=0, atol=1e-6)
+    if case == "zero mass":
+        assert plan[0, :2].tolist() == [0.0, 0.0]
+        assert plan[2, 3] == 0
+
+
+def test_sinkhorn_at_tiny_eps_is_the_cheapest_assignment():
+    """Entropy vanishes: the plan of a linear program, found by another solver."""
+    cost = random_costs((3, 8), seed=2)
+    rows, columns = np.kron(np.eye(3), np.ones(8)), np.kron(np.ones(3), np.eye(8))
+    found = linprog(cost.numpy().ravel(), A_eq=np.vstack([rows, columns]), b_eq=[8 / 3] * 3 + [1.0] * 8)
+    plan = Sinkhorn(max_iterations=100_000, tolerance=1e-9)(cost, 2e-3)
+    np.testing.assert_allclose(plan.numpy(), found.x.reshape(3, 8), rtol=0, atol=1e-6)
+
+
+def test_equal_costs_share_at_any_eps():
+    for eps in (1e-30, 1.0, 1e30):
+        for transport in (Softmax(), Sinkhorn()):
+            weights = transport(torch.full((4, 3), 1e8, dtype=torch.float64), eps)
+            torch.testing.assert_close(weights, torch.full_like(weights, 0.25), rtol=0, atol=1e-12)
 
 
 def test_schedules():

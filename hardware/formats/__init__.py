@@ -1,1 +1,1 @@
-"""Integer networks in the files of other libraries: NIR, and lava-dl's ``.net``. Needs ``pip install polystep-snn[formats]``."""
+"""Integer networks in the files of other libraries: NIR, and lava-dl's ``.net``. Needs h5py and nir."""

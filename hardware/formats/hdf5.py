@@ -50,7 +50,7 @@ def require(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise InputError(f"{name} cannot be imported ({error}): pip install polystep-snn[formats]") from None
+        raise InputError(f"{name} cannot be imported ({error}): pip install {name}") from None
 
 
 def read_tree(path: str | Path, deadline_s: float = 60.0) -> Tree:

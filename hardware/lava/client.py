@@ -2,21 +2,28 @@
 
 from collections.abc import Callable
 from itertools import count
+from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
 from polystep_snn.errors import InputError
-from polystep_snn.hardware.backend import BackendError
+from polystep_snn.hardware.backend import BackendError, check_lesson
 from polystep_snn.hardware.integer_network import IntegerNetwork
+from polystep_snn.hardware.lava import lesson_message
 from polystep_snn.hardware.lava.protocol import MAX_ARRAY_BYTES
 from polystep_snn.hardware.lava.worker_process import LavaWorker
+from polystep_snn.hardware.learning_rule import with_parameters
+from polystep_snn.hardware.lesson import Lesson
 from polystep_snn.hardware.network_file import save
 from polystep_snn.hardware.simulator import LayerRecording, Recording, Simulator, check_spikes
 
 _RECORDED_BYTES = 9
 # Nothing here has run on a chip: its first samples are held against the simulator, in every run.
 _CHECKED_ON_CHIP = 8
+# Samples encoded at a time.
+_ENCODED = 256
 _numbers = count()
 
 
@@ -76,7 +83,7 @@ class LavaBackend:
         check_spikes(spikes, self.network)
         if not spikes.shape[1]:
             return np.empty((0, self.network.sizes[-1]), np.int32)
-        values = self._request(spikes, record=False)["values"]
+        values = self._run(spikes, record=False)["values"]
         if self._on_chip:
             self._check_values(spikes, values)
         return values
@@ -97,7 +104,7 @@ class LavaBackend:
             raise InputError(f"{num_samples} samples fill {size * num_samples} bytes: record at most {MAX_ARRAY_BYTES // size} at a time")
         if not num_samples:
             return self._simulator.record(spikes)
-        arrays = self._request(spikes, record=True)
+        arrays = self._run(spikes, record=True)
 
         def in_time(name: str) -> np.ndarray:
             """[B * T, N] -> [T, B, N]"""
@@ -106,6 +113,56 @@ class LavaBackend:
         layers = tuple(LayerRecording(*(in_time(f"{name}{k}") for name in "zuv")) for k in range(len(self.network.layers)))
         last = layers[-1]
         return Recording(layers, last.z.sum(0, dtype=np.int32) if self.network.readout == "count" else last.v[-1].copy())
+
+    def learn(
+        self,
+        lesson: Lesson,
+        spikes: Callable[[np.ndarray], np.ndarray],
+        save_to: Path | None = None,
+        every: int = 50,
+        on_samples: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        """Carry out a lesson inside Lava: one compiled graph and one run, whose numbers are those of ``on_chip.learn``.
+
+        Args:
+            lesson: on this network, and new. Changed in place at the end; an error leaves it as it is.
+            spikes: the spikes ``[T, B, M]`` uint8 of samples ``[B]``, by number; every sample is encoded once, before the run.
+            save_to: a file to keep the network as it is while it learns, and as it was learned.
+            every: updates between two of these.
+            on_samples: called a few times a second with the number of samples shown so far.
+
+        Raises:
+            InputError: a lesson on another network, or one that has begun; spikes of another form, or more than a message holds; a file
+                that cannot be written.
+            BackendError: the run failed. The file holds a network that the run had, if it had come that far.
+        """
+        check_lesson(lesson, self.network, every)
+        if self._on_chip:
+            raise InputError("learning on the chip itself needs its embedded processors, for which there is no program: choose lava")
+        fields, arrays = lesson_message.pack(lesson)
+        numbers, order = np.unique(lesson.plan.samples, return_inverse=True)
+        num_steps, num_samples = self.network.num_steps, len(order)
+        self._check_size(len(numbers))
+        rows = np.empty((len(numbers), num_steps, -(-self.network.sizes[0] // 8)), np.uint8)
+        for start in range(0, len(numbers), _ENCODED):
+            part = spikes(numbers[start : start + _ENCODED])
+            check_spikes(part, self.network)
+            rows[start : start + _ENCODED] = _packed(part)
+        period = num_steps + ("hidden" in lesson.learner.names)
+
+        def save_parameters(parameters: dict[str, np.ndarray]) -> None:
+            if save_to is not None:
+                save(save_to, with_parameters(self.network, parameters))
+
+        results = self._request(
+            fields | {"kind": "learn", "every": every},
+            arrays | {"order": order.astype(np.int32), "rows": rows.reshape(-1, rows.shape[-1])},
+            lambda step: on_samples(min(step // period, num_samples)),
+            save_parameters,
+        )
+        lesson_message.conclude(lesson, results)
+        save_parameters(lesson.learner.parameters)
+        on_samples(num_samples)
 
     def close(self) -> None:
         """End the worker, unless it is a shared one."""
@@ -126,24 +183,28 @@ class LavaBackend:
             self._own = LavaWorker(self._timeout_s)
         return self._own
 
-    def _request(self, spikes: np.ndarray, record: bool) -> dict[str, np.ndarray]:
+    def _run(self, spikes: np.ndarray, record: bool) -> dict[str, np.ndarray]:
         num_steps, num_samples, _ = spikes.shape
-        # Packed first: the transposition moves an eighth of the bytes.
-        rows = np.packbits(spikes, axis=-1).swapaxes(0, 1).reshape(num_steps * num_samples, -1)
-        if rows.nbytes > MAX_ARRAY_BYTES:
-            raise InputError(
-                f"{num_samples} samples fill {rows.nbytes} bytes: give at most {num_samples * MAX_ARRAY_BYTES // rows.nbytes} at a time"
-            )
-        worker = self._worker()
-        path = worker.folder / self._file
-        if not path.exists():
-            save(path, self.network)
+        self._check_size(num_samples)
+        rows = _packed(spikes).reshape(num_steps * num_samples, -1)
 
         def on_step(step: int) -> None:
             if self._on_progress is not None:
                 self._on_progress(min(step // num_steps, num_samples))
 
-        return worker.request({"network": str(path), "record": record, "on_chip": self._on_chip}, {"rows": rows}, on_step)
+        return self._request({"kind": "run", "record": record, "on_chip": self._on_chip}, {"rows": rows}, on_step)
+
+    def _request(self, fields: dict[str, Any], arrays: dict[str, np.ndarray], *calls: Callable[[Any], None]) -> dict[str, np.ndarray]:
+        worker = self._worker()
+        path = worker.folder / self._file
+        if not path.exists():
+            save(path, self.network)
+        return worker.request(fields | {"network": str(path)}, arrays, *calls)
+
+    def _check_size(self, num_samples: int) -> None:
+        size = self.network.num_steps * -(-self.network.sizes[0] // 8)
+        if num_samples * size > MAX_ARRAY_BYTES:
+            raise InputError(f"{num_samples} samples fill {num_samples * size} bytes: give at most {MAX_ARRAY_BYTES // size} at a time")
 
     def _check_chip(self, worker: LavaWorker) -> None:
         if not worker.has_loihi2:
@@ -165,3 +226,8 @@ class LavaBackend:
             raise BackendError(
                 f"the chip differs from the simulator: sample {b}, neuron {n} gives {found[b, n]} instead of {expected[b, n]}"
             )
+
+
+def _packed(spikes: np.ndarray) -> np.ndarray:
+    """``[T, B, M]`` spikes as ``[B, T, ceil(M / 8)]`` bytes. Packed first: the transposition moves an eighth of them."""
+    return np.packbits(spikes, axis=-1).swapaxes(0, 1)

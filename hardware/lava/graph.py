@@ -10,33 +10,21 @@ every Dense sends what it summed a step before; layer k is k steps further behin
 sample reaches it. Lossless int8: a Dense of mixed signs keeps even weights only, so it holds ``2 w`` and shifts its sums right by one.
 """
 
-import logging
-import mmap
-import signal
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from lava.magma.core.process.process import AbstractProcess, ProcessServer
-from lava.magma.core.process.variable import VarServer
-from lava.magma.core.run_conditions import RunSteps
+from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.run_configs import Loihi2HwCfg, Loihi2SimCfg
 from lava.proc.dense.process import Dense
 from lava.proc.lif.process import LIFReset
 from lava.utils.weightutils import SignMode
 
-from polystep_snn.hardware.backend import BackendError
 from polystep_snn.hardware.integer_network import IntegerLayer, IntegerNetwork
+from polystep_snn.hardware.lava.execution import run, shared
 from polystep_snn.hardware.lava.processes.neurons import Neurons
 from polystep_snn.hardware.lava.processes.sinks import Readout, Recorder
 from polystep_snn.hardware.lava.processes.source import SpikeSource
-
-# Between two looks at a run. A look takes microseconds.
-_LOOK_S = 0.002
-# What a model raised reaches us through a pipe, as its process ends.
-_CAUSE_S = 1.0
 
 
 class Graph:
@@ -56,7 +44,7 @@ class Graph:
             on_chip: for Intel's Loihi 2 compiler: stock neurons, and adapters between Python and the chip. Has never been run.
         """
         num_samples, self._on_chip = len(rows) // network.num_steps, on_chip
-        self.clock = _shared((1,), np.int64)
+        self.clock = shared((1,), np.int64)
         self.arrays: dict[str, np.ndarray] = {}
         # On the chip: a step into it and one out of it, as assumed.
         self._source = SpikeSource(rows=rows, num_channels=network.sizes[0], name="source")
@@ -76,7 +64,7 @@ class Graph:
             value = neurons.s_out if counting else neurons.v_out
             if on_chip:
                 value, last_step = _through("NxToPyAdapter", value, len(network.classes)), last_step + 1
-            values = self.arrays["values"] = _shared((num_samples, len(network.classes)), np.int32)
+            values = self.arrays["values"] = shared((num_samples, len(network.classes)), np.int32)
             readout = Readout(
                 values=values, num_steps=network.num_steps, delay=last_step, counting=counting, clock=self.clock, name="readout"
             )
@@ -85,7 +73,7 @@ class Graph:
 
     def _record(self, k: int, neurons: AbstractProcess, num_rows: int, delay: int) -> None:
         dtypes = {"z": np.bool_, "u": np.int32, "v": np.int32}
-        arrays = {name: _shared((num_rows, *neurons.s_out.shape), dtype) for name, dtype in dtypes.items()}
+        arrays = {name: shared((num_rows, *neurons.s_out.shape), dtype) for name, dtype in dtypes.items()}
         self.arrays |= {f"{name}{k}": array for name, array in arrays.items()}
         recorder = Recorder(**arrays, delay=delay, clock=self.clock, name=f"recorder {k}")
         neurons.s_out.connect(recorder.z_in)
@@ -102,17 +90,7 @@ class Graph:
             BackendError: a model raised, or its process ended. Nothing more can be run in this process then.
         """
         configuration = Loihi2HwCfg if self._on_chip else Loihi2SimCfg
-        executable = self._source.compile(configuration(select_tag="fixed_pt"))
-        with _ended_processes_raise(self._source, list(executable.proc_builders)):
-            self._source.create_runtime(executable=executable)
-            runtime = self._source.runtime
-            runtime.start(RunSteps(self.num_steps, blocking=False))
-            while not runtime.service_to_runtime[0].probe():
-                time.sleep(_LOOK_S)
-                on_step(int(self.clock[0]))
-        runtime.wait()
-        self._source.stop()
-        _forget()
+        run(self._source, configuration(select_tag="fixed_pt"), self.num_steps, lambda: on_step(int(self.clock[0])))
 
 
 def _neurons(layer: IntegerLayer, num_steps: int, first_step: int, stock: bool, name: str) -> AbstractProcess:
@@ -140,70 +118,3 @@ def _through(adapter: str, port: Any, size: int) -> Any:
     process = getattr(embedded_io.spike, adapter)(shape=(size,))
     port.connect(process.inp)
     return process.out
-
-
-def _shared(shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    """Zeros in memory without a name that forked processes share; it goes with the last of them."""
-    count = int(np.prod(shape))
-    return np.frombuffer(mmap.mmap(-1, count * np.dtype(dtype).itemsize), dtype, count).reshape(shape)
-
-
-@contextmanager
-def _ended_processes_raise(process: AbstractProcess, built: list[AbstractProcess]) -> Iterator[None]:
-    """Within, BackendError is raised wherever this process is, or waits, when one of Lava's processes ends.
-
-    Without it Lava waits for ever.
-
-    Args:
-        process: one of the graph's.
-        built: those of the graph in the order in which Lava starts a process for each; what it starts further is its own.
-    """
-
-    def look(*_: Any) -> None:
-        actors = _actors(process)
-        for actor, name in zip(actors, _names(actors, built), strict=True):
-            if not actor.is_alive():
-                raise BackendError(_cause(actors, built) or f"{name} ended{_how(actor.exitcode)}")
-
-    before = signal.signal(signal.SIGCHLD, look)
-    try:
-        yield
-        look()
-    finally:
-        signal.signal(signal.SIGCHLD, before)
-
-
-def _actors(process: AbstractProcess) -> list[Any]:
-    runtime = process.runtime
-    infrastructure = runtime and runtime._messaging_infrastructure
-    return list(infrastructure.actors) if infrastructure else []
-
-
-def _names(actors: list[Any], built: list[AbstractProcess]) -> list[str]:
-    return [f"{p.name} ({p.model_class.__name__})" for p in built][: len(actors)] + ["Lava's service"] * (len(actors) - len(built))
-
-
-def _cause(actors: list[Any], built: list[AbstractProcess]) -> str | None:
-    """What a model raised: first in time is not known, so the first in the order of the graph."""
-    deadline = time.monotonic() + _CAUSE_S
-    while time.monotonic() < deadline:
-        for actor, name in zip(actors, _names(actors, built), strict=True):
-            if actor.exception:
-                error, _ = actor.exception
-                return f"{name} raised {type(error).__name__}: {error}"
-        if all(actor.exitcode != 0 for actor in actors if not actor.is_alive()):
-            return None  # killed: no pipe has anything to say
-        time.sleep(_LOOK_S)
-    return None
-
-
-def _how(code: int | None) -> str:
-    return f", killed by {signal.Signals(-code).name}" if code and code < 0 else f" with exit code {code}"
-
-
-def _forget() -> None:
-    """Lava keeps every Process and Var there ever was, and adds a handler to the log for each."""
-    ProcessServer().reset_server()
-    VarServer().reset_server()
-    for name in (None, "lava.magma.compiler.compiler"):
-        logging.getLogger(name).handlers.clear()

@@ -2,7 +2,7 @@
 
 Reads requests from the socket DESCRIPTOR, runs them, answers; works in FOLDER, its own and empty. What Lava prints goes to standard
 output and error, never to the socket. Answers have a ``kind``: first ``ready`` or ``unfit`` (with a ``message``); then for a request
-any number of ``progress`` (``step``), and ``done`` (the arrays) or ``failed`` (``message``), after which nothing can be run any more.
+any number of ``progress`` (``step``; with a network's parameters as arrays, some of a learning one's), and ``done`` (the arrays) or ``failed`` (``message``), after which nothing can be run any more.
 """
 
 import os
@@ -20,7 +20,7 @@ import numpy as np
 from polystep_snn import __version__
 from polystep_snn.hardware.backend import BackendError
 from polystep_snn.hardware.integer_network import IntegerNetwork
-from polystep_snn.hardware.lava import lifeline, protocol
+from polystep_snn.hardware.lava import lesson_message, lifeline, protocol
 from polystep_snn.hardware.network_file import load
 
 _PROGRESS_S = 0.25
@@ -41,8 +41,9 @@ class Worker:
             import lava.utils.loihi
 
             from polystep_snn.hardware.lava.graph import Graph
+            from polystep_snn.hardware.lava.learning_graph import LearningGraph
 
-            self._graph = Graph
+            self._graph, self._learning_graph = Graph, LearningGraph
         except ImportError as error:
             self._answer("unfit", message=str(error))
         else:
@@ -62,14 +63,24 @@ class Worker:
     def _run(self, request: protocol.Message) -> None:
         try:
             network = self._load(request.fields["network"])
-            graph = self._graph(network, request.arrays["rows"], request.fields["record"], request.fields["on_chip"])
             self._told, self._step = time.monotonic(), 0
-            graph.run(self._progress)
+            arrays = (self._learn if request.fields["kind"] == "learn" else self._forward)(network, request)
         except Exception as error:
             traceback.print_exc()
             self._answer("failed", message=str(error) if isinstance(error, BackendError) else f"{type(error).__name__}: {error}")
         else:
-            self._answer("done", graph.arrays)
+            self._answer("done", arrays)
+
+    def _forward(self, network: IntegerNetwork, request: protocol.Message) -> dict[str, np.ndarray]:
+        graph = self._graph(network, request.arrays["rows"], request.fields["record"], request.fields["on_chip"])
+        graph.run(self._progress)
+        return graph.arrays
+
+    def _learn(self, network: IntegerNetwork, request: protocol.Message) -> dict[str, np.ndarray]:
+        lesson = lesson_message.unpack(network, request)
+        graph = self._learning_graph(lesson, request.arrays["rows"], request.fields["every"])
+        graph.run(self._progress, lambda parameters: self._answer("progress", parameters, step=self._step))
+        return graph.arrays
 
     def _load(self, path: str) -> IntegerNetwork:
         if path != self._path or self._network is None:

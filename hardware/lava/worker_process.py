@@ -101,9 +101,18 @@ class LavaWorker:
         self._end()
 
     def request(
-        self, fields: dict[str, Any], arrays: dict[str, np.ndarray], on_step: Callable[[int], None] | None = None
+        self,
+        fields: dict[str, Any],
+        arrays: dict[str, np.ndarray],
+        on_step: Callable[[int], None] = lambda step: None,
+        on_arrays: Callable[[dict[str, np.ndarray]], None] = lambda arrays: None,
     ) -> dict[str, np.ndarray]:
         """Have something run; see ``worker.py``. One request at a time.
+
+        Args:
+            fields, arrays: the request.
+            on_step: called with the time step, a few times a second.
+            on_arrays: called with what is told while it runs.
 
         Raises:
             BackendError: it failed, and why. The worker is closed then, as after any other exception. Or it was closed before.
@@ -114,8 +123,9 @@ class LavaWorker:
             self._send(fields, arrays)
             while (answer := self._receive(f"at step {step}")).fields["kind"] == "progress":
                 step = answer.fields["step"]
-                if on_step is not None:
-                    on_step(step)
+                on_step(step)
+                if answer.arrays:
+                    on_arrays(answer.arrays)
             if answer.fields["kind"] != "done":
                 raise BackendError(f"Lava failed: {answer.fields['message']}")
         except BaseException:

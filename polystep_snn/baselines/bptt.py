@@ -16,10 +16,12 @@ from polystep_snn.errors import InputError
 from polystep_snn.polystep.compiled import Kernels
 from polystep_snn.polystep.cost import Cost, CrossEntropy, rate_scale
 from polystep_snn.polystep.ends import make_end
-from polystep_snn.polystep.populations import at_rest, drive
+from polystep_snn.polystep.populations import Neuron, at_rest, drive
 from polystep_snn.polystep.step import StepResult
 from polystep_snn.snn.encoders import Frames, time_blocks
+from polystep_snn.snn.loihi import CubaParameters
 from polystep_snn.snn.network import Layer, SpikingNetwork
+from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.readouts import SpikeCountReadout
 
 SLOPE = 25.0
@@ -85,8 +87,9 @@ class SurrogateBPTT:
             # Not the network's own layers(), which are cut off from its parameters.
             readout = network.readout
             neuron = readout.neuron if isinstance(readout, SpikeCountReadout) else None
+            assert not isinstance(neuron, CubaParameters)
             end = make_end(readout, Layer(network.weights[-1], network.biases[-1], neuron), len(inputs), None)
-            neurons = [*network.neurons, *end.neurons]
+            neurons: list[Neuron] = [*(p for p in network.neurons if isinstance(p, LIFParameters)), *end.neurons]
             last_layer = len(neurons) - 1
             rest = [w.new_zeros(len(w), len(target)) for w in network.weights]
             base = [at_rest(r, p) for r, p in zip(rest, neurons, strict=False)]

@@ -15,6 +15,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -179,9 +180,10 @@ class CMAES(AskTell):
         self.popsize = int(self._es.popsize)
 
     def _begin(self) -> None:
-        # pycma takes the seed 0 for the time of day.
+        # A generator of its own: pycma would seed numpy's global one.
+        own = {"seed": math.nan, "randn": np.random.RandomState(self._seed).randn}
+        self._es = self._make(self.best.double().tolist(), self._sigma, self._options | own)
         self._seed += 1
-        self._es = self._make(self.best.double().tolist(), self._sigma, self._options | {"seed": self._seed})
 
     def _ask(self) -> Tensor:
         if self._es.stop():

@@ -49,14 +49,14 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         backend, accuracy, samples = _on_backend(opened, arguments.backend, arguments.limit)
     result = {
-        "dataset": opened.dataset.name,
+        "dataset": opened.dataset.title,
         "backend": backend,
         "test_accuracy": accuracy,
         "samples": samples,
         "epoch": opened.best["epoch"],
         "val_accuracy": opened.best["val_accuracy"],
     }
-    say(f"test accuracy {accuracy:.2%} on {samples} samples, weights of epoch {opened.best['epoch']}, on {backend}")
+    say(f"{opened.dataset.title}: test accuracy {accuracy:.2%} on {samples} samples, weights of epoch {opened.best['epoch']}, on {backend}")
     if arguments.json:
         print_json(result)
     return 0

@@ -36,9 +36,10 @@ def run(arguments: argparse.Namespace) -> int:
     from polystep_snn import plots
     from polystep_snn.errors import InputError
     from polystep_snn.files import make_folder, write_atomically
+    from polystep_snn.snn.loihi import CubaNeuron
     from polystep_snn.snn.record import record
-    from polystep_snn.training.build import build_encoder
-    from polystep_snn.training.metrics import firing_rates, to_tensors
+    from polystep_snn.training.config import EVENTS
+    from polystep_snn.training.metrics import firing_rates
     from polystep_snn.training.run_folder import RunFolder, open_run
 
     opened = open_run(arguments.run_folder, arguments.data_dir)
@@ -47,8 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--sample is {arguments.sample}: {dataset.name} has test samples 0..{len(dataset.test) - 1}")
     folder = RunFolder(arguments.run_folder).figures
     make_folder(folder)
-    images, labels = to_tensors(dataset.test, torch.device(config.device))
-    encoder = build_encoder(config)
+    feed = opened.feed(dataset.test)
     figures = {}
 
     figures["curves"] = plots.new_figure(8, 3.2)
@@ -56,29 +56,38 @@ def run(arguments: argparse.Namespace) -> int:
     plots.loss_curve(left, opened.history)
     plots.accuracy_curve(right, opened.history, opened.best["epoch"])
 
-    label = int(labels[arguments.sample])
-    generator = torch.Generator(images.device).manual_seed(config.seed)
-    recording = record(network, encoder(images[arguments.sample : arguments.sample + 1], generator))
+    generator = torch.Generator(feed.labels.device).manual_seed(config.seed)
+    frames, labels = feed.batch(torch.tensor([arguments.sample]), generator=generator)
+    recording, label = record(network, frames), int(labels)
     inputs, spikes, membranes = recording.inputs.cpu().numpy(), recording.spikes[0].cpu().numpy(), recording.membranes[0].cpu().numpy()
-    figures["activity"] = plots.new_figure(9, 6)
-    (picture, hidden), (one, readout) = figures["activity"].subplots(2, 2)
+    events = config.encoder == EVENTS
+    figures["activity"] = plots.new_figure(9, 8 if events else 6)
+    axes = figures["activity"].subplot_mosaic("ss;ih;mr" if events else "ih;mr")
+    name = f"test sample {arguments.sample} (a {dataset.classes[label]})"
+    if events:
+        plots.event_strip(axes["s"], inputs.reshape(-1, *dataset.test.shape), title=f"Events of {name}: ON blue, OFF orange")
     if config.encoder == "direct":
-        plots.currents(picture, inputs, f"Input current of test sample {arguments.sample} (a {dataset.classes[label]})")
+        plots.currents(axes["i"], inputs, f"Input current of {name}")
     else:
-        plots.raster(picture, inputs, f"Input spikes of test sample {arguments.sample} (a {dataset.classes[label]})", plots.GREY)
-    plots.raster(hidden, spikes, "Spikes of hidden layer 1")
+        plots.raster(axes["i"], inputs, "Input spikes" if events else f"Input spikes of {name}", plots.GREY)
+    plots.raster(axes["h"], spikes, "Spikes of hidden layer 1")
     # The neuron whose number of spikes is nearest to a third of the steps: neither silent nor always firing.
     shown = int(abs(spikes.sum(0) - len(spikes) / 3).argmin())
-    plots.membrane(one, membranes[:, shown], spikes[:, shown], network.neurons[0].v_th, f"Membrane of neuron {shown}")
-    plots.decision(readout, recording.readout.cpu().numpy(), dataset.classes, label)
+    neuron = network.layers()[0].neuron
+    v_th = float(neuron.threshold) if isinstance(neuron, CubaNeuron) else network.neurons[0].v_th
+    plots.membrane(axes["m"], membranes[:, shown], spikes[:, shown], v_th, f"Membrane of neuron {shown}")
+    plots.decision(axes["r"], recording.readout.cpu().numpy(), dataset.classes, label)
 
-    rates = firing_rates(network, encoder, images[:_RATE_SAMPLES], config.seed)
+    rates = firing_rates(network, feed, _RATE_SAMPLES, config.seed)
     figures["rates"] = plots.new_figure(4.2 * len(rates), 3.2)
     for k, (ax, layer) in enumerate(zip(figures["rates"].subplots(1, len(rates), squeeze=False)[0], rates, strict=True)):
         plots.rate_histogram(ax, layer.cpu().numpy(), f"Hidden layer {k + 1}")
 
     figures["confusion"] = plots.new_figure(5, 5)
-    plots.confusion(figures["confusion"].subplots(), labels.cpu().numpy(), opened.evaluate().predictions.cpu().numpy(), dataset.classes)
+    decided = opened.evaluate().predictions.cpu().numpy()
+    plots.confusion(figures["confusion"].subplots(), feed.labels.cpu().numpy(), decided, dataset.classes)
+    if dataset.note:
+        figures["confusion"].suptitle(dataset.title, fontsize=8, color=plots.GREY)
 
     written = []
     for name, figure in figures.items():

@@ -3,16 +3,19 @@
 import argparse
 from dataclasses import replace
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from polystep_snn.cli.console import print_json, say
+from polystep_snn.datasets import NAMES
 from polystep_snn.errors import InputError
-from polystep_snn.training.config import READOUTS, TrainConfig
+from polystep_snn.training.config import READOUTS, TrainConfig, recipe
 
 _EXAMPLES = """examples:
   polystep-snn profile --num-steps 25 100 400 --out profile
   polystep-snn profile --num-steps 25 100 400 --no-compile --readout count --out profile
+  polystep-snn profile --dataset nmnist --num-steps 30 300 --methods polystep --out profile
   polystep-snn profile --run runs/mnist --num-steps 16 64 256 --methods polystep --out profile
 """
 
@@ -23,7 +26,7 @@ def add_parser(commands) -> None:
         "profile",
         help="memory and time of a training step against the number of timesteps",
         description="Memory and time of a training step against the number of timesteps, each point in processes of its own. "
-        "The network is that of a run (--run), or 784-128-10 with the options below.",
+        "The network is that of a run (--run), or the recipe's of a data set with the options below. No data is read.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -31,9 +34,10 @@ def add_parser(commands) -> None:
     parser.add_argument("--methods", nargs="+", default=["polystep", "bptt"], choices=("polystep", "bptt"), help="what to measure")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for profile.json and profile.png; created")
     parser.add_argument("--run", type=Path, dest="run_folder", metavar="RUN", help="profile the network and options of this run")
+    parser.add_argument("--dataset", choices=NAMES, default="mnist", help="whose recipe is profiled without --run (default mnist)")
     parser.add_argument("--hidden", type=int, nargs="+", metavar="N", help="widths of the hidden layers (default 128)")
     parser.add_argument("--readout", choices=READOUTS, help="kind of readout (default membrane)")
-    parser.add_argument("--batch-size", type=int, metavar="B", help="samples a step (default 128)")
+    parser.add_argument("--batch-size", type=int, metavar="B", help="samples a step (default: the recipe's)")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's choice)")
     parser.add_argument("--device", metavar="X", help="cpu, cuda or auto (default auto)")
     parser.add_argument("--no-compile", dest="compile", action="store_const", const=False, help="run eagerly")
@@ -45,21 +49,18 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure, print a table, write JSON and a figure."""
     from polystep_snn import plots
     from polystep_snn.files import make_folder, read_json, write_atomically, write_json
-    from polystep_snn.profiling import measure
+    from polystep_snn.profiling import measure, sample_shape
     from polystep_snn.training.run_folder import RunFolder
 
     if min(arguments.num_steps) < 1:
         raise InputError(f"--num-steps is {min(arguments.num_steps)}: choose at least 1")
-    num_inputs, num_classes = 784, 10
     if arguments.run_folder is None:
-        config = TrainConfig("mnist")
+        config = TrainConfig(arguments.dataset, **recipe(arguments.dataset))
     else:
         folder = RunFolder(arguments.run_folder)
         if not folder.config.is_file():
             raise InputError(f"{arguments.run_folder} holds no run (no config.json): train first, or name another folder")
         config = TrainConfig.from_json(read_json(folder.config))
-        if config.dataset == "digits":
-            num_inputs = 64
     given = {name: getattr(arguments, name) for name in ("hidden", "readout", "batch_size", "threads", "device", "compile")}
     config = replace(config, **{name: value for name, value in given.items() if value is not None})
     make_folder(arguments.out)
@@ -68,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     say(f"{'method':10s} {'timesteps':>9s} {'peak MB':>9s} {'ms a step':>10s}")
     for num_steps in sorted(set(arguments.num_steps)):
         for method in arguments.methods:
-            points.append(measure(method, num_steps, config.to_json(), num_inputs, num_classes))
+            points.append(measure(method, num_steps, config.to_json(), prod(sample_shape(replace(config, num_steps=num_steps))), 10))
             say(f"{method:10s} {num_steps:9d} {points[-1]['peak_mb']:9.2f} {1e3 * points[-1]['seconds_per_step']:10.2f}")
     result = {"points": points}
     write_json(arguments.out / "profile.json", {**result, "config": config.to_json()})

@@ -9,13 +9,15 @@ from typing import Any
 from polystep_snn.cli.console import ConsoleObserver, print_json, say, speaks
 from polystep_snn.datasets import NAMES
 from polystep_snn.errors import InputError
-from polystep_snn.training.config import NEURON_RECIPES, RECIPES, TrainConfig
+from polystep_snn.training.config import EVENTS, RECIPES, TrainConfig, recipe
 
 _EXAMPLES = """examples:
   polystep-snn train digits --out runs/digits
   polystep-snn train mnist --out runs/mnist --hidden 512
   polystep-snn train mnist --out runs/deep --hidden 256 128 --num-steps 10 --encoder rate
   polystep-snn train mnist --out runs/chip --neuron loihi
+  polystep-snn train nmnist --out runs/events
+  polystep-snn train nmnist --out runs/still --neuron loihi --window-us 105000 --stabilize --shift 2 --jitter 0.5
   polystep-snn train mnist --out runs/born --on-chip --epochs 3
   polystep-snn train mnist --out runs/mnist --resume
   torchrun --nproc-per-node 2 -m polystep_snn.cli.main train mnist --out runs/mnist
@@ -52,7 +54,7 @@ def add_parser(commands) -> None:
             continue
         if isinstance(default, tuple):
             settings |= {"nargs": "+", "type": int, "metavar": "N"}
-            default = " ".join(map(str, default))
+            default = " ".join(map(str, default)) or "none"
         else:
             settings |= {
                 "type": type(default),
@@ -66,13 +68,14 @@ def add_parser(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, or go on with a run."""
-    from polystep_snn.datasets import load
     from polystep_snn.files import read_json
-    from polystep_snn.training.build import resolve
+    from polystep_snn.training.build import load_data, resolve
     from polystep_snn.training.run_folder import RunFolder
     from polystep_snn.training.trainer import Trainer
 
     if arguments.on_chip:
+        if RECIPES[arguments.dataset].get("encoder") == EVENTS:
+            raise InputError(f"{arguments.dataset} is not made of images, which --on-chip learns from: leave it out, or choose images")
         from polystep_snn.cli import on_chip
 
         return on_chip.run(arguments)
@@ -93,14 +96,13 @@ def run(arguments: argparse.Namespace) -> int:
                 flag = option.name.replace("_", "-")
                 raise InputError(f"{flag} is {ours}, but the run in {arguments.out} has {theirs}: leave it out, or start a new run")
     else:
-        recipe = {**RECIPES[arguments.dataset], **NEURON_RECIPES[given.get("neuron", "lif")]}
-        config = TrainConfig(**{**recipe, **given})
-    dataset = load(config.dataset, arguments.data_dir)
+        config = TrainConfig(**{**recipe(arguments.dataset, given.get("neuron", "lif")), **given})
+    dataset = load_data(config, arguments.data_dir)
     observer = ConsoleObserver(config.epochs, config.batch_size)
     trainer = Trainer(config, arguments.out, dataset, arguments.resume, observer)
     sizes = "-".join(map(str, trainer.network.sizes))
     say(
-        f"{dataset.name}: {sizes}, {config.num_steps} steps, {config.encoder} input, {config.readout} readout, "
+        f"{dataset.title}: {sizes}, {config.num_steps} steps, {config.encoder} input, {config.readout} readout, "
         f"{len(dataset.train)} training samples"
     )
     if trainer.position.epoch or trainer.position.step:
@@ -127,7 +129,7 @@ def run(arguments: argparse.Namespace) -> int:
         say(f"  polystep-snn train {config.dataset} --out {arguments.out} --resume")
         return 128 + stopped_by
     say(
-        f"test accuracy {summary['test_accuracy']:.2%} with the weights of epoch {summary['epoch']} "
+        f"{dataset.title}: test accuracy {summary['test_accuracy']:.2%} with the weights of epoch {summary['epoch']} "
         f"(validation {summary['val_accuracy']:.2%}); run in {arguments.out}"
     )
     if config.neuron == "loihi" and speaks():

@@ -9,10 +9,10 @@ r"""Ask/tell: PolyStep, and whatever else proposes candidates, on a function of 
 as in pycma and evosax. ``minimize`` is this loop, with a budget.
 
 Here one particle has all coordinates: an orthoplex of 2 dim vertices (or another polytope), turned at random each time. Costs are
-taken relative to their spread, so that nothing depends on the function's scale. The radius follows the path, as in cumulative
-step-size adaptation: it grows while steps agree in direction, and shrinks once they cancel.
+taken relative to their spread, so that nothing depends on the function's scale. The radius grows while steps agree in direction, and
+shrinks once they turn back: step-size adaptation by the path, as in CMA-ES, with a memory of one step.
 
-Source: arXiv 2605.01928 (the step); Hansen and Ostermeier 2001, section 4 (cumulative step-size adaptation, in CMA-ES).
+Source: arXiv 2605.01928 (the step); Hansen and Ostermeier 2001, section 4 (step-size adaptation by the path).
 """
 
 import math
@@ -30,8 +30,8 @@ from polystep_snn.polystep.relative import Relative
 from polystep_snn.polystep.schedule import at
 from polystep_snn.polystep.transport import Softmax, Transport
 
-# Of the path: how much is new in every generation. At rest: the fraction of the radius. Widest: in first radii, when beginning again.
-_PATH, _AT_REST, _WIDEST = 0.2, 1e-6, 16
+# At rest: the fraction of the radius that it began with. Widest: in first radii, when beginning again.
+_AT_REST, _WIDEST = 1e-6, 16
 
 
 class AskTell(ABC):
@@ -146,14 +146,14 @@ def search(optimizer: AskTell, f: Callable[[Tensor], Tensor], budget: Budget) ->
 class PolyStepES(AskTell):
     """PolyStep on a vector.
 
-    A generation is one polytope around ``mean``. With its barycenter ``d`` (``|d| <= 1``) and the path ``p`` of directions::
+    A generation is one polytope around ``mean``. With its barycenter ``d`` (``|d| <= 1``) and that of the generation before, ``d'``::
 
         mean <- mean + r d
-        p    <- (1 - c) p + sqrt(c (2 - c)) d / |d|           c = 0.2; |p| is about 1 for directions that have nothing in common
-        r    <- r exp(adaptation (|p| - 1))
+        r    <- r exp(adaptation cos(d, d'))
 
-    Once r has fallen to a millionth, the search has come to rest: it begins again at the best candidate with twice the radius
-    that it began with before (after 16 times the first radius, with that one), which may lead to another valley.
+    On a plateau, where all costs are equal, r grows, to 16 times the first radius. Once it has fallen to a millionth, the search has
+    come to rest: it begins again at the best candidate with twice the radius that it began with before (beyond 16 times the first
+    radius, with that one), which may lead to another valley. ``mean`` waits at that candidate until the search has found a better one.
 
     Args:
         x0: ``[dim]``.
@@ -185,26 +185,34 @@ class PolyStepES(AskTell):
         self.radius = radius
         self._adaptation = adaptation
         self._first_radius = self._begun_with = radius
-        self._path = torch.zeros_like(self.mean)
+        self._before = torch.zeros_like(self.mean)
         self._turned = self._points
+        self._center = self.mean
+        self._cost_at_rest = math.inf
 
     def _ask(self) -> Tensor:
         self._turned = self._points @ random_rotation(len(self.mean), self.generator).to(self.mean)
-        return self.mean + self.radius * self._turned
+        return self._center + self.radius * self._turned
 
     def _tell(self, candidates: Tensor, costs: Tensor) -> None:
         weights = self.transport(costs[:, None], at(self.transport.eps, 0.0))
         displacement = (weights.to(self.mean.dtype) * self._turned).sum(0)
-        self.mean = self.mean + self.radius * displacement
-        length = torch.linalg.vector_norm(displacement)
-        direction = displacement / length if length > 0 else torch.zeros_like(displacement)
-        self._path = (1 - _PATH) * self._path + math.sqrt(_PATH * (2 - _PATH)) * direction
-        self.radius *= math.exp(self._adaptation * (float(torch.linalg.vector_norm(self._path)) - 1.0))
+        self._center = self._center + self.radius * displacement
+        agreement = torch.nn.functional.cosine_similarity(displacement, self._before, dim=0, eps=1e-30)
+        if displacement.any():
+            self.radius *= math.exp(self._adaptation * float(agreement))
+        elif self.radius < _WIDEST * self._first_radius:
+            # A plateau: nothing at this distance tells candidates apart, so look further.
+            self.radius *= math.exp(self._adaptation)
+        self._before = displacement
         if self.radius < _AT_REST * self._begun_with:
             again = 2 * self._begun_with
             self._begun_with = self.radius = again if again <= _WIDEST * self._first_radius else self._first_radius
-            self.mean = self.best.clone()
-            self._path = torch.zeros_like(self.mean)
+            self._center, self._cost_at_rest = self.best.clone(), self.best_cost
+            self._before = torch.zeros_like(self.mean)
+            self.mean = self._center
+        elif self.best_cost < self._cost_at_rest:
+            self.mean = self._center
 
 
 def minimize(

@@ -82,7 +82,7 @@ def materialise(part: Part, offsets: Tensor, particles: slice, parameter: Tensor
     """The changed parameter of the candidates at offsets ``[V, P, p]``, written out for K of the P particles: ``[V * K, *shape]``."""
     moved = moves(part, offsets[:, particles], particles)
     values = parameter.detach().to(moved.dtype).reshape(-1) + moved
-    return values.to(parameter.dtype).view(-1, *parameter.shape)
+    return values.to(parameter.dtype).reshape(-1, *parameter.shape)
 
 
 def num_samples(inputs: Any, target: Any, dim: int = 0) -> int | None:
@@ -150,14 +150,19 @@ class Many:
                     raise
                 reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
                 with numbers.again():
-                    fn(stacked[0])  # an error of the module's own comes out here, without vmap's words around it
+                    fn(_alone(stacked[0]))  # an error of the module's own comes out here, without vmap's words around it
                 self.vectorised = False
                 log.warning("candidates of %s are evaluated one at a time, since vmap does not work: %.200s", self.what, reason)
         found = []
         for one in stacked:
             with numbers.again():
-                found.append(fn(one))
+                found.append(fn(_alone(one)))
         return torch.stack(found)
+
+
+def _alone(value: Tensor) -> Tensor:
+    # Some modules look for a Parameter where they have put one.
+    return torch.nn.Parameter(value, requires_grad=False)
 
 
 class RandomNumbers:

@@ -284,6 +284,8 @@ def settle(done: Pass, target: Tensor, cost: Cost) -> NodeCosts:
         layers.append(LayerCosts(costs[0] if len(costs) == 1 else torch.cat(costs, 1), activity, share, bias_share))
     if isinstance(end, LinearEnd):
         layers.append(end.readout_layer(plan.probes[-1].offsets, last, value, target, cost))
-    rates = [count.mean(1) / total_steps for count in state.counts]
+    # The chip's leaky integrators are simulated, and do not fire.
+    silent = isinstance(end, NeuronEnd) and not end.counts
+    rates = [count.mean(1) / total_steps for count in (state.counts[:-1] if silent else state.counts)]
     own = cost(value, target)
     return NodeCosts(value, own, layers, rates, state.total + own.sum())

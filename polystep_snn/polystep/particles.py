@@ -24,7 +24,8 @@ class WeightSpace:
         radius: distance of a candidate from the parameters, Euclidean, in weights; several numbers for several shells of vertices,
             schedules for radii that change over a run.
         subspace: the directions of each parameter.
-        particle_dim: p, coordinates of a particle; where a row of a part does not divide, the next smaller number that does.
+        particle_dim: p, coordinates of a particle. Particles do not cross the rows of a matrix, so where a row does not divide it is the
+            next smaller number that does, and every entry of a vector is a particle.
         polytope: "orthoplex", "simplex" or "cube", in p dimensions.
         rotate: turn every particle's polytope at random in every step (tells apart only for p > 1).
         redraw_every: steps after which the subspace is drawn anew.

@@ -16,6 +16,7 @@ thousands. Weight space is for everything else: hard attention, routing, quantis
 """
 
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import torch
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 
 from polystep_snn.errors import InputError
 from polystep_snn.polystep.budget import Budget
-from polystep_snn.polystep.candidates import Loss
+from polystep_snn.polystep.candidates import Evaluator, Loss
 from polystep_snn.polystep.choose import evaluator_of
 from polystep_snn.polystep.cost import Cost
 from polystep_snn.polystep.particles import WeightSpace, num_candidates, place
@@ -59,6 +60,8 @@ class WeightStep:
         budget: counts candidates, shared with whom it is compared.
         compile: compile the loops over time of a ``SpikingNetwork``.
         seed: of subspaces and rotations.
+        evaluator: evaluates candidates in the module's stead: for whoever knows what a candidate changes (of a satisfiability problem, the
+            clauses that hold its variable). ``loss``, ``memory`` and ``compile`` are not looked at then. None to choose by the module.
 
     Attributes:
         steps: made so far. Together with ``seed`` it decides what is drawn.
@@ -78,6 +81,7 @@ class WeightStep:
         budget: Budget | None = None,
         compile: bool = False,
         seed: int = 0,
+        evaluator: Evaluator | None = None,
     ):
         self.module = module
         self.space = space
@@ -85,7 +89,7 @@ class WeightStep:
         self.budget = budget
         self.seed = seed
         self.steps = 0
-        self._evaluator = evaluator_of(module, loss, memory, compile)
+        self._evaluator = evaluator_of(module, loss, memory, compile) if evaluator is None else evaluator
         self._parameters = chosen_parameters(module, parameters)
         self._blocks = blocks_of(list(self._parameters), space.blocks)
         self._history: dict[str, Tensor] = {}
@@ -167,7 +171,9 @@ class WeightStep:
 
     def _generator(self, purpose: int, index: int) -> torch.Generator:
         """Random numbers that depend on the seed, what they are for, and a count: nothing else has to be kept."""
-        return torch.Generator().manual_seed(((self.seed & 0xFFFFFFF) << 34) + (index << 2) + purpose)
+        # Torch's generator looks at 32 bits of a seed: all that counts has to be mixed into them.
+        mixed = blake2b(f"{self.seed} {purpose} {index}".encode(), digest_size=4).digest()
+        return torch.Generator().manual_seed(int.from_bytes(mixed, "little"))
 
     def _part(self, name: str) -> Part:
         """The directions of a parameter in this step, drawn when the step is the first of its interval that asks."""

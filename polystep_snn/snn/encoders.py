@@ -51,6 +51,12 @@ class Constant(Frames):
 LONGEST_BLOCK = 16
 
 
+def num_blocks(total: int) -> int:
+    """How many blocks a sequence is cut into: as few as there can be, or up to a quarter more where all are then equally long."""
+    fewest = -(-total // LONGEST_BLOCK)
+    return next((count for count in range(fewest, fewest * 5 // 4 + 1) if total % count == 0), fewest)
+
+
 def time_blocks(inputs: Frames | Tensor) -> Iterator[tuple[int, int, Tensor]]:
     """A sequence in blocks of (nearly) equal length, at most ``LONGEST_BLOCK`` steps each, made one after the other.
 
@@ -61,7 +67,7 @@ def time_blocks(inputs: Frames | Tensor) -> Iterator[tuple[int, int, Tensor]]:
         InputError: more or fewer frames than announced, or of different shapes or dtypes.
     """
     total = len(inputs)
-    count = -(-total // LONGEST_BLOCK)
+    count = num_blocks(total)
     frames = iter(inputs)
     for start, end in pairwise(total * k // count for k in range(count + 1)):
         if isinstance(inputs, Constant):
@@ -72,7 +78,10 @@ def time_blocks(inputs: Frames | Tensor) -> Iterator[tuple[int, int, Tensor]]:
                 raise InputError(f"the input ended after {start + len(block)} of {total} timesteps: frames can be iterated over once")
             if any(frame.shape != block[0].shape or frame.dtype != block[0].dtype for frame in block):
                 raise InputError("the frames of the input differ in shape or dtype: give [B, N] alike in every step")
-            yield start, end - start, torch.stack(block)
+            stacked = torch.stack(block)
+            # While the block is worked on, its frames are not held twice.
+            del block
+            yield start, end - start, stacked
     if not isinstance(inputs, Constant) and next(frames, None) is not None:
         raise InputError(f"the input goes on after the {total} timesteps that it announced: give as many frames as its length says")
 

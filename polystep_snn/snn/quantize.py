@@ -71,9 +71,10 @@ def quantize(weight: Tensor, bias: Tensor, v_th: float | None) -> IntegerWeights
 def check_rows(layers: list[IntegerWeights]) -> None:
     """InputError where a layer's sums could leave the integers of float32."""
     for k, layer in enumerate(layers):
-        largest = int(layer.weight.abs().sum(1).max())
+        # In whatever order they are added, partial sums lie between that of the negative and that of the positive weights.
+        largest = int(max(layer.weight.clamp(min=0).sum(1).max(), -layer.weight.clamp(max=0).sum(1).min()))
         if largest > _LARGEST_ROW:
             raise InputError(
-                f"the weights of a neuron in layer {k} add up to {largest} in size, more than {_LARGEST_ROW}: its sums may not be exact in "
-                "float32; use fewer inputs, or float64"
+                f"the weights of a neuron in layer {k} add up to {largest}, more than {_LARGEST_ROW}: its sums may not be exact in float32; "
+                "use fewer inputs"
             )

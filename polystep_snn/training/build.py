@@ -1,10 +1,13 @@
 """From a configuration to the things that run."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
 from polystep_snn.baselines.bptt import SurrogateBPTT
+from polystep_snn.datasets import Dataset, Framing, load
+from polystep_snn.datasets.augment import Augmentation
 from polystep_snn.errors import InputError
 from polystep_snn.polystep.cost import CrossEntropy, rate_scale
 from polystep_snn.polystep.schedule import Schedule
@@ -15,7 +18,7 @@ from polystep_snn.snn.loihi import CubaParameters
 from polystep_snn.snn.network import Neuron, SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.readouts import MembraneReadout, Readout, SpikeCountReadout
-from polystep_snn.training.config import TrainConfig
+from polystep_snn.training.config import AUGMENTATION_OPTIONS, EVENTS, FRAMING_OPTIONS, RECIPES, TrainConfig
 
 # A spike-count readout learns from counts alone only once its outputs fire: until then half of the final membrane counts too.
 _RESIDUAL = Schedule(0.5, 0.0, until=0.9)
@@ -42,8 +45,34 @@ def resolve(config: TrainConfig) -> TrainConfig:
 
 
 def build_encoder(config: TrainConfig) -> Encoder:
-    """The encoder of a run."""
+    """The encoder of a run on images."""
     return make_encoder(config.encoder, config.num_steps)
+
+
+def build_framing(config: TrainConfig) -> Framing | None:
+    """How the events of a run become frames; None for a run on images."""
+    if config.encoder != EVENTS:
+        return None
+    options = {name: getattr(config, name) for name in FRAMING_OPTIONS}
+    return Framing(config.num_steps, **{**options, "crop": config.crop or None})
+
+
+def build_augmentation(config: TrainConfig) -> Augmentation:
+    """What may happen to the recordings that a run learns from."""
+    return Augmentation(**{name: getattr(config, name) for name in AUGMENTATION_OPTIONS}, seed=config.seed)
+
+
+def load_data(config: TrainConfig, data_dir: Path | None = None) -> Dataset:
+    """The data of a run; see ``polystep_snn.datasets.load``.
+
+    Raises:
+        InputError: an encoder that is not for such data.
+    """
+    holds_events = RECIPES.get(config.dataset, {}).get("encoder") == EVENTS
+    if config.dataset in RECIPES and holds_events != (config.encoder == EVENTS):
+        holds = f"event recordings: choose {EVENTS!r}" if holds_events else "images: choose another one"
+        raise InputError(f"encoder is {config.encoder!r}, but {config.dataset} holds {holds}")
+    return load(config.dataset, data_dir, build_framing(config))
 
 
 def build_cost(config: TrainConfig) -> CrossEntropy:
@@ -55,7 +84,7 @@ def build_network(config: TrainConfig, num_inputs: int, num_classes: int) -> Spi
     """The network of a run with its initial weights, thresholds not yet chosen.
 
     Args:
-        num_inputs: pixels of an image.
+        num_inputs: pixels of an image, or values in a frame of events.
         num_classes: width of the readout.
     """
     neuron: Neuron
@@ -66,7 +95,9 @@ def build_network(config: TrainConfig, num_inputs: int, num_classes: int) -> Spi
         if config.alpha:
             neuron = neuron._replace(tau_syn_inv=(1 - config.alpha) / neuron.dt).checked()
     readout: Readout = MembraneReadout(config.readout_decay) if config.readout == "membrane" else SpikeCountReadout(neuron)
-    sizes = [build_encoder(config).num_channels(num_inputs), *config.hidden, num_classes]
+    if config.encoder != EVENTS:
+        num_inputs = build_encoder(config).num_channels(num_inputs)
+    sizes = [num_inputs, *config.hidden, num_classes]
     generator = torch.Generator().manual_seed(config.seed)
     try:
         network = SpikingNetwork(sizes, neuron._replace(v_th=config.v_th or 1.0), readout, generator, config.weight_bits)

@@ -7,10 +7,13 @@ from polystep_snn.errors import InputError
 
 NEURONS = ("lif", "loihi")
 ENCODERS = ("direct", "rate", "poisson", "latency", "population")
+# In place of an encoder: recordings are spikes already.
+EVENTS = "events"
 READOUTS = ("membrane", "count")
 RESETS = ("zero", "subtract")
 POLYTOPES = ("orthoplex", "simplex", "cube")
 TRANSPORTS = ("softmax", "sinkhorn")
+BINNINGS = ("time", "count")
 
 # What float32 represents with room to spare, and what nobody means.
 _SMALLEST, _LARGEST = 1e-30, 1e30
@@ -28,7 +31,7 @@ class TrainConfig:
     dataset: str
     hidden: tuple[int, ...] = _option((128,), "widths of the hidden layers")
     num_steps: int = _option(15, "timesteps a sample")
-    encoder: str = _option("direct", "from pixels to currents or spikes", ENCODERS)
+    encoder: str = _option("direct", "from pixels to currents or spikes; events are taken as they are", (*ENCODERS, EVENTS))
     neuron: str = _option("lif", "floating-point LIF, or the integer neuron of Loihi 2 (8-bit weights, spike input)", NEURONS)
     weight_bits: int = _option(32, "32, or 8 to compute with int8 weights in every forward pass")
     readout: str = _option("membrane", "membranes of integrators, or spike counts of neurons that fire", READOUTS)
@@ -52,6 +55,17 @@ class TrainConfig:
     device: str = _option("auto", "cpu, cuda, or auto")
     threads: int = _option(0, "CPU threads; 0 for torch's choice")
     compile: bool = _option(True, "compile the inner loops (--no-compile: run eagerly)")
+    window_us: int = _option(315_000, "events from this time on are dropped, in µs; 105000 keeps the first of N-MNIST's three saccades")
+    bin_by: str = _option("time", "steps of equal duration, or of equally many events", BINNINGS)
+    denoise_us: int = _option(0, "drop an event without one beside it in so many µs before; 0 keeps all")
+    stabilize: bool = _option(False, "undo the motion of N-MNIST's saccades")
+    crop: tuple[int, ...] = _option((), "left, top, width and height of the part of the sensor that is kept, in pixels; by default all")
+    polarity: bool = _option(True, "ON and OFF events are inputs of their own")
+    counts: bool = _option(False, "inputs are numbers of events instead of 0 and 1")
+    shift: int = _option(0, "training recordings are moved at random by up to so many pixels")
+    jitter: float = _option(0.0, "every event of them is moved at random, standard deviation in pixels")
+    time_jitter: float = _option(0.0, "and in time, standard deviation in steps")
+    drop: float = _option(0.0, "and dropped with this probability")
 
     def __post_init__(self):
         for option in fields(self):
@@ -82,8 +96,17 @@ class TrainConfig:
                     raise InputError(f"{name} is {value}, but the neuron 'loihi' needs {needed}: choose it, or the neuron 'lif'")
             if self.encoder == "direct":
                 raise InputError("encoder is 'direct', but the neuron 'loihi' takes spikes: choose rate, poisson, latency or population")
+            if self.counts:
+                raise InputError("counts is True, but the neuron 'loihi' takes spikes, 0 or 1: leave it out")
         if not 0 <= self.averaging < 1:
             raise InputError(f"averaging is {self.averaging}: choose a fraction from 0 to below 1")
+        if self.encoder != EVENTS:
+            for option in fields(self):
+                if option.name in EVENT_OPTIONS and getattr(self, option.name) != option.default:
+                    raise InputError(
+                        f"{option.name} is {getattr(self, option.name)}, but the encoder {self.encoder!r} is for images, which have no "
+                        f"events: leave it out, or choose the encoder {EVENTS!r}"
+                    )
 
     def _check(self, name: str, default: Any, choices: tuple[str, ...] | None) -> None:
         """InputError unless a value has the type of its default, and is one of the choices."""
@@ -119,13 +142,35 @@ class TrainConfig:
         return asdict(self)
 
 
+FRAMING_OPTIONS = ("window_us", "bin_by", "denoise_us", "stabilize", "crop", "polarity", "counts")
+AUGMENTATION_OPTIONS = ("shift", "jitter", "time_jitter", "drop")
+EVENT_OPTIONS = FRAMING_OPTIONS + AUGMENTATION_OPTIONS
+
 # What a data set needs other than the defaults: small sets take smaller batches and more passes.
 RECIPES: dict[str, dict[str, Any]] = {
     "mnist": {},
     "digits": {"batch_size": 32, "epochs": 30},
+    "nmnist": {
+        "encoder": EVENTS,
+        "num_steps": 30,
+        "beta": 0.9,
+        "batch_size": 32,
+        "epochs": 40,
+        "windows": 3,
+        "radius": 1.0,
+        "eps": 0.3,
+        "lr": 2e-3,
+        "averaging": 0.98,
+        "shift": 2,
+    },
 }
 # What the chip's neuron needs.
 NEURON_RECIPES: dict[str, dict[str, Any]] = {
     "lif": {},
     "loihi": {"weight_bits": 8, "encoder": "rate", "num_steps": 16},
 }
+
+
+def recipe(dataset: str, neuron: str = "lif") -> dict[str, Any]:
+    """What is different from the defaults for a data set and a neuron; where both have an opinion, the data set's counts."""
+    return {**NEURON_RECIPES[neuron], **RECIPES[dataset]}

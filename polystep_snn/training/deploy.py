@@ -15,8 +15,8 @@ from polystep_snn.hardware.integer_network import IntegerNetwork
 from polystep_snn.hardware.verify import compare
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.snn.readouts import SpikeCountReadout
-from polystep_snn.training.build import build_cost, build_encoder
-from polystep_snn.training.metrics import evaluate, firing_rates, to_tensors
+from polystep_snn.training.build import build_cost
+from polystep_snn.training.metrics import evaluate, firing_rates
 from polystep_snn.training.run_folder import OpenedRun
 
 _BATCH = 1000
@@ -47,6 +47,8 @@ def deploy(run: OpenedRun) -> Deployed:
     config = run.config
     if config.encoder == "direct":
         raise InputError("the run's encoder is 'direct', but the chip takes spikes: train with --neuron loihi, or with another --encoder")
+    if config.counts:
+        raise InputError("the run's inputs are numbers of events, but the chip takes spikes: train without --counts")
     network = run.network
     fits: list[LayerFit] = []
     if not network.integer:
@@ -54,7 +56,7 @@ def deploy(run: OpenedRun) -> Deployed:
     if isinstance(network.readout, SpikeCountReadout):
         network.readout = SpikeCountReadout(network.readout.neuron)
     provenance: dict[str, str | int | float] = {
-        "dataset": config.dataset,
+        "dataset": run.dataset.title,
         "seed": config.seed,
         "epoch": run.best["epoch"],
         "val_accuracy": run.best["val_accuracy"],
@@ -65,18 +67,17 @@ def deploy(run: OpenedRun) -> Deployed:
     return Deployed(network, to_integer_network(network, config.num_steps, config.encoder, shape, run.dataset.classes, provenance), fits)
 
 
-def encoded_test_set(run: OpenedRun, limit: int | None = None) -> Iterator[tuple[Tensor, np.ndarray, np.ndarray]]:
+def encoded_test_set(run: OpenedRun, limit: int | None = None) -> Iterator[tuple[Tensor, np.ndarray]]:
     """The first ``limit`` test samples, or all, as ``OpenedRun.evaluate`` encodes them.
 
     Yields:
-        Spikes in torch ``[T, B, M]``, the same in numpy as uint8, and labels ``[B]``.
+        Spikes ``[T, B, M]``, uint8 on the run's device, and labels ``[B]``.
     """
-    encoder, device = build_encoder(run.config), torch.device(run.config.device)
-    images, labels = to_tensors(run.dataset.test, device)
-    generator = torch.Generator(device).manual_seed(0)
-    for x, y in zip(images[:limit].split(_BATCH), labels[:limit].split(_BATCH), strict=True):
-        spikes = torch.stack([frame.flatten(1) for frame in encoder(x, generator)])
-        yield spikes, spikes.cpu().numpy().astype(np.uint8), y.cpu().numpy()
+    feed = run.feed(run.dataset.test)
+    generator = torch.Generator(feed.labels.device).manual_seed(0)
+    for indices in torch.arange(len(feed.labels[:limit])).split(_BATCH):
+        frames, y = feed.batch(indices, generator=generator)
+        yield torch.stack([frame.flatten(1).to(torch.uint8) for frame in frames]), y.cpu().numpy()
 
 
 class Drift(NamedTuple):
@@ -95,11 +96,10 @@ class Drift(NamedTuple):
 
 def drift(run: OpenedRun, deployed: Deployed) -> Drift:
     """A run's network beside the one that is deployed. The same twice for one that was trained in integers."""
-    encoder, cost = build_encoder(run.config), build_cost(run.config)
-    images, labels = to_tensors(run.dataset.validation, torch.device(run.config.device))
+    feed, cost = run.feed(run.dataset.validation), build_cost(run.config)
     networks = run.network, deployed.network
-    accuracies = [evaluate(network, encoder, images, labels, cost).accuracy for network in networks]
-    rates = [[layer.mean().item() for layer in firing_rates(network, encoder, images)] for network in networks]
+    accuracies = [evaluate(network, feed, cost).accuracy for network in networks]
+    rates = [[layer.mean().item() for layer in firing_rates(network, feed)] for network in networks]
     return Drift(accuracies[0], accuracies[1], rates[0], rates[1])
 
 
@@ -109,8 +109,8 @@ def decisions(run: OpenedRun, backend: Backend, limit: int | None = None) -> Ite
     Yields:
         Decisions and labels ``[B]``, of one batch after the other.
     """
-    for _, spikes, labels in encoded_test_set(run, limit):
-        yield backend.run(spikes).argmax(1), labels
+    for spikes, labels in encoded_test_set(run, limit):
+        yield backend.run(spikes.cpu().numpy()).argmax(1), labels
 
 
 class Verification(NamedTuple):
@@ -144,11 +144,10 @@ def verify(
     layers = network.layers()
     samples = spikes = membranes = differences = 0
     first = None
-    for in_torch, in_numpy, _ in encoded_test_set(run, limit):
-        for start in range(0, in_numpy.shape[1], _RECORDED):
-            part = slice(start, start + _RECORDED)
-            expected = record_registers(layers, in_torch[:, part])
-            found = backend.record(np.ascontiguousarray(in_numpy[:, part]))
+    for batch, _ in encoded_test_set(run, limit):
+        for spikes_of_part in batch.split(_RECORDED, 1):
+            expected = record_registers(layers, spikes_of_part)
+            found = backend.record(np.ascontiguousarray(spikes_of_part.cpu().numpy()))
             comparison = compare(expected, found.layers, samples)
             spikes += comparison.spikes
             membranes += comparison.membranes

@@ -3,14 +3,12 @@
 import sys
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from polystep_snn.datasets import Samples
 from polystep_snn.polystep.cost import Cost
-from polystep_snn.snn.encoders import Encoder
 from polystep_snn.snn.network import SpikingNetwork
+from polystep_snn.training.feed import Feed
 
 # A neuron above this rate fires in (nearly) every step whatever the input, and tells as little as one that never fires.
 SATURATED = 0.98
@@ -27,20 +25,22 @@ class Evaluation(NamedTuple):
 
 @torch.no_grad()
 def evaluate(
-    network: SpikingNetwork, encoder: Encoder, images: Tensor, labels: Tensor, cost: Cost, batch_size: int = 1000, seed: int = 0
+    network: SpikingNetwork, feed: Feed, cost: Cost, limit: int | None = None, batch_size: int = 1000, seed: int = 0
 ) -> Evaluation:
     """Run a network over samples.
 
     Args:
-        images: ``[n, N]`` intensities in [0, 1].
-        labels: ``[n]`` int64.
+        feed: gives them.
         cost: what a readout costs.
+        limit: only the first so many samples; None for all.
         seed: of the encoder's randomness, so that the same weights always score the same.
     """
-    generator = torch.Generator(images.device).manual_seed(seed)
+    generator = torch.Generator(feed.labels.device).manual_seed(seed)
+    labels = feed.labels[:limit]
     predictions, loss, unit = [], 0.0, network.unit
-    for x, y in zip(images.split(batch_size), labels.split(batch_size), strict=True):
-        output, _ = network(encoder(x, generator))
+    for indices in torch.arange(len(labels)).split(batch_size):
+        frames, y = feed.batch(indices, generator=generator)
+        output, _ = network(frames)
         predictions.append(output.argmax(1))
         loss += cost(output.T * unit, y).sum().item()
     decided = torch.cat(predictions)
@@ -48,22 +48,17 @@ def evaluate(
 
 
 @torch.no_grad()
-def firing_rates(network: SpikingNetwork, encoder: Encoder, images: Tensor, seed: int = 0) -> list[Tensor]:
-    """Mean firing rate of every hidden neuron over samples ``[n, N]`` and steps: ``[N_l]`` a layer, in spikes a step."""
-    generator = torch.Generator(images.device).manual_seed(seed)
-    state, layers = network.initial_state(len(images)), network.layers()
+def firing_rates(network: SpikingNetwork, feed: Feed, limit: int | None = None, seed: int = 0) -> list[Tensor]:
+    """Mean firing rate of every hidden neuron over the first ``limit`` samples, or all, and steps: ``[N_l]`` a layer, in spikes a step."""
+    generator = torch.Generator(feed.labels.device).manual_seed(seed)
+    frames, labels = feed.batch(torch.arange(len(feed.labels[:limit])), generator=generator)
+    state, layers = network.initial_state(len(labels)), network.layers()
     counts = [torch.zeros_like(layer.v[0]) for layer in state.hidden]
-    for x in encoder(images, generator):
+    for x in frames:
         spikes, state = network.step(x, state, layers)
         for count, z in zip(counts, spikes, strict=True):
             count += z.mean(0)
-    return [count / encoder.num_steps for count in counts]
-
-
-def to_tensors(samples: Samples, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Intensities ``[n, N]`` in [0, 1], float32, and classes ``[n]``, int64."""
-    images = torch.from_numpy(samples.images.astype(np.float32)).flatten(1) / samples.full_scale
-    return images.to(device), torch.from_numpy(samples.labels.astype(np.int64)).to(device)
+    return [count / len(frames) for count in counts]
 
 
 class LayerHealth(NamedTuple):

@@ -1,20 +1,21 @@
 """The folder of a run: which file is what, and what can be read back from it."""
 
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
-from polystep_snn.datasets import Dataset, load
+from polystep_snn.datasets import Dataset
+from polystep_snn.datasets.base import Part
 from polystep_snn.errors import InputError
 from polystep_snn.files import read_json
 from polystep_snn.snn.calibrate import with_thresholds
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.training import checkpoint
-from polystep_snn.training.build import build_cost, build_encoder, build_network, resolve
+from polystep_snn.training.build import build_cost, build_network, load_data, resolve
 from polystep_snn.training.config import TrainConfig
-from polystep_snn.training.metrics import Evaluation, evaluate, to_tensors
+from polystep_snn.training.feed import Feed, make_feed
+from polystep_snn.training.metrics import Evaluation, evaluate
 
 
 class RunFolder(NamedTuple):
@@ -64,10 +65,13 @@ class OpenedRun(NamedTuple):
     best: dict[str, Any]
     history: list[dict[str, Any]]
 
+    def feed(self, samples: Part) -> Feed:
+        """Some of its samples, as the network sees them: unchanged."""
+        return make_feed(self.config, samples)
+
     def evaluate(self, limit: int | None = None) -> Evaluation:
         """Scores on the first ``limit`` test samples, or on all."""
-        images, labels = to_tensors(self.dataset.test, torch.device(self.config.device))
-        return evaluate(self.network, build_encoder(self.config), images[:limit], labels[:limit], build_cost(self.config))
+        return evaluate(self.network, self.feed(self.dataset.test), build_cost(self.config), limit)
 
 
 def open_run(path: Path, data_dir: Path | None = None) -> OpenedRun:
@@ -91,8 +95,8 @@ def open_run(path: Path, data_dir: Path | None = None) -> OpenedRun:
             f"the run in {path} has not finished an epoch: go on with `polystep-snn train {config.dataset} --out {path} --resume`"
         )
     config = resolve(replace(config, device="auto"))
-    dataset = load(config.dataset, data_dir)
-    network = build_network(config, dataset.train.images[0].size, dataset.num_classes)
+    dataset = load_data(config, data_dir)
+    network = build_network(config, prod(dataset.train.shape), dataset.num_classes)
     try:
         network.load_state_dict(checkpoint.part(tensors, "best"))
         network.neurons[:] = with_thresholds(network.neurons, thresholds)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import torch
 from torch import Tensor
 
 import polystep_snn
-from polystep_snn.datasets import Dataset, Samples
+from polystep_snn.datasets import Dataset
+from polystep_snn.datasets.base import Part
 from polystep_snn.errors import InputError
 from polystep_snn.files import make_folder, remove_temporaries, write_json, write_text
 from polystep_snn.polystep.step import StepResult
@@ -21,9 +23,10 @@ from polystep_snn.snn.calibrate import calibrate_thresholds, with_thresholds
 from polystep_snn.snn.encoders import Frames
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.training import checkpoint
-from polystep_snn.training.build import build_cost, build_encoder, build_network, build_optimizer, build_polystep, resolve
+from polystep_snn.training.build import build_cost, build_network, build_optimizer, build_polystep, resolve
 from polystep_snn.training.config import TrainConfig
-from polystep_snn.training.metrics import Evaluation, evaluate, health_warnings, layer_health, peak_rss_mb, to_tensors
+from polystep_snn.training.feed import make_feed
+from polystep_snn.training.metrics import Evaluation, evaluate, health_warnings, layer_health, peak_rss_mb
 from polystep_snn.training.observer import Observer
 from polystep_snn.training.run_folder import RunFolder, check_config
 from polystep_snn.training.workers import Workers
@@ -80,15 +83,14 @@ class Trainer:
         self.device = torch.device(config.device)
         self.workers = Workers.join(self.device)
         self.workers.check(config.batch_size)
-        self.images, self.labels = to_tensors(dataset.train, self.device)
+        self.feed = make_feed(config, dataset.train, training=True)
         self.steps_per_epoch = len(dataset.train) // config.batch_size
         if not self.steps_per_epoch:
             raise InputError(
                 f"batch_size is {config.batch_size}, but {dataset.name} has {len(dataset.train)} training samples: choose a smaller batch"
             )
 
-        self.encoder = build_encoder(config)
-        self.network = build_network(config, self.images.shape[1], dataset.num_classes)
+        self.network = build_network(config, prod(dataset.train.shape), dataset.num_classes)
         if not config.v_th and not resume:
             calibrate_thresholds(self.network, self._calibration_frames)
         self.method = make_method(config, self.network)
@@ -129,7 +131,7 @@ class Trainer:
             self.order_generator.set_state(self.position.order_state)
         while self.position.epoch < self.config.epochs:
             self.position.order_state = self.order_generator.get_state()
-            order = torch.randperm(len(self.labels), generator=self.order_generator)
+            order = torch.randperm(len(self.feed), generator=self.order_generator)
             self.observer.epoch_begins(self.position.epoch + 1, self.position.step, self.steps_per_epoch)
             while self.position.step < self.steps_per_epoch:
                 self._step(order)
@@ -148,15 +150,15 @@ class Trainer:
         return self._finish()
 
     def _calibration_frames(self) -> Frames:
-        """The first training samples, encoded with the seed's randomness."""
+        """The first training samples of the first epoch, encoded with the seed's randomness."""
         generator = torch.Generator(self.device).manual_seed(self.config.seed)
-        return self.encoder(self.images[:_CALIBRATION_SAMPLES], generator)
+        return self.feed.batch(torch.arange(min(_CALIBRATION_SAMPLES, len(self.feed))), generator=generator)[0]
 
     def _step(self, order: Tensor) -> None:
         config, position = self.config, self.position
-        batch = order[position.step * config.batch_size : (position.step + 1) * config.batch_size].to(self.device)
+        batch = order[position.step * config.batch_size : (position.step + 1) * config.batch_size]
         done = position.epoch * self.steps_per_epoch + position.step
-        frames, labels = self.workers.share(self.encoder(self.images[batch], self.encoder_generator), self.labels[batch])
+        frames, labels = self.workers.share(*self.feed.batch(batch, position.epoch, self.encoder_generator))
         result = self.method.step(frames, labels, done / (config.epochs * self.steps_per_epoch))
         # Whether to stop travels along: all processes stop after the same step.
         stop = torch.tensor(float(self.stop_requested), device=self.device)
@@ -213,10 +215,10 @@ class Trainer:
         for message in health_warnings(health, len(self.network.neurons)):
             self.observer.warn(message)
 
-    def _evaluate(self, weights: dict[str, Tensor], samples: Samples) -> Evaluation:
+    def _evaluate(self, weights: dict[str, Tensor], samples: Part) -> Evaluation:
         network = deepcopy(self.network)
         network.load_state_dict(weights)
-        return evaluate(network, self.encoder, *to_tensors(samples, self.device), self.cost)
+        return evaluate(network, make_feed(self.config, samples), self.cost)
 
     def _write_metrics(self) -> None:
         if self.workers.rank > 0:
@@ -229,7 +231,7 @@ class Trainer:
         best = self.position.best
         assert best is not None
         summary = {
-            "dataset": self.dataset.name,
+            "dataset": self.dataset.title,
             "test_accuracy": score.accuracy,
             "val_accuracy": best["val_accuracy"],
             "epoch": best["epoch"],

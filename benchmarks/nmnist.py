@@ -1,0 +1,175 @@
+"""Cross-validation on N-MNIST: forward-only, the same on the chip's integer neurons, and backpropagation through time.
+
+    python benchmarks/nmnist.py --seeds 0 1 2
+    python benchmarks/nmnist.py --seeds 0 --folds 1 2 --no-augmentation --json
+
+All recordings there are, Train and Test alike, are dealt into folds; each fold is tested once by a network that was trained on nine
+tenths of the others and chosen by the last tenth. Methods take turns, fold by fold and seed by seed, with the same recordings, framing,
+augmentation, network, readout, batches and epochs; everything else is the recipe of ``polystep-snn train nmnist``. BPTT has the surrogate,
+learning rate and weight decay of ``BPTT_TUNED``, which scored best on validation parts.
+
+With ``--runs`` a run that is there already is not made again, so that several processes can share the work, each with seeds of its
+own, and a last one prints the table. Feeding is what reading cached recordings, augmenting and framing take of a training epoch.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import report
+
+from polystep_snn.datasets import Dataset
+from polystep_snn.datasets.nmnist import load_nmnist
+from polystep_snn.errors import InputError
+from polystep_snn.files import read_json, write_json
+from polystep_snn.training.build import build_bptt, build_framing, build_polystep, resolve
+from polystep_snn.training.config import AUGMENTATION_OPTIONS, TrainConfig, recipe
+from polystep_snn.training.trainer import Trainer
+
+NUM_FOLDS = 5
+# Found on validation parts; see the top of this file.
+BPTT_TUNED = {"lr": 1e-2}
+# What is different from the recipe, and what fills the gradients.
+METHODS: dict[str, tuple[dict[str, Any], Callable[..., Any]]] = {
+    "polystep": ({}, build_polystep),
+    "polystep_int8": ({"neuron": "loihi"}, build_polystep),
+    "bptt": (BPTT_TUNED, partial(build_bptt, surrogate="superspike")),
+}
+
+
+def configuration(method: str, seed: int, arguments: argparse.Namespace) -> TrainConfig:
+    """Of one run; the same for all folds."""
+    own, _ = METHODS[method]
+    options = {**recipe("nmnist", own.get("neuron", "lif")), **own}
+    if not arguments.augmentation:
+        options = {name: value for name, value in options.items() if name not in AUGMENTATION_OPTIONS}
+    if arguments.epochs is not None:
+        options["epochs"] = arguments.epochs
+    return resolve(TrainConfig("nmnist", seed=seed, threads=arguments.threads, device="cpu", **options))
+
+
+def run(method: str, config: TrainConfig, dataset: Dataset, folder: Path) -> dict[str, Any]:
+    """What training and testing on one fold gave; read back where it was done before."""
+    path = folder / "result.json"
+    if path.is_file():
+        result = read_json(path)
+        if result["config"] != config.to_json() or result["dataset"] != dataset.title:
+            raise InputError(f"{folder} holds a run of another configuration: choose other --runs, or the same options")
+        return result
+    trainer = Trainer(config, folder, dataset, (folder / "checkpoint.safetensors").is_file(), make_method=METHODS[method][1])
+    summary = trainer.fit()
+    assert summary is not None
+    history = trainer.position.history
+    seconds = statistics.median([b["seconds"] - a["seconds"] for a, b in pairwise(history)] or [history[0]["seconds"]])
+    result = {
+        **{name: summary[name] for name in ("dataset", "test_accuracy", "val_accuracy", "epoch", "seed")},
+        "last_val_accuracy": history[-1]["val_accuracy"],
+        "train_accuracy": history[-1]["train_accuracy"],
+        "seconds_per_epoch": seconds,
+        "feeding_share": feeding_share(trainer),
+        "firing_rates": history[-1]["firing_rates"],
+        "dead_neurons": history[-1]["dead_neurons"],
+        "peak_mb": history[-1]["peak_rss_mb"],
+        "config": config.to_json(),
+    }
+    write_json(path, result)
+    return result
+
+
+def feeding_share(trainer: Trainer, num_steps: int = 20) -> float:
+    """Part of a training step, in time of this thread, that goes into the frames of its batch; median of each over some steps."""
+    order = torch.arange(len(trainer.feed))
+    size, generator = trainer.config.batch_size, torch.Generator().manual_seed(0)
+    feeding, stepping = [], []
+    for k in range(num_steps):
+        batch = order[k % trainer.steps_per_epoch * size :][:size]
+        started = time.thread_time()
+        for _ in trainer.feed.batch(batch, k, generator)[0]:
+            pass
+        between = time.thread_time()
+        trainer.method.step(*trainer.feed.batch(batch, k, generator), 1.0)
+        trainer.optimizer.step()
+        feeding.append(between - started)
+        stepping.append(time.thread_time() - between)
+    return statistics.median(feeding) / statistics.median(stepping)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--folds", type=int, nargs="+", choices=range(1, NUM_FOLDS + 1), default=list(range(1, NUM_FOLDS + 1)))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, help="instead of the recipe's")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--no-augmentation", dest="augmentation", action="store_false", help="recordings as they are")
+    parser.add_argument("--runs", type=Path, help="folder that keeps the runs; by default they are forgotten")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+    arguments = parser.parse_args()
+    try:
+        if arguments.runs is not None:
+            measure(arguments, arguments.runs)
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                measure(arguments, Path(folder))
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
+def measure(arguments: argparse.Namespace, runs: Path) -> None:
+    """Train everything, print the table, write the JSON."""
+    # The order of the samples in folds does not depend on a run's seed: all methods and seeds see the same parts.
+    data = load_nmnist(framing=build_framing(configuration("polystep", 0, arguments)))
+    folds = dict(enumerate(data.folds(NUM_FOLDS, seed=0), 1))
+    kind = "augmented" if arguments.augmentation else "plain"
+    found: dict[str, list[dict[str, Any]]] = {method: [] for method in arguments.methods}
+    for seed in arguments.seeds:
+        for fold in arguments.folds:
+            for method, own in found.items():
+                config = configuration(method, seed, arguments)
+                own.append(run(method, config, folds[fold], runs / f"{kind}-{method}-fold{fold}-seed{seed}"))
+                last = own[-1]
+                print(
+                    f"{method}, seed {seed}, {last['dataset']}: test {last['test_accuracy']:.2%}, validation {last['val_accuracy']:.2%}",
+                    file=sys.stderr,
+                )
+    results, rows = {}, []
+    for method, own in found.items():
+        results[method] = row(own, len(arguments.folds))
+        rows.append({"method": method, **results[method]})
+    for method in results:
+        if method != "polystep" and "polystep" in results:
+            difference = results["polystep"]["accuracy_mean"] - results[method]["accuracy_mean"]
+            print(f"polystep minus {method}: {difference:+.2f} points on the mean", file=sys.stderr)
+    details = {"dataset": data.note or "the full set", "folds": arguments.folds, "seeds": arguments.seeds, "runs": found}
+    report("nmnist" if arguments.augmentation else "nmnist-plain", results, rows, details, arguments.json)
+
+
+def row(runs: list[dict[str, Any]], num_folds: int) -> dict[str, float]:
+    """Accuracies in percent: mean and standard deviation over all runs, standard deviation over seeds of the mean over folds."""
+    accuracies = [100 * r["test_accuracy"] for r in runs]
+    by_seed = [statistics.mean(accuracies[k : k + num_folds]) for k in range(0, len(accuracies), num_folds)]
+    return {
+        "accuracy_mean": round(statistics.mean(accuracies), 3),
+        "accuracy_std": _spread(accuracies),
+        "std_over_seeds": _spread(by_seed),
+        "accuracy_min": round(min(accuracies), 3),
+        "seconds_per_epoch": round(statistics.median(r["seconds_per_epoch"] for r in runs), 3),
+        "feeding_share": round(statistics.median(r["feeding_share"] for r in runs), 4),
+        "peak_mb": max(r["peak_mb"] for r in runs),
+    }
+
+
+def _spread(values: list[float]) -> float:
+    return round(statistics.stdev(values), 3) if len(values) > 1 else 0.0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Where a network's batches come from: images through an encoder, or event recordings that are spikes already.
+
+A feed gives a batch as ``Frames``, one timestep at a time: neither training nor evaluation ever holds a batch's ``[T, B, N]``.
+"""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polystep_snn.datasets import Samples
+from polystep_snn.datasets.augment import Augmentation
+from polystep_snn.datasets.base import Part
+from polystep_snn.datasets.events import EventSamples
+from polystep_snn.errors import InputError
+from polystep_snn.snn.encoders import Encoder, Frames
+from polystep_snn.training.build import build_augmentation, build_encoder
+from polystep_snn.training.config import EVENTS, TrainConfig
+
+
+class Feed(Protocol):
+    """Samples as a network sees them."""
+
+    @property
+    def labels(self) -> Tensor:
+        """Classes ``[n]``, int64, on the device."""
+        ...
+
+    @property
+    def num_inputs(self) -> int:
+        """Values in a frame."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: Tensor, epoch: int = 0, generator: torch.Generator | None = None) -> tuple[Frames, Tensor]:
+        """Some of the samples.
+
+        Args:
+            indices: ``[B]`` int64, on any device.
+            epoch: from 0; what is changed at random is changed in another way in every epoch.
+            generator: source of the encoder's randomness, on the device.
+
+        Returns:
+            Frames ``[B, N]``, to be iterated over once, and classes ``[B]``.
+        """
+        ...
+
+
+class ImageFeed:
+    """Images through an encoder.
+
+    Args:
+        samples: the images.
+        encoder: makes frames of their intensities.
+        device: where they are kept and encoded.
+    """
+
+    def __init__(self, samples: Samples, encoder: Encoder, device: torch.device):
+        self.images, self.labels = to_tensors(samples, device)
+        self.encoder = encoder
+        self.num_inputs = encoder.num_channels(self.images.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, indices: Tensor, epoch: int = 0, generator: torch.Generator | None = None) -> tuple[Frames, Tensor]:
+        """See ``Feed``; an image is the same in every epoch."""
+        indices = indices.to(self.labels.device)
+        return self.encoder(self.images[indices], generator), self.labels[indices]
+
+
+class EventFeed:
+    """Event recordings, framed; a frame becomes dense when its turn comes.
+
+    Args:
+        samples: the recordings.
+        device: where frames go.
+        augmentation: what may happen to a recording, a function of its own seed, the epoch and the recording alone; None: nothing.
+    """
+
+    def __init__(self, samples: EventSamples, device: torch.device, augmentation: Augmentation | None = None):
+        self.samples, self.device, self.augmentation = samples, device, augmentation
+        self.labels = torch.from_numpy(samples.labels.astype(np.int64)).to(device)
+        self.num_inputs = samples.num_channels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, indices: Tensor, epoch: int = 0, generator: torch.Generator | None = None) -> tuple[Frames, Tensor]:
+        """See ``Feed``; nothing is drawn from the generator."""
+        return Frames(self._frames(indices.cpu().numpy(), epoch), self.samples.num_steps), self.labels[indices.to(self.device)]
+
+    def _frames(self, indices: np.ndarray, epoch: int) -> Iterator[Tensor]:
+        for frame in self.samples.stream(indices, self.augmentation, epoch):
+            yield torch.from_numpy(frame).to(self.device, torch.float32)
+
+
+def make_feed(config: TrainConfig, samples: Part, training: bool = False) -> Feed:
+    """The feed of a run for some of its samples.
+
+    Args:
+        config: of the run, resolved.
+        samples: what is fed.
+        training: whether recordings are augmented.
+
+    Raises:
+        InputError: an encoder that is not for such samples, recordings of another number of steps.
+    """
+    device = torch.device(config.device)
+    if isinstance(samples, Samples):
+        if config.encoder == EVENTS:
+            raise InputError(f"encoder is {EVENTS!r}, but {config.dataset} holds images: choose another encoder")
+        return ImageFeed(samples, build_encoder(config), device)
+    if not isinstance(samples, EventSamples):
+        raise InputError(f"{config.dataset} holds {type(samples).__name__}: give Samples or EventSamples")
+    if config.encoder != EVENTS:
+        raise InputError(f"encoder is {config.encoder!r}, but {config.dataset} holds event recordings: choose {EVENTS!r}")
+    if samples.num_steps != config.num_steps or samples.counts != config.counts:
+        raise InputError(
+            f"the recordings were framed with {samples.num_steps} steps and counts {samples.counts}, but the configuration says "
+            f"{config.num_steps} and {config.counts}: load them with its own framing"
+        )
+    return EventFeed(samples, device, build_augmentation(config) if training else None)
+
+
+def to_tensors(samples: Samples, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Intensities ``[n, N]`` in [0, 1], float32, and classes ``[n]``, int64."""
+    images = torch.from_numpy(samples.images.astype(np.float32)).flatten(1) / samples.full_scale
+    return images.to(device), torch.from_numpy(samples.labels.astype(np.int64)).to(device)

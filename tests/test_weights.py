@@ -1,0 +1,562 @@
+"""Steps in weight space: closed forms, what is written into .grad, and what a module may look like."""
+
+import pytest
+import torch
+from torch import nn
+
+from polystep_snn import CrossEntropy, DirectCurrent, NodeSpace, PolyStep, Schedule, Sinkhorn, Softmax, SpikeCountReadout, SpikingNetwork
+from polystep_snn.errors import InputError
+from polystep_snn.polystep.budget import Budget
+from polystep_snn.polystep.relative import Relative
+from polystep_snn.polystep.subspaces import AdaptiveLowRank, FactoredSpace, FullSpace, HybridLowRank, SparseProjection
+from polystep_snn.polystep.weights import WeightSpace, WeightStep
+
+
+class Point(nn.Module):
+    """A module that is one vector."""
+
+    def __init__(self, *values):
+        super().__init__()
+        self.x = nn.Parameter(torch.tensor(values, dtype=torch.float64))
+
+    def forward(self):
+        return self.x
+
+
+MINIMUM = torch.tensor([0.5, -1.0, 2.0, 0.0], dtype=torch.float64)
+
+
+def quadratic(x, _):
+    return 1.5 * (x - MINIMUM).square().sum() + 7.0
+
+
+def full(**options):
+    return WeightSpace(subspace=FullSpace(), **{"rotate": False, **options})
+
+
+def step_on_quadratic(space, transport, progress=0.0):
+    module = Point(0.0, 0.0, 0.0, 0.0)
+    WeightStep(module, quadratic, space, transport).step(None, None, progress)
+    return -module.x.grad
+
+
+def test_one_dimension_is_a_hyperbolic_tangent():
+    """Costs at the two vertices differ by 2 r g, g the slope: d = -tanh(r g / eps)."""
+    slope = -3.0 * MINIMUM
+    moved = step_on_quadratic(full(particle_dim=1, radius=0.2), Softmax(eps=0.7))
+    torch.testing.assert_close(moved, -torch.tanh(0.2 * slope / 0.7), rtol=0, atol=1e-12)
+
+
+def test_two_dimensions_share_their_weight():
+    """d_i = -sinh(r g_i / eps) / sum_k cosh(r g_k / eps) over the coordinates of a particle."""
+    slope = (-3.0 * MINIMUM * 0.2 / 0.7).view(2, 2)
+    module = Point(0.0, 0.0, 0.0, 0.0)
+    module.x = nn.Parameter(module.x.detach().view(2, 2))
+    space = full(particle_dim=2, radius=0.2)
+    WeightStep(module, lambda x, _: quadratic(x.view(-1), None), space, Softmax(eps=0.7)).step(None)
+    torch.testing.assert_close(-module.x.grad, -slope.sinh() / slope.cosh().sum(1, keepdim=True), rtol=0, atol=1e-12)
+
+
+def test_large_eps_follows_the_gradient_in_every_space():
+    """The linear limit: d = -(r / (p eps)) times the slope along each direction, projected back; rotations drop out."""
+    generator = torch.Generator().manual_seed(0)
+    target = torch.randn(6, 8, dtype=torch.float64, generator=generator)
+    for subspace in (FullSpace(), HybridLowRank(4), AdaptiveLowRank(4), SparseProjection(4)):
+        module = nn.Linear(8, 6, bias=False).double()
+        step = WeightStep(module, lambda out, t: (out.T - t).square().sum(), WeightSpace(0.1, subspace), Softmax(eps=1e6))
+        before = module.weight.detach().clone()
+        step.step(torch.eye(8, dtype=torch.float64), target)
+        part = step._parts["weight"][1]
+        directions = part.directions(0, part.size).view(part.size, -1)
+        slope = 2 * (before - target).view(-1)
+        expected = (0.1 / (2 * 1e6)) * (directions.T @ (directions @ slope))
+        torch.testing.assert_close(module.weight.grad.view(-1), expected, rtol=1e-4, atol=0)
+
+
+def test_several_radii_and_their_schedules_keep_the_scale():
+    """Displacements are in units of the mean radius, so that a falling radius alone does not slow the run."""
+    steep = Relative(Softmax(eps=1e-3))
+    for radius in (0.5, 0.01, Schedule(1.0, 0.01), (0.1, 0.1)):
+        moved = step_on_quadratic(full(particle_dim=1, radius=radius), steep, progress=0.5)
+        torch.testing.assert_close(moved[:3], torch.sign(MINIMUM)[:3], rtol=0, atol=1e-9)
+        assert abs(moved[3]) < 1e-9
+    # Two shells of one particle: all weight goes to the outer one, 4/3 of the mean radius.
+    moved = step_on_quadratic(full(particle_dim=1, radius=(0.05, 0.1)), Softmax(eps=1e-3))
+    torch.testing.assert_close(moved[:3], torch.sign(MINIMUM)[:3] * 4 / 3, rtol=0, atol=1e-9)
+    scheduled = step_on_quadratic(full(particle_dim=1, radius=Schedule(0.2, 0.6)), Softmax(eps=Schedule(1.0, 0.4)), progress=0.5)
+    assert torch.equal(scheduled, step_on_quadratic(full(particle_dim=1, radius=0.4), Softmax(eps=0.7)))
+
+
+@pytest.mark.parametrize("polytope", ["orthoplex", "simplex", "cube"])
+def test_the_paper_step_reaches_the_minimum(polytope):
+    """SGD with the radius as learning rate moves to the barycenter itself."""
+    module = Point(0.0, 0.0, 0.0, 0.0)
+    step = WeightStep(module, quadratic, WeightSpace(Schedule(1.0, 1e-3, "geometric"), FullSpace(), polytope=polytope))
+    optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
+    for k in range(150):
+        progress = k / 150
+        step.step(None, None, progress)
+        optimizer.param_groups[0]["lr"] = step.space.radius(progress)
+        optimizer.step()
+    torch.testing.assert_close(module.x.detach(), MINIMUM, rtol=0, atol=5e-3)
+
+
+def test_relative_costs_know_no_scale():
+    costs = torch.rand(4, 9, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    weights = Relative(Softmax())(costs, 0.5)
+    torch.testing.assert_close(Relative(Softmax())(1e6 * costs - 1e8, 0.5), weights, rtol=0, atol=1e-6)
+    torch.testing.assert_close(Relative(Softmax())(torch.ones(4, 9, 1), 0.5), torch.full((4, 9, 1), 0.25))
+    spread = (costs - costs.mean(0)).square().mean().sqrt()
+    torch.testing.assert_close(weights, torch.softmax(-costs / (0.5 * spread), 0))
+
+
+def classifier():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+
+
+def classes(samples=32):
+    generator = torch.Generator().manual_seed(1)
+    y = torch.randint(3, (samples,), generator=generator)
+    return torch.randn(samples, 6, generator=generator) + 2 * torch.nn.functional.one_hot(y, 6), y
+
+
+def grads(module):
+    return [None if p.grad is None else p.grad.clone() for p in module.parameters()]
+
+
+def same(a, b):
+    return all((x is None and y is None) or torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize("subspace", [HybridLowRank(4), AdaptiveLowRank(4), FactoredSpace(16), SparseProjection(4), FullSpace()], ids=str)
+def test_a_classifier_learns(subspace):
+    module = classifier()
+    x, y = classes(64)
+    step = WeightStep(module, nn.CrossEntropyLoss(), WeightSpace(0.3, subspace))
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.05)
+    for _ in range(60):
+        result = step.step(x, y)
+        optimizer.step()
+    assert result.accuracy > 0.9
+    assert result.loss < 0.35
+
+
+def test_a_spiking_network_learns_and_tells_its_rates():
+    generator = torch.Generator().manual_seed(0)
+    network = SpikingNetwork([6, 12, 3], readout=SpikeCountReadout(residual=0.3), generator=generator)
+    x, y = classes(64)
+    step = WeightStep(network, space=WeightSpace(0.5, HybridLowRank(4)))
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.05)
+    for _ in range(60):
+        result = step.step(DirectCurrent(10)(x), y)
+        optimizer.step()
+    assert result.accuracy > 0.9
+    assert [len(r) for r in result.rates] == [12]
+    assert 0 < result.rates[0].mean() < 1
+
+
+def test_nothing_is_differentiated_or_kept():
+    module = classifier()
+    x, y = classes()
+
+    def kept(tensor):
+        raise AssertionError("autograd kept a tensor")
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(kept, kept):
+        result = WeightStep(module, nn.CrossEntropyLoss()).step(x, y)
+    assert not result.loss.requires_grad
+    assert all(p.grad.grad_fn is None and not p.grad.requires_grad for p in module.parameters())
+    expected = nn.functional.cross_entropy(module(x), y)
+    torch.testing.assert_close(result.loss, expected.detach())
+    assert result.accuracy == (module(x).argmax(1) == y).float().mean()
+
+
+def test_the_subspace_is_drawn_anew():
+    module = classifier()
+    step = WeightStep(module, nn.CrossEntropyLoss(), WeightSpace(subspace=HybridLowRank(2), redraw_every=2))
+    drawn = []
+    for _ in range(6):
+        step.step(*classes())
+        drawn.append(step._parts["0.weight"][1].right)
+    assert torch.equal(drawn[0], drawn[1])
+    assert torch.equal(drawn[2], drawn[3])
+    spans = [drawn[k] for k in (0, 2, 4)]
+    assert torch.linalg.matrix_rank(torch.cat(spans)) == 6
+    # Layers of the same shape get different directions.
+    twins = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 6))
+    step = WeightStep(twins, nn.CrossEntropyLoss(), WeightSpace(subspace=HybridLowRank(2)))
+    step.step(*classes())
+    assert not torch.equal(step._parts["0.weight"][1].right, step._parts["1.weight"][1].right)
+
+
+def test_seeds_decide_the_step():
+    def run(seed):
+        module = classifier()
+        WeightStep(module, nn.CrossEntropyLoss(), seed=seed).step(*classes())
+        return grads(module)
+
+    assert same(run(1), run(1))
+    assert not same(run(1), run(2))
+
+
+@pytest.mark.parametrize("subspace", [HybridLowRank(2), AdaptiveLowRank(2)], ids=str)
+def test_a_resumed_run_is_the_same_to_the_bit(subspace):
+    def make():
+        module = classifier()
+        space = WeightSpace(subspace=subspace, redraw_every=3, blocks="layers")
+        return module, WeightStep(module, nn.CrossEntropyLoss(), space), torch.optim.Adam(module.parameters(), lr=0.01)
+
+    def run(module, step, optimizer, count):
+        for _ in range(count):
+            step.step(*classes())
+            optimizer.step()
+
+    straight = make()
+    run(*straight, 9)
+    first = make()
+    run(*first, 4)
+    second = make()
+    second[0].load_state_dict(first[0].state_dict())
+    second[2].load_state_dict(first[2].state_dict())
+    second[1].load_state_dict(first[1].state_dict())
+    run(*second, 5)
+    assert same(list(straight[0].parameters()), list(second[0].parameters()))
+
+
+def test_blocks_take_turns():
+    module = classifier()
+    step = WeightStep(module, nn.CrossEntropyLoss(), WeightSpace(subspace=HybridLowRank(2), blocks="layers"))
+    touched = []
+    for _ in range(3):
+        step.step(*classes())
+        touched.append([p.grad is not None for p in module.parameters()])
+    assert touched == [[True, True, False, False], [False, False, True, True], [True, True, False, False]]
+    groups = [["*.weight"], ["0.bias", "2.bias"]]
+    step = WeightStep(module, nn.CrossEntropyLoss(), WeightSpace(blocks=groups))
+    step.step(*classes())
+    assert [p.grad is not None for p in module.parameters()] == [True, False, True, False]
+
+
+def test_evaluations_are_counted():
+    module = classifier()
+    space = WeightSpace((0.1, 0.2), HybridLowRank(4), particle_dim=2)
+    budget = Budget(10_000)
+    step = WeightStep(module, nn.CrossEntropyLoss(), space, budget=budget)
+    # 8 x 4 and 3 x 4 coordinates in pairs, 8 + 3 biases alone; two shells.
+    expected = 2 * (4 * (16 + 6) + 2 * 11)
+    assert step.evaluations == expected
+    step.step(*classes())
+    assert budget.spent == expected
+
+
+def test_a_budget_ends_the_run():
+    module = classifier()
+    needed = WeightStep(module, nn.CrossEntropyLoss()).evaluations
+    with pytest.raises(InputError, match=f"a step takes {needed} evaluations, but the budget is {needed - 1}"):
+        WeightStep(module, nn.CrossEntropyLoss(), budget=Budget(needed - 1))
+    step = WeightStep(module, nn.CrossEntropyLoss(), budget=Budget(2 * needed + 1))
+    steps = 0
+    while step.budget.affords(step.evaluations):
+        step.step(*classes())
+        steps += 1
+    assert steps == 2
+    with pytest.raises(InputError, match=r"1 of \d+ are left"):
+        step.step(*classes())
+
+
+def test_frozen_parameters_stay():
+    module = classifier()
+    module[0].requires_grad_(False)
+    WeightStep(module, nn.CrossEntropyLoss()).step(*classes())
+    assert [p.grad is not None for p in module.parameters()] == [False, False, True, True]
+    # Where nothing requires a gradient, everything is trained.
+    module.requires_grad_(False)
+    WeightStep(module, nn.CrossEntropyLoss()).step(*classes())
+    assert all(p.grad is not None for p in module.parameters())
+
+
+def test_tied_parameters_move_together():
+    """A step on ``f(w, w)`` is the step on the one parameter that there is."""
+
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Parameter(torch.tensor([1.0, 2.0], dtype=torch.float64))
+            self.b = self.a
+
+        def forward(self):
+            return self.a * self.b
+
+    module = Tied()
+    step = WeightStep(module, lambda out, _: out.sum(), full(particle_dim=1, radius=0.1), Softmax(eps=1.0))
+    assert step.evaluations == 4
+    step.step(None)
+    torch.testing.assert_close(module.a.grad, torch.tanh(0.1 * 2 * module.a.detach()), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_mixed_dtypes(dtype):
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.wide = nn.Parameter(torch.zeros(3))
+            self.narrow = nn.Parameter(torch.zeros(3, dtype=dtype))
+            self.count = nn.Parameter(torch.zeros(3, dtype=torch.int64), requires_grad=False)
+
+        def forward(self):
+            return self.wide + self.narrow.float() + self.count
+
+    module = Mixed()
+    WeightStep(module, lambda x, _: (x - 1).square().sum(), full(particle_dim=1), Softmax()).step(None)
+    assert module.narrow.grad.dtype == dtype
+    assert module.count.grad is None
+    torch.testing.assert_close(module.narrow.grad.float(), module.wide.grad, rtol=0, atol=0.01)
+    assert (module.wide.grad < -0.5).all()
+
+
+def test_losses_may_be_numbers_one_a_sample_or_not_differentiable():
+    x, y = classes()
+    results = []
+    for loss in (
+        nn.CrossEntropyLoss(),
+        nn.CrossEntropyLoss(reduction="none"),
+        lambda o, t: float(nn.functional.cross_entropy(o, t)),
+    ):
+        module = classifier()
+        WeightStep(module, loss).step(x, y)
+        results.append(grads(module))
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=2e-3)
+    module = classifier()
+    WeightStep(module, lambda o, t: o.argmax(1) != t, WeightSpace(0.5)).step(x, y)
+    assert module[0].weight.grad.abs().max() > 0
+
+
+def test_several_arguments_and_none():
+    class Pair(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Linear(4, 2)
+
+        def forward(self, x, y):
+            return self.a(x) - self.a(y)
+
+    module = Pair()
+    x = torch.randn(5, 4)
+    result = WeightStep(module, lambda o, t: o.square().sum(1)).step((x, x + 1), None)
+    assert result.accuracy.isnan()
+    assert module.a.weight.grad.abs().max() > 0
+    # Biases cancel: all candidates cost the same up to rounding, and nothing moves.
+    torch.testing.assert_close(module.a.bias.grad, torch.zeros(2))
+
+
+def test_slices_of_a_batch_give_the_same_step():
+    class Wide(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.up, self.down = nn.Linear(6, 200).double(), nn.Linear(200, 3).double()
+
+        def forward(self, x):
+            return self.down(torch.tanh(self.up(x)))
+
+    x, y = classes(40)
+    results = []
+    for memory in (2**30, 80_000):
+        module = Wide()
+        step = WeightStep(module, nn.CrossEntropyLoss(), WeightSpace(subspace=HybridLowRank(2)), memory=memory)
+        result = step.step(x.double(), y)
+        results.append((result.loss, result.accuracy, module.up.weight.grad))
+    assert len(list(step._evaluator.slices(x.double(), y))) > 1
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
+
+
+def test_node_space_for_the_spikes_and_weight_space_for_the_rest():
+    """One model: a spiking network, and a head that votes by argmax over its readout, trained together from two kinds of probes."""
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.spikes = SpikingNetwork([6, 16, 5], generator=torch.Generator().manual_seed(0))
+            self.head = nn.Linear(5, 3)
+
+        def forward(self, x):
+            return self.read(self.spikes(DirectCurrent(8)(x))[0])
+
+        def read(self, value):
+            return self.head(value + (value == value.amax(-1, keepdim=True)))
+
+    model = Model()
+    x, y = classes(64)
+
+    def cost(value, target):
+        return CrossEntropy(1.0)(model.read(value.movedim(-2, -1)).movedim(-1, -2), target)
+
+    nodes = PolyStep(model.spikes, NodeSpace(), cost=cost, compile=False)
+    weights = WeightStep(model, nn.CrossEntropyLoss(), WeightSpace(0.3), parameters=["head.*"])
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(40):
+        inner = nodes.step(DirectCurrent(8)(x), y)
+        grad = model.spikes.linears[0].weight.grad
+        outer = weights.step(x, y)
+        assert model.spikes.linears[0].weight.grad is grad
+        optimizer.step()
+    assert outer.accuracy > 0.9
+    torch.testing.assert_close(inner.loss, outer.loss, rtol=1e-4, atol=1e-5)
+
+
+def test_sinkhorn_couples_the_particles():
+    module = classifier()
+    transport = Sinkhorn(eps=0.05, max_iterations=5000, tolerance=1e-6)
+    WeightStep(module, nn.CrossEntropyLoss(), full(particle_dim=1), transport).step(*classes())
+    # Both vertices receive the same mass from all particles, so the displacements of a parameter cancel.
+    for p in module.parameters():
+        assert abs(p.grad.sum()) < 1e-3 * p.numel()
+        assert p.grad.abs().max() > 0.01
+
+
+def test_a_million_variables_one_group_at_a_time():
+    """A very large parameter: candidates are few, and are written out a few at a time."""
+    vote = Point(0.0)
+    vote.x = nn.Parameter(torch.zeros(1_000_000))
+    wanted = torch.where(torch.rand(1_000_000, generator=torch.Generator().manual_seed(0)) < 0.5, 1.0, -1.0)
+    space = WeightSpace(1.0, SparseProjection(100_000), particle_dim=1)
+    step = WeightStep(vote, lambda x, _: -(x * wanted).mean(), space)
+    assert step.evaluations == 20
+    before = (vote.x * wanted).mean()
+    for _ in range(3):
+        step.step(None)
+        with torch.no_grad():
+            vote.x -= vote.x.grad
+    assert (vote.x * wanted).mean() > before
+    assert 0 < vote.x.grad.abs().max() <= 100_000**-0.5
+
+
+class Clauses:
+    """Evaluates all candidates of a satisfiability problem at once: flipping a variable changes its own clauses alone."""
+
+    def __init__(self, module, variables, signs):
+        self.module, self.variables, self.signs = module, variables, signs
+
+    def slices(self, inputs, target):
+        yield 1.0, inputs, target
+
+    def batch(self, inputs, target):
+        self.output, self.rates = None, []
+        self.loss = unsatisfied(self.module.x, self.variables, self.signs)
+        return self
+
+    def costs(self, part, offsets):
+        x = self.module.x.detach()
+        true = (x > 0)[self.variables] == self.signs
+        decisive = (true.sum(1, keepdim=True) - true.int() == 0).to(x.dtype)
+
+        def share(signs):
+            """Of each variable: clauses that it alone decides, with this sign."""
+            return torch.zeros_like(x).scatter_add_(0, self.variables.view(-1), (decisive * (self.signs == signs)).view(-1))
+
+        lost = torch.where(x + offsets[:, :, 0] > 0, share(False), share(True))
+        return self.loss + lost - torch.where(x > 0, share(False), share(True))
+
+
+def unsatisfied(x, variables, signs):
+    return ((x > 0)[variables] != signs).all(1).sum().to(x.dtype)
+
+
+def sat(n, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    variables = torch.rand(int(4.27 * n), n, generator=generator).topk(3, 1).indices
+    module = Point(0.0)
+    module.x = nn.Parameter(torch.rand(n, dtype=torch.float64, generator=generator) * 2 - 1)
+    return module, variables, torch.randint(2, variables.shape, generator=generator).bool()
+
+
+def test_an_evaluator_of_ones_own():
+    """It costs candidates as the module does, and what follows is the same step."""
+    results = []
+    space = full(particle_dim=1, radius=1.0)
+    module, variables, signs = sat(20)
+
+    def loss(x, _):
+        return unsatisfied(x, variables, signs)
+
+    start = module.x.detach().clone()
+    for own in (None, Clauses(module, variables, signs)):
+        step = WeightStep(module, loss, space, Softmax(eps=0.5), evaluator=own)
+        result = step.step(None)
+        results.append((result.loss, module.x.grad))
+    assert torch.equal(module.x, start)
+    assert torch.equal(results[0][0], results[1][0])
+    torch.testing.assert_close(results[0][1], results[1][1], rtol=0, atol=1e-12)
+
+
+def test_a_satisfiability_problem():
+    """Random 3-SAT at ratio 4.27: 87.5 % of the clauses to begin with."""
+    module, variables, signs = sat(1000)
+    step = WeightStep(
+        module, space=full(particle_dim=1, radius=1.0), transport=Softmax(eps=0.5), evaluator=Clauses(module, variables, signs)
+    )
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.05, momentum=0.9)
+    best = torch.inf
+    for _ in range(200):
+        best = min(best, step.step(None).loss)
+        optimizer.step()
+        with torch.no_grad():
+            module.x.clamp_(-1, 1)
+    assert best / len(variables) < 0.025
+
+
+class Nothing(nn.Module):
+    def forward(self, x):
+        return x
+
+
+def with_integer():
+    module = classifier()
+    module.register_parameter("number", nn.Parameter(torch.ones(3, dtype=torch.int32), requires_grad=False))
+    return module
+
+
+CE = nn.CrossEntropyLoss()
+X, Y = classes(8)
+
+
+def nan_at_candidates():
+    """The unprobed loss is finite, that of candidates is not."""
+    module = Point(1.0, 1.0)
+    return WeightStep(module, lambda x, _: torch.where((x == 1.0).all(), x.sum(), torch.nan), full())
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        (lambda: WeightStep(Nothing(), CE), "Nothing has no floating-point parameters"),
+        (lambda: WeightStep(classifier(), CE, parameters=["body.*"]), r"no parameter is called 'body\.\*': there are 0.weight, 0.bias"),
+        (lambda: WeightStep(classifier(), CE, parameters="0.weight"), "give a list"),
+        (lambda: WeightStep(classifier(), CE, parameters=[]), "no parameters are chosen"),
+        (lambda: WeightStep(with_integer(), CE, parameters=["number"]), "number is torch.int32"),
+        (lambda: WeightStep(classifier()), "loss is None"),
+        (lambda: WeightStep(classifier(), CE, memory=-1), "memory is -1"),
+        (lambda: WeightSpace(redraw_every=0), "redraw_every is 0"),
+        (lambda: WeightSpace(blocks="rows"), "blocks is 'rows'"),
+        (lambda: WeightSpace(polytope="ball"), "choose one of orthoplex"),
+        (lambda: WeightSpace(particle_dim=0), "dimension 0"),
+        (lambda: WeightStep(classifier(), CE, WeightSpace(-1.0)).step(X, Y), "positive"),
+        (lambda: WeightStep(classifier(), CE, WeightSpace(blocks=[["0.*"]])), "no block holds 2.weight, 2.bias"),
+        (lambda: WeightStep(classifier(), CE, WeightSpace(blocks=[["*"], ["5.*"]])), r"the block \['5\.\*'\]"),
+        (lambda: WeightStep(classifier(), lambda o, t: o.sum() * torch.nan).step(X, Y), "the loss is nan"),
+        (lambda: WeightStep(classifier(), lambda o, t: o).step(X, Y), r"the loss has shape \[8, 3\]"),
+        (lambda: nan_at_candidates().step(None), "the loss of 4 of 4 candidates of x is NaN or infinite"),
+        (lambda: WeightStep(classifier(), CE).load_state_dict({}), "'steps' is missing"),
+        (lambda: WeightStep(classifier(), CE).load_state_dict({"steps": torch.tensor(1), "history.x": X}), "which is not trained here"),
+        (lambda: Budget(0), "the budget is 0"),
+        (lambda: Budget(1.5), "the budget is 1.5"),
+    ],
+)
+def test_bad_input(run, message):
+    with pytest.raises(InputError, match=message):
+        run()
