@@ -39,7 +39,7 @@ class _Forward:
     def __init__(self, lesson: Lesson):
         self.learner = lesson.learner
         self.layers = self.learner.network.layers[:-1]
-        self.weights = [layer.weight.T.astype(np.float32) for layer in self.layers]
+        self.weights: list[np.ndarray] = [layer.weight.T.astype(np.float32) for layer in self.layers]
         self.read_weights()
 
     def read_weights(self) -> None:

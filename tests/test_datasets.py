@@ -201,7 +201,7 @@ def test_a_cache_that_cannot_be_written(small, home, server, monkeypatch):
     put(root / "good", small)
     (home / "cache").write_text("a file where the folder should be")
     monkeypatch.setattr(mnist, "_MIRRORS", (f"{url}/good/",))
-    with pytest.raises(InputError, match="through .XDG_CACHE_HOME"):
+    with pytest.raises(InputError, match=r"through \$XDG_CACHE_HOME"):
         load("mnist")
 
 

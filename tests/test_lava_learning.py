@@ -65,10 +65,10 @@ def assert_equal(found, expected):
             assert np.array_equal(other, values), f"{kind}.{name}"
 
 
-def learn_on_both(worker, network, rule, plan, spikes):
+def learn_on_both(shared, network, rule, plan, spikes):
     """The two lessons, equal."""
     lessons = []
-    for backend in (SimulatorBackend(network), LavaBackend(network, worker=worker)):
+    for backend in (SimulatorBackend(network), LavaBackend(network, worker=shared)):
         lessons.append(Lesson(Learner(network, rule, plan.num_updates), plan))
         backend.learn(lessons[-1], lambda numbers: spikes[:, numbers])
     assert_equal(*lessons[::-1])

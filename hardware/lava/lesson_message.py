@@ -14,13 +14,13 @@ from polystep_snn.hardware.lesson import Lesson, Plan
 def pack(lesson: Lesson) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Fields and arrays of a new lesson. The plan's samples are not there: the worker has its own numbers for them."""
     learner, plan = lesson.learner, lesson.plan
-    fields = {
+    fields: dict[str, Any] = {
         "rule": asdict(learner.rule),
         "num_updates": learner.num_updates,
         "updates": learner.updates,
         "rollback": plan.rollback,
     }
-    arrays = {"labels": plan.labels.astype(np.int32), "kinds": plan.kinds.astype(np.uint8)}
+    arrays: dict[str, np.ndarray] = {"labels": plan.labels.astype(np.int32), "kinds": plan.kinds.astype(np.uint8)}
     for name in learner.parameters:
         arrays |= {f"parameters.{name}": learner.parameters[name], f"accumulators.{name}": learner.accumulators[name]}
     return fields, arrays

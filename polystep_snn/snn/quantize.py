@@ -75,6 +75,6 @@ def check_rows(layers: list[IntegerWeights]) -> None:
         largest = int(max(layer.weight.clamp(min=0).sum(1).max(), -layer.weight.clamp(max=0).sum(1).min()))
         if largest > _LARGEST_ROW:
             raise InputError(
-                f"the weights of a neuron in layer {k} add up to {largest}, more than {_LARGEST_ROW}: its sums may not be exact in float32; "
-                "use fewer inputs"
+                f"the weights of a neuron in layer {k} add up to {largest}, more than {_LARGEST_ROW}: its sums may not be exact in "
+                "float32; use fewer inputs"
             )

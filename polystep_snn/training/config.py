@@ -156,7 +156,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "beta": 0.9,
         "batch_size": 32,
         "epochs": 40,
-        "windows": 3,
+        "windows": 10,
         "radius": 1.0,
         "eps": 0.3,
         "lr": 2e-3,

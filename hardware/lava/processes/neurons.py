@@ -22,7 +22,7 @@ class Neurons(LIFReset):
 class PyNeurons(PyLifResetModelBitAcc):
     """What is computed is Lava's; this adds what is sent. Protocol, resources and tags are inherited."""
 
-    implements_process = Neurons  # the decorator refuses a model whose parent implements another Process
+    implements_process: type = Neurons  # the decorator refuses a model whose parent implements another Process
     vth = LavaPyType(np.ndarray, np.int32, precision=17)
     u_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
     v_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
