@@ -241,7 +241,9 @@ class Learner:
         schedule = 1.0 if self.rule.schedule == "constant" else 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
         for name in self.names:
             accumulator, values = self.accumulators[name], self.parameters[name]
-            moved = np.multiply(self._sums[name], round(schedule * self._factors[name]), dtype=np.int64)
+            # A batch moves a weight by less than 2^12 units (checked above); a bias has up to 2^6 units for one of these.
+            wide = np.int64 if name.endswith("_bias") else np.int32
+            moved = np.multiply(self._sums[name], round(schedule * self._factors[name]), dtype=wide)
             moved += accumulator
             whole = (moved + 2 ** (FRACTION - 1)) >> FRACTION
             moved -= whole << FRACTION

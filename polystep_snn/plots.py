@@ -108,9 +108,11 @@ def membrane(ax: Axes, v: np.ndarray, spikes: np.ndarray, v_th: float, title: st
     ax.plot(steps, v, color=BLUE, marker=".", label="membrane")
     ax.axhline(v_th, color=GREY, linewidth=1, linestyle="--", label="threshold")
     fired = steps[spikes > 0]
-    ax.plot(fired, np.full(len(fired), 1.06 * v_th), "v", color=ORANGE, label="spike", markersize=5)
+    # Room for the spikes and the legend above the threshold, in proportion to how far down the membrane goes.
+    span = v_th - min(0.0, float(v.min()))
+    ax.plot(fired, np.full(len(fired), v_th + 0.06 * span), "v", color=ORANGE, label="spike", markersize=5)
     ax.set_xlim(0.5, len(v) + 0.5)
-    ax.set_ylim(top=1.35 * v_th)
+    ax.set_ylim(top=v_th + 0.35 * span)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend(frameon=False, fontsize=8, ncols=3, loc="upper left")
     return _tidy(ax, title, "timestep", "membrane")
@@ -127,7 +129,7 @@ def decision(ax: Axes, values: np.ndarray, classes: Sequence[str], label: int, t
     ax.plot(steps, values[:, label], color=BLUE, linewidth=2, label=f"true class: {classes[label]}")
     ax.set_xlim(0.5, len(values) + 0.5)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.legend(frameon=False, fontsize=8, loc="upper left")
+    ax.legend(frameon=False, fontsize=8, loc="best")
     return _tidy(ax, title, "timestep", "value")
 
 

@@ -2,7 +2,8 @@
 
 Reads requests from the socket DESCRIPTOR, runs them, answers; works in FOLDER, its own and empty. What Lava prints goes to standard
 output and error, never to the socket. Answers have a ``kind``: first ``ready`` or ``unfit`` (with a ``message``); then for a request
-any number of ``progress`` (``step``; some of a network that learns have its parameters as arrays), and ``done`` (the arrays) or ``failed`` (``message``), after which nothing can be run any more.
+any number of ``progress`` (``step``; some of a learning network hold its parameters), and ``done`` (the arrays) or ``failed``
+(``message``), after which nothing can be run any more.
 """
 
 import os
