@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from polystep_snn.errors import InputError as InputError
+    from polystep_snn.polystep.ask_tell import PolyStepES as PolyStepES
+    from polystep_snn.polystep.ask_tell import minimize as minimize
     from polystep_snn.polystep.cost import CrossEntropy as CrossEntropy
     from polystep_snn.polystep.cost import ZeroOne as ZeroOne
+    from polystep_snn.polystep.particles import WeightSpace as WeightSpace
     from polystep_snn.polystep.schedule import Schedule as Schedule
     from polystep_snn.polystep.step import NodeSpace as NodeSpace
     from polystep_snn.polystep.step import PolyStep as PolyStep
     from polystep_snn.polystep.transport import Greedy as Greedy
     from polystep_snn.polystep.transport import Sinkhorn as Sinkhorn
     from polystep_snn.polystep.transport import Softmax as Softmax
+    from polystep_snn.polystep.weights import WeightStep as WeightStep
     from polystep_snn.snn.encoders import DirectCurrent as DirectCurrent
     from polystep_snn.snn.encoders import Latency as Latency
     from polystep_snn.snn.encoders import Poisson as Poisson
@@ -37,10 +41,13 @@ __version__ = "0.1.0"
 
 _HOME = {
     "errors": ("InputError",),
+    "polystep.ask_tell": ("PolyStepES", "minimize"),
     "polystep.cost": ("CrossEntropy", "ZeroOne"),
+    "polystep.particles": ("WeightSpace",),
     "polystep.schedule": ("Schedule",),
     "polystep.step": ("NodeSpace", "PolyStep"),
     "polystep.transport": ("Greedy", "Sinkhorn", "Softmax"),
+    "polystep.weights": ("WeightStep",),
     "snn.encoders": ("DirectCurrent", "Latency", "Poisson", "Population", "Rate"),
     "snn.from_nir": ("from_nir",),
     "snn.from_norse": ("from_norse",),

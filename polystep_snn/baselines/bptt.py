@@ -18,7 +18,7 @@ from polystep_snn.polystep.cost import Cost, CrossEntropy, rate_scale
 from polystep_snn.polystep.ends import make_end
 from polystep_snn.polystep.populations import Neuron, at_rest, drive
 from polystep_snn.polystep.step import StepResult
-from polystep_snn.snn.encoders import Frames, time_blocks
+from polystep_snn.snn.encoders import Constant, Frames, time_blocks
 from polystep_snn.snn.loihi import CubaParameters
 from polystep_snn.snn.network import Layer, SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
@@ -94,10 +94,17 @@ class SurrogateBPTT:
             rest = [w.new_zeros(len(w), len(target)) for w in network.weights]
             base = [at_rest(r, p) for r, p in zip(rest, neurons, strict=False)]
             counts = [torch.zeros_like(r) for r in rest[: last_layer + 1]]
+            drive_of_all = None
             for _, num_steps, frames in time_blocks(inputs):
                 incoming = frames.transpose(1, 2)
                 for layer, p in enumerate(neurons):
-                    current = torch.matmul(network.weights[layer], incoming) + network.biases[layer][:, None]
+                    # The current of a constant input is computed once.
+                    if drive_of_all is None or layer:
+                        current = torch.matmul(network.weights[layer], incoming) + network.biases[layer][:, None]
+                    else:
+                        current = drive_of_all
+                    if not layer and isinstance(inputs, Constant):
+                        drive_of_all = current
                     decay = end.decay if layer == last_layer else 1.0
                     keep = layer < last_layer or decay != 1.0
                     spikes, base[layer] = self.kernels(drive)(current, base[layer], p, decay, num_steps, keep, self.fire)

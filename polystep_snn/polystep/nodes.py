@@ -98,6 +98,7 @@ class State(NamedTuple):
         base: the unprobed network, ``[N, B]`` a layer.
         counts: its spikes so far, ``[N, B]`` a layer.
         activity: what arrived in each time window so far, ``[M, B, N]`` a layer; ``[1, B, N]``, one frame, where all are the same.
+        drive: the first layer's current where it is constant, computed once; None before, and where it is not.
         total: sum of all input currents so far: where it is not finite, an input or a weight is not.
         groups: for each group the probed neurons, ``[V, K, B]``, and each spiking layer behind them, ``[V, K, N, B]``.
     """
@@ -105,6 +106,7 @@ class State(NamedTuple):
     base: list[Population]
     counts: list[Tensor]
     activity: list[Tensor]
+    drive: Tensor | None
     total: Tensor
     groups: list[list[Population]]
 
@@ -202,7 +204,7 @@ def _at_start(plan: Plan, batch_size: int) -> State:
         behind = [probed.new_zeros(*probed.shape[:2], *r.shape) for r in rest[layer + 1 :]]
         groups.append([at_rest(like, p) for like, p in zip([probed, *behind], plan.neurons[layer:], strict=True)])
     base = [at_rest(r, p) for r, p in zip(rest, plan.neurons, strict=True)]
-    return State(base, [torch.zeros_like(r) for r in rest], activity, rest[0].new_zeros(()), groups)
+    return State(base, [torch.zeros_like(r) for r in rest], activity, None, rest[0].new_zeros(()), groups)
 
 
 def advance(plan: Plan, state: State | None, frames: Tensor, windows: list[Tensor], num_steps: int) -> State:
@@ -223,7 +225,8 @@ def advance(plan: Plan, state: State | None, frames: Tensor, windows: list[Tenso
     for layer, (p, decay) in enumerate(zip(plan.neurons, plan.decays, strict=True)):
         same = layer == 0 and plan.constant
         activity.append(frames if same else state.activity[layer] + _windowed(windows[layer], incoming))
-        current = currents(plan.weights[layer], plan.biases[layer], incoming)
+        known = state.drive if same else None
+        current = currents(plan.weights[layer], plan.biases[layer], incoming) if known is None else known
         total = total + current.sum()
         # The last layer's spikes are needed one by one only where its trace is not their count.
         keep = layer < last or decay != 1.0
@@ -254,7 +257,7 @@ def advance(plan: Plan, state: State | None, frames: Tensor, windows: list[Tenso
                 changed, population = hop_far(driven[m], through(plan.weights[m], changed.to(frames.dtype)), *rest)
             moved.append(population)
         groups.append(moved)
-    return State(base, counts, activity, total, groups)
+    return State(base, counts, activity, driven[0] if plan.constant else None, total, groups)
 
 
 def _windowed(share: Tensor, incoming: Tensor) -> Tensor:
