@@ -1,8 +1,9 @@
 """What a learning network is shown, in which order, and when its weights are written: the same for simulator and Lava.
 
 A plan is a stream of samples of three kinds. From LEARN samples the network learns, ``batch_size`` of them a write. WATCH samples
-it only decides. A run of JUDGE samples, the same held-out ones every time, decides whether what was learned stays: a score below
-the best one can take weights and accumulators back to where that was reached. The best weights are kept at the end.
+it only decides. A run of JUDGE samples, the same held-out ones every time, decides whether what was learned stays: where a score is
+further below the best one than chance (a standard error) makes likely, weights and accumulators go back to the last that was not, and
+those are kept at the end. Without rollback the best ones are.
 """
 
 import zlib
@@ -148,8 +149,10 @@ class Lesson:
     def _judge(self, segment: slice) -> bool:
         score = self._score(segment)
         self.scores.append(score)
-        if score >= self._best_score:
-            self._best_score, self._best = score, self.learner.snapshot()
+        best, size = self._best_score, segment.stop - segment.start
+        chance = np.sqrt(best * (1 - best) / size) if self.plan.rollback and best > 0 else 0.0
+        if score >= best - chance:
+            self._best_score, self._best = max(score, best), self.learner.snapshot()
             return False
         if not self.plan.rollback:
             return False
