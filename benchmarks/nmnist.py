@@ -9,10 +9,12 @@ augmentation, network, readout, batches and epochs; everything else is the recip
 learning rate and weight decay of ``BPTT_TUNED``, which scored best on validation parts.
 
 With ``--runs`` a run that is there already is not made again, so that several processes can share the work, each with seeds of its
-own, and a last one prints the table. Feeding is what reading cached recordings, augmenting and framing take of a training epoch.
+own, and a last one prints the table. ``framing_share`` is what reading and framing cached recordings takes of a training epoch,
+``feeding_share`` that and augmenting them.
 """
 
 import argparse
+import shutil
 import statistics
 import sys
 import tempfile
@@ -32,6 +34,8 @@ from polystep_snn.errors import InputError
 from polystep_snn.files import read_json, write_json
 from polystep_snn.training.build import build_bptt, build_framing, build_polystep, resolve
 from polystep_snn.training.config import AUGMENTATION_OPTIONS, TrainConfig, recipe
+from polystep_snn.training.feed import Feed, make_feed
+from polystep_snn.training.observer import Observer
 from polystep_snn.training.trainer import Trainer
 
 NUM_FOLDS = 5
@@ -64,17 +68,24 @@ def run(method: str, config: TrainConfig, dataset: Dataset, folder: Path) -> dic
         if result["config"] != config.to_json() or result["dataset"] != dataset.title:
             raise InputError(f"{folder} holds a run of another configuration: choose other --runs, or the same options")
         return result
-    trainer = Trainer(config, folder, dataset, (folder / "checkpoint.safetensors").is_file(), make_method=METHODS[method][1])
+    clock = _Clock()
+    shutil.rmtree(folder, ignore_errors=True)  # left by a process that was stopped
+    trainer = Trainer(config, folder, dataset, observer=clock, make_method=METHODS[method][1])
     summary = trainer.fit()
     assert summary is not None
     history = trainer.position.history
     seconds = statistics.median([b["seconds"] - a["seconds"] for a, b in pairwise(history)] or [history[0]["seconds"]])
+    epoch = statistics.median(clock.seconds)
+    framing, feeding = (
+        seconds_of_frames(feed, config.batch_size, trainer.steps_per_epoch) for feed in (make_feed(config, dataset.train), trainer.feed)
+    )
     result = {
         **{name: summary[name] for name in ("dataset", "test_accuracy", "val_accuracy", "epoch", "seed")},
         "last_val_accuracy": history[-1]["val_accuracy"],
         "train_accuracy": history[-1]["train_accuracy"],
         "seconds_per_epoch": seconds,
-        "feeding_share": feeding_share(trainer),
+        "framing_share": framing / epoch,
+        "feeding_share": feeding / epoch,
         "firing_rates": history[-1]["firing_rates"],
         "dead_neurons": history[-1]["dead_neurons"],
         "peak_mb": history[-1]["peak_rss_mb"],
@@ -84,22 +95,29 @@ def run(method: str, config: TrainConfig, dataset: Dataset, folder: Path) -> dic
     return result
 
 
-def feeding_share(trainer: Trainer, num_steps: int = 20) -> float:
-    """Part of a training step, in time of this thread, that goes into the frames of its batch; median of each over some steps."""
-    order = torch.arange(len(trainer.feed))
-    size, generator = trainer.config.batch_size, torch.Generator().manual_seed(0)
-    feeding, stepping = [], []
-    for k in range(num_steps):
-        batch = order[k % trainer.steps_per_epoch * size :][:size]
+class _Clock(Observer):
+    """Takes the time of this thread in every epoch: processes that share the machine do not count."""
+
+    def __init__(self):
+        self.seconds = []
+
+    def epoch_begins(self, epoch, step, num_steps):
+        self.started = time.thread_time()
+
+    def epoch_done(self, metrics):
+        self.seconds.append(time.thread_time() - self.started)
+
+
+def seconds_of_frames(feed: Feed, batch_size: int, num_batches: int) -> float:
+    """Time of this thread that all frames of an epoch take; the median of three epochs."""
+    times = []
+    for epoch in range(3):
         started = time.thread_time()
-        for _ in trainer.feed.batch(batch, k, generator)[0]:
-            pass
-        between = time.thread_time()
-        trainer.method.step(*trainer.feed.batch(batch, k, generator), 1.0)
-        trainer.optimizer.step()
-        feeding.append(between - started)
-        stepping.append(time.thread_time() - between)
-    return statistics.median(feeding) / statistics.median(stepping)
+        for batch in torch.randperm(len(feed)).split(batch_size)[:num_batches]:
+            for _ in feed.batch(batch, epoch)[0]:
+                pass
+        times.append(time.thread_time() - started)
+    return statistics.median(times)
 
 
 def main() -> None:
@@ -162,7 +180,7 @@ def row(runs: list[dict[str, Any]], num_folds: int) -> dict[str, float]:
         "std_over_seeds": _spread(by_seed),
         "accuracy_min": round(min(accuracies), 3),
         "seconds_per_epoch": round(statistics.median(r["seconds_per_epoch"] for r in runs), 3),
-        "feeding_share": round(statistics.median(r["feeding_share"] for r in runs), 4),
+        **{name: round(statistics.median(r[name] for r in runs), 4) for name in ("framing_share", "feeding_share")},
         "peak_mb": max(r["peak_mb"] for r in runs),
     }
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -81,21 +80,23 @@ class EventSamples:
     def stream(self, indices: np.ndarray, augmentation: Augmentation | None = None, epoch: int = 0) -> Iterator[np.ndarray]:
         """What ``frames`` gives, one step after the other: T times ``[B, N]``, so that memory does not grow with T."""
         batch = self._events(indices, augmentation, epoch)
-        # Where each event lies in the frame of its step, in order of steps: all that is kept while they go by.
-        at = self._places(np.int32(0), batch, len(indices), 1).take(np.argsort(batch.steps.astype(np.uint16), kind="stable"))
-        bounds = np.cumsum(np.bincount(batch.steps, minlength=self.num_steps)).tolist()
+        # Where each event lies in [T, B, N], sorted in place, which sorts by steps: all that is kept while they go by.
+        at = self._places(batch.steps, batch, len(indices), self.num_steps)
         del batch
+        at.sort()
         size, shape = len(indices) * self.num_channels, (len(indices), self.num_channels)
-        for start, end in pairwise([0, *bounds]):
-            yield self._filled(at[start:end], size).reshape(shape)
+        starts = np.arange(self.num_steps + 1, dtype=np.int64) * size
+        bounds = np.searchsorted(at, starts[:-1].astype(at.dtype)).tolist()
+        for first, start, end in zip(starts.tolist(), bounds, [*bounds[1:], len(at)], strict=False):
+            yield self._filled(at[start:end] - at.dtype.type(first), size).reshape(shape)
 
     def _events(self, indices: np.ndarray, augmentation: Augmentation | None, epoch: int) -> EventBatch:
         spans = [slice(start, end) for start, end in zip(self.starts[indices].tolist(), self.ends[indices].tolist(), strict=True)]
         if not spans:
             raise InputError("a batch of 0 samples has no frames: give at least one index")
         batch = EventBatch(
-            np.concatenate([self.steps[span] for span in spans]).astype(np.int32),
-            np.concatenate([self.channels[span] for span in spans]).astype(np.int32),
+            np.concatenate([self.steps[span] for span in spans], dtype=np.int32),
+            np.concatenate([self.channels[span] for span in spans], dtype=np.int32),
             np.repeat(np.arange(len(spans), dtype=np.int32), [span.stop - span.start for span in spans]),
         )
         if augmentation is None or not augmentation.changes:

@@ -157,7 +157,8 @@ def _peak_memory(step, network, device) -> float:
         raise InputError("the peak of the resident memory cannot be reset on this system: profile on Linux, or on CUDA") from None
     before = _resident("VmRSS")
     step()
-    return (_resident("VmHWM") - before) / 1e6
+    # The kernel counts pages in batches: what needs next to nothing can seem to need less.
+    return max(0, _resident("VmHWM") - before) / 1e6
 
 
 def _seconds(step, device) -> float:

@@ -310,6 +310,7 @@ import os, signal, sys, time
 import numpy as np
 from polystep_snn.hardware.lava.client import LavaBackend
 from polystep_snn.hardware.network_file import load
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started with it ignored
 {prelude}
 network = load(sys.argv[1])
 backend = LavaBackend(network, on_progress=lambda done: print("samples", done, flush=True))

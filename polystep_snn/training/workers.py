@@ -5,6 +5,7 @@ generators stay in step and one checkpoint serves all; then it keeps its rows. G
 everywhere, to the bit.
 """
 
+import atexit
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ class Workers:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         if not dist.is_initialized():
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            # Left to the end of the process, its threads may still run when they are taken down.
+            atexit.register(dist.destroy_process_group)
         return cls(dist.get_rank(), size)
 
     def check(self, batch_size: int) -> None:
