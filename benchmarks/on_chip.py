@@ -89,7 +89,7 @@ def main() -> None:
             options = ["--epochs", str(arguments.epochs), *(["--limit", str(arguments.limit)] if arguments.limit else [])]
             results |= train(folder, arguments.backend, arguments.seeds, options)
     title = f"on-chip-{arguments.part}-{arguments.backend}"
-    settings = {"arguments": {k: str(v) if isinstance(v, Path) else v for k, v in vars(arguments).items()}}
+    settings = {"arguments": {k: v.name if isinstance(v, Path) else v for k, v in vars(arguments).items()}}
     report(title, results, [{"setting": name, **result} for name, result in results.items()], settings, arguments.json)
 
 
