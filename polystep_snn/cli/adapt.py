@@ -1,12 +1,12 @@
 """``polystep-snn adapt``: a deployed network learns from a stream that is not what it was trained on."""
 
 import argparse
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from polystep_snn.cli.console import print_json, progress_bar, say
+from polystep_snn.cli.console import print_json, say
+from polystep_snn.cli.learning import carry_out
 from polystep_snn.errors import InputError
 
 _EXAMPLES = """examples:
@@ -57,9 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     from polystep_snn.datasets.base import Samples
     from polystep_snn.datasets.shifts import Shift
     from polystep_snn.files import make_folder, write_json
-    from polystep_snn.hardware import network_file
     from polystep_snn.hardware.adaptation import Images, Pool, Stream, field_lesson
-    from polystep_snn.hardware.backend import open_backend
     from polystep_snn.hardware.learning_rule import LearningRule
     from polystep_snn.training.deploy import deploy
     from polystep_snn.training.offchip import accuracy, fitted_readout, hidden_counts
@@ -103,12 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     make_folder(folder.path)
     say(f"{dataset.name} under {arguments.shift}: {len(lesson.plan.samples)} samples to show, {', '.join(rule.writable)} writable")
-    started = time.perf_counter()
-    with open_backend(arguments.backend, network) as backend, progress_bar(backend.name, len(lesson.plan.samples)) as bar:
-        backend.learn(lesson, pool.spikes, save_to=folder.network, on_samples=lambda shown: bar.update(shown - bar.n))
-    seconds = time.perf_counter() - started
+    seconds = carry_out(lesson, pool, arguments.backend, folder.network)
     adapted = lesson.learner.learned()
-    network_file.save(folder.network, adapted)
 
     tests = {"clean": Pool(network, test), "shifted": Pool(network, shifted_test)}
     result: dict[str, Any] = {

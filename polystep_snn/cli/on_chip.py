@@ -1,11 +1,11 @@
 """``polystep-snn train --on-chip``: a network that learns where it runs, from random int8 weights."""
 
 import argparse
-import time
 from dataclasses import asdict, fields
 from typing import Any
 
-from polystep_snn.cli.console import print_json, progress_bar, say
+from polystep_snn.cli.console import print_json, say
+from polystep_snn.cli.learning import carry_out
 from polystep_snn.errors import InputError
 from polystep_snn.training.config import NEURON_RECIPES, RECIPES, TrainConfig
 
@@ -22,9 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
     from polystep_snn.datasets import load
     from polystep_snn.datasets.base import Samples
     from polystep_snn.files import make_folder, write_json, write_text
-    from polystep_snn.hardware import network_file
     from polystep_snn.hardware.adaptation import Images, Pool, random_network, training_lesson
-    from polystep_snn.hardware.backend import open_backend
     from polystep_snn.hardware.chip import preflight
     from polystep_snn.hardware.learning_rule import LearningRule
     from polystep_snn.training.offchip import accuracy
@@ -65,12 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
     say(f"learning, the hidden layer stands there three times: {2 * sizes[1]:,} neurons and {2 * sizes[0] * sizes[1]:,} synapses more")
     make_folder(folder.path)
     write_json(folder.config, config.to_json())
-    started = time.perf_counter()
-    with open_backend(arguments.backend, network) as backend, progress_bar(backend.name, len(lesson.plan.samples)) as bar:
-        backend.learn(lesson, pool.spikes, save_to=folder.network, on_samples=lambda shown: bar.update(shown - bar.n))
-    seconds = time.perf_counter() - started
+    seconds = carry_out(lesson, pool, arguments.backend, folder.network)
     learned = lesson.learner.learned()
-    network_file.save(folder.network, learned)
     test = Pool(network, images(dataset.test))
     result: dict[str, Any] = {
         "dataset": dataset.name,
