@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from polystep_snn.datasets import load
+from polystep_snn.errors import InputError
+from polystep_snn.hardware.lava.worker_process import find_python
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +23,17 @@ def mnist():
 @pytest.fixture(scope="session")
 def digits():
     return load("digits")
+
+
+@pytest.fixture(scope="session")
+def lava_python():
+    """The Python that Lava runs in; tests are skipped without one, unless $POLYSTEP_SNN_REQUIRE_LAVA says that there is."""
+    try:
+        return find_python()
+    except InputError as error:
+        if os.environ.get("POLYSTEP_SNN_REQUIRE_LAVA"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
 
 
 @pytest.fixture(autouse=True)

@@ -1,26 +1,14 @@
 """Every backend answers the same calls with the same numbers, and says why it cannot be opened."""
 
-import os
-
 import numpy as np
 import pytest
 
 from polystep_snn.errors import InputError
 from polystep_snn.hardware.backend import BACKENDS, BackendError, open_backend
 from polystep_snn.hardware.lava.client import LavaBackend
-from polystep_snn.hardware.lava.worker_process import PYTHON_VARIABLE, find_python
+from polystep_snn.hardware.lava.worker_process import PYTHON_VARIABLE
 from polystep_snn.hardware.simulator import Recording
 from tests.test_simulator import dense, make_network
-
-
-@pytest.fixture
-def lava_python():
-    try:
-        return find_python()
-    except InputError as error:
-        if os.environ.get("POLYSTEP_SNN_REQUIRE_LAVA"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
 
 
 @pytest.fixture

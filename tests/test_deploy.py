@@ -19,7 +19,6 @@ from polystep_snn.hardware.lava.worker_process import PYTHON_VARIABLE
 from polystep_snn.hardware.simulator import Simulator
 from polystep_snn.training.deploy import deploy
 from polystep_snn.training.run_folder import open_run
-from tests.test_lava import lava_python  # noqa: F401 (a fixture: skips or fails where there is no Lava)
 
 QUICK = ["--hidden", "20", "--epochs", "2", "--lr", "0.02", "--threads", "1", "--no-compile"]
 KINDS = {

@@ -30,7 +30,6 @@ from polystep_snn.training.feed import EventFeed, ImageFeed, make_feed, to_tenso
 from polystep_snn.training.metrics import evaluate, firing_rates
 from polystep_snn.training.run_folder import open_run
 from polystep_snn.training.trainer import Trainer
-from tests.test_lava import lava_python  # noqa: F401 (a fixture: skips or fails where there is no Lava)
 from tests.test_trainer import StopAt, final
 
 CPU = torch.device("cpu")
@@ -343,7 +342,7 @@ def test_numbers_of_events_are_no_spikes(real_run, blinks):
 
 
 @pytest.mark.slow
-def test_no_spike_differs_on_lava(real_run, lava_python):  # noqa: F811
+def test_no_spike_differs_on_lava(real_run, lava_python):
     opened = open_run(real_run)
     deployed = deploy(opened)
     with open_backend("lava", deployed.integers) as backend:

@@ -23,21 +23,11 @@ from polystep_snn.hardware.backend import BackendError
 from polystep_snn.hardware.lava import protocol
 from polystep_snn.hardware.lava.client import LavaBackend
 from polystep_snn.hardware.lava.process_group import members
-from polystep_snn.hardware.lava.worker_process import PYTHON_VARIABLE, LavaWorker, find_python
+from polystep_snn.hardware.lava.worker_process import PYTHON_VARIABLE, LavaWorker
 from polystep_snn.hardware.simulator import Simulator
 from tests.test_simulator import DU, DV, KINDS, dense, make_network, random_network
 
 SOON_S = 5.0
-
-
-@pytest.fixture(scope="session")
-def lava_python():
-    try:
-        return find_python()
-    except InputError as error:
-        if os.environ.get("POLYSTEP_SNN_REQUIRE_LAVA"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")

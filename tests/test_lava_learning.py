@@ -21,7 +21,7 @@ from polystep_snn.hardware.lava.client import LavaBackend
 from polystep_snn.hardware.learning_rule import Learner, LearningRule
 from polystep_snn.hardware.lesson import JUDGE, LEARN, WATCH, Lesson, Plan
 from polystep_snn.hardware.simulator import Simulator
-from tests.test_lava import SOON_S, identify, lava_python, nothing_left, processes_of, sabotaged, worker  # noqa: F401 (fixtures)
+from tests.test_lava import SOON_S, identify, nothing_left, processes_of, sabotaged, worker  # noqa: F401 (fixtures)
 from tests.test_learning_rule import small_network
 from tests.test_simulator import make_network
 
@@ -146,7 +146,7 @@ def test_one_lesson_after_the_other(worker, tmp_path):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_a_network_from_nothing_as_large_as_digits_need(lava_python):  # noqa: F811
+def test_a_network_from_nothing_as_large_as_digits_need(lava_python):
     """784-128-10, T = 16, everything writable: 30 samples a second and more, equal to the simulator."""
     rng = np.random.default_rng(0)
     layers = [
@@ -191,7 +191,7 @@ def key(network):
     return b"".join(layer.weight.tobytes() + layer.bias_mant.tobytes() for layer in network.layers)
 
 
-def test_killed_at_a_random_moment(lava_python, tmp_path):  # noqa: F811
+def test_killed_at_a_random_moment(lava_python, tmp_path):
     """The worker, a model or Lava's service: told soon, the file is a network that the run had, the lesson is as it was."""
     network, spikes, make = long_lesson()
     simulated, had = make(), set()
