@@ -1,0 +1,68 @@
+"""Where the neurons of a convolution look: plain numbers that training and the chip share.
+
+Channels come first, then rows, then columns, as in torch; neurons are numbered in this order. A convolution whose input is summed over
+squares first is one with a larger kernel and stride, so sum-pooling takes no neurons and leaves no trace on the chip::
+
+    conv(k, stride s, padding q) after sums over p x p     =     conv(k p, stride s p, padding q p), every weight p x p times
+"""
+
+from typing import NamedTuple
+
+from polystep_snn.errors import InputError
+
+
+class Convolution(NamedTuple):
+    """The geometry of a convolution.
+
+    Attributes:
+        input_shape: channels, height and width of what arrives.
+        channels: that leave.
+        kernel: its height and width.
+        stride: down and across.
+        padding: zeros above and below, left and right.
+    """
+
+    input_shape: tuple[int, int, int]
+    channels: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+
+    @property
+    def output_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of what leaves."""
+        height, width = (
+            (size + 2 * padding - kernel) // stride + 1
+            for size, kernel, stride, padding in zip(self.input_shape[1:], self.kernel, self.stride, self.padding, strict=True)
+        )
+        return self.channels, height, width
+
+    @property
+    def num_inputs(self) -> int:
+        channels, height, width = self.input_shape
+        return channels * height * width
+
+    @property
+    def num_neurons(self) -> int:
+        channels, height, width = self.output_shape
+        return channels * height * width
+
+    @property
+    def weight_shape(self) -> tuple[int, int, int, int]:
+        """Of its weights: ``(channels, input channels, kernel height, kernel width)``."""
+        return self.channels, self.input_shape[0], *self.kernel
+
+    def checked(self) -> "Convolution":
+        """This geometry, or InputError where there is nothing to compute."""
+        sizes = (*self.input_shape, self.channels, *self.kernel, *self.stride)
+        whole = all(isinstance(n, int) and not isinstance(n, bool) for n in (*sizes, *self.padding))
+        if not whole or min(sizes) < 1 or min(self.padding) < 0:
+            raise InputError(f"{self} is no convolution: give whole numbers, all but the padding at least 1")
+        if any(padding >= kernel for padding, kernel in zip(self.padding, self.kernel, strict=True)):
+            raise InputError(f"padding is {list(self.padding)} for a kernel of {list(self.kernel)}: choose less padding than kernel")
+        if min(self.output_shape) < 1:
+            raise InputError(
+                f"a kernel of {self.kernel[0]} x {self.kernel[1]} does not fit into {self.input_shape[1]} x {self.input_shape[2]}: "
+                "choose a smaller one, or pool less"
+            )
+        return self
