@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from polystep_snn.snn.neurons import LIFParameters as LIFParameters
     from polystep_snn.snn.readouts import MembraneReadout as MembraneReadout
     from polystep_snn.snn.readouts import SpikeCountReadout as SpikeCountReadout
+    from polystep_snn.snn.wiring import Conv as Conv
+    from polystep_snn.snn.wiring import SumPool as SumPool
     from polystep_snn.training.config import TrainConfig as TrainConfig
     from polystep_snn.training.trainer import Trainer as Trainer
 
@@ -55,6 +57,7 @@ _HOME = {
     "snn.network": ("SpikingNetwork",),
     "snn.neurons": ("LIF", "LIFParameters"),
     "snn.readouts": ("MembraneReadout", "SpikeCountReadout"),
+    "snn.wiring": ("Conv", "SumPool"),
     "training.config": ("TrainConfig",),
     "training.trainer": ("Trainer",),
 }

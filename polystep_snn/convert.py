@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from polystep_snn.errors import InputError
+from polystep_snn.geometry import Convolution
 from polystep_snn.hardware.integer_network import IntegerLayer, IntegerNetwork
 from polystep_snn.hardware.simulator import LayerRecording
 from polystep_snn.snn.encoders import Frames
@@ -21,6 +22,7 @@ from polystep_snn.snn.network import Layer, Neuron, SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.quantize import check_rows
 from polystep_snn.snn.readouts import MembraneReadout, Readout, SpikeCountReadout
+from polystep_snn.snn.wiring import Wiring
 
 # Where the largest weight of the grid is looked for, as a fraction of the largest weight.
 _CLIPS = torch.linspace(1.0, 0.4, 61).tolist()
@@ -58,15 +60,31 @@ def to_integer_network(
     for layer in network.layers():
         integers, neuron = layer.integers, _neuron(layer)
         assert integers is not None
-        weight = integers.weight.cpu().numpy().astype(np.int8)
-        vth = np.full(len(weight), int(integers.vth), np.int32)
-        mantissa = integers.bias_mant.cpu().numpy().astype(np.int16)
+        weight, convolution = _unpooled(layer.wiring, integers.weight)
+        vth = np.full(layer.wiring.num_neurons, int(integers.vth), np.int32)
+        mantissa = layer.wiring.spread(integers.bias_mant).cpu().numpy().astype(np.int16)
         exponent = int(math.log2(integers.bias_step))
-        layers.append(IntegerLayer(weight, vth, mantissa, exponent, neuron.du, neuron.dv, float(integers.scale)))
+        constants = (exponent, neuron.du, neuron.dv, float(integers.scale))
+        layers.append(IntegerLayer(weight.cpu().numpy().astype(np.int8), vth, mantissa, *constants, convolution))
     if network.weights[0].dtype == torch.float32:
-        check_rows([layer.integers for layer in network.layers() if layer.integers is not None])
+        check_rows([(x.integers, x.wiring.pooled) for x in network.layers() if x.integers is not None])
     kind = "membrane" if isinstance(readout, MembraneReadout) else "count"
     return IntegerNetwork(tuple(layers), kind, num_steps, encoder, tuple(input_shape), tuple(classes), provenance or {})
+
+
+def _unpooled(wiring: Wiring, weight: Tensor) -> tuple[Tensor, Convolution | None]:
+    """A layer's weights and convolution as the chip holds them: what is summed first are inputs with the same weight."""
+    if wiring.pool is None:
+        return weight, wiring.convolution
+    size = wiring.pool.size
+    if wiring.convolution is None:
+        squares = wiring.pool.squares(torch.arange(wiring.num_inputs, device=weight.device))
+        return weight.index_select(1, squares), None
+    kernel, stride, padding = (
+        (pair[0] * size, pair[1] * size) for pair in (wiring.convolution.kernel, wiring.convolution.stride, wiring.convolution.padding)
+    )
+    merged = Convolution(wiring.pool.shape, wiring.convolution.channels, kernel, stride, padding)
+    return weight.repeat_interleave(size, 2).repeat_interleave(size, 3), merged
 
 
 def layers_of(network: IntegerNetwork, dtype: torch.dtype = torch.float64) -> list[Layer]:
@@ -75,6 +93,7 @@ def layers_of(network: IntegerNetwork, dtype: torch.dtype = torch.float64) -> li
         Layer(
             ALIGNMENT * torch.from_numpy(layer.weight.astype(np.int32)).to(dtype),
             torch.zeros(layer.num_neurons, dtype=dtype),
+            Wiring(layer.num_inputs, layer.num_neurons, layer.convolution),
             CubaNeuron(layer.du, layer.dv, ALIGNMENT * torch.from_numpy(layer.vth).to(dtype), torch.from_numpy(layer.bias).to(dtype)),
         )
         for layer in network.layers
@@ -97,10 +116,11 @@ def record_registers(layers: Sequence[Layer], frames: Frames | Tensor) -> tuple[
     for frame in frames:
         incoming = frame.to(layers[0].weight)
         if states is None:
-            states = [_neuron(layer).initial_state(incoming.new_zeros(len(incoming), len(layer.weight))) for layer in layers]
+            rest = [incoming.new_zeros(len(incoming), layer.wiring.num_neurons) for layer in layers]
+            states = [_neuron(layer).initial_state(like) for layer, like in zip(layers, rest, strict=True)]
         step = []
         for k, layer in enumerate(layers):
-            arrived = torch.nn.functional.linear(incoming, layer.weight)
+            arrived = layer.wiring.multiply(layer.weight, incoming)
             u = _neuron(layer).current(arrived, states[k])
             incoming, states[k] = _neuron(layer).step(arrived, states[k])
             step.append((incoming, u, states[k].v))
@@ -149,7 +169,7 @@ def quantized(network: SpikingNetwork) -> tuple[SpikingNetwork, list[LayerFit]]:
         assert isinstance(readout.neuron, LIFParameters)
         readout = SpikeCountReadout(_on_chip(readout.neuron), readout.residual)
     neurons: list[Neuron] = [_on_chip(p) for p in network.neurons if isinstance(p, LIFParameters)]
-    result = SpikingNetwork(network.sizes, neurons, readout, weight_bits=8).to(network.weights[0])
+    result = SpikingNetwork(network.architecture, neurons, readout, weight_bits=8).to(network.weights[0])
     result.load_state_dict(network.state_dict())
     fits = []
     with torch.no_grad():

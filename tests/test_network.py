@@ -92,7 +92,7 @@ def test_calibrated_layers_fire_at_about_the_target():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: SpikingNetwork([5]), "sizes is"),
+        (lambda: SpikingNetwork([5]), "architecture is"),
         (lambda: SpikingNetwork([5, 0, 3]), "all at least 1"),
         (lambda: SpikingNetwork([5, 4, 3], [HALF, HALF]), "2 neuron parameters for 1 hidden"),
         (lambda: MembraneReadout(decay=1.5), "decay is 1.5"),

@@ -17,6 +17,7 @@ from polystep_snn.polystep.compiled import Kernels
 from polystep_snn.polystep.cost import Cost, CrossEntropy, rate_scale
 from polystep_snn.polystep.ends import make_end
 from polystep_snn.polystep.populations import Neuron, at_rest, drive
+from polystep_snn.polystep.products import multiply
 from polystep_snn.polystep.step import StepResult
 from polystep_snn.snn.encoders import Constant, Frames, time_blocks
 from polystep_snn.snn.loihi import CubaParameters
@@ -88,10 +89,10 @@ class SurrogateBPTT:
             readout = network.readout
             neuron = readout.neuron if isinstance(readout, SpikeCountReadout) else None
             assert not isinstance(neuron, CubaParameters)
-            end = make_end(readout, Layer(network.weights[-1], network.biases[-1], neuron), len(inputs), None)
+            end = make_end(readout, Layer(network.weights[-1], network.biases[-1], network.wirings[-1], neuron), len(inputs), None)
             neurons: list[Neuron] = [*(p for p in network.neurons if isinstance(p, LIFParameters)), *end.neurons]
             last_layer = len(neurons) - 1
-            rest = [w.new_zeros(len(w), len(target)) for w in network.weights]
+            rest = [network.weights[0].new_zeros(n, len(target)) for n in network.sizes[1:]]
             base = [at_rest(r, p) for r, p in zip(rest, neurons, strict=False)]
             counts = [torch.zeros_like(r) for r in rest[: last_layer + 1]]
             drive_of_all = None
@@ -100,7 +101,8 @@ class SurrogateBPTT:
                 for layer, p in enumerate(neurons):
                     # The current of a constant input is computed once.
                     if drive_of_all is None or layer:
-                        current = torch.matmul(network.weights[layer], incoming) + network.biases[layer][:, None]
+                        wiring = network.wirings[layer]
+                        current = multiply(wiring, network.weights[layer], incoming) + wiring.spread(network.biases[layer])[:, None]
                     else:
                         current = drive_of_all
                     if not layer and isinstance(inputs, Constant):

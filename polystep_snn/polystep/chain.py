@@ -4,6 +4,7 @@ Let the changed parameter belong to stage s. What arrives at s is the same for a
 
     a row of a linear stage      y_j + c (right . x): one number a sample; through elementwise stages to the next linear one,
                                  where ``W[:, j] * (z'_j - z_j)`` is added to what it had computed
+    a row of a quantised stage   y_j = round(W_j + c right) . x: one row of weights on the grid, one product; from there the same
     a product, at a linear stage y + c u (v . x): no weights are written out, no matrix is multiplied
     any other stage              the stage itself for each candidate
 
@@ -46,6 +47,17 @@ def is_chain(module: nn.Module) -> bool:
 def is_elementwise(module: nn.Module) -> bool:
     """Whether a stage treats every number alike: one of torch's activations, or a module with a true attribute ``elementwise``."""
     return type(module) in _ELEMENTWISE or bool(getattr(module, "elementwise", False))
+
+
+def is_linear(module: nn.Module) -> bool:
+    """Whether a stage is linear in its input: ``nn.Linear``, or a subclass that rounds, see ``is_quantised``."""
+    return type(module) is nn.Linear or is_quantised(module)
+
+
+def is_quantised(module: nn.Module) -> bool:
+    """Whether a stage is ``linear(x, quantise(weight), quantise(bias))``: an ``nn.Linear`` with a method ``quantise`` that treats every
+    number alike, so that a changed weight moves no other."""
+    return isinstance(module, nn.Linear) and callable(getattr(module, "quantise", None))
 
 
 def _has_hooks(module: nn.Module) -> bool:
@@ -99,7 +111,7 @@ class ChainBatch:
         name, _, local = part.name.partition(".")
         first = next(k for k, (stage, _) in enumerate(self._stages) if stage == name)
         stage = self._stages[first][1]
-        if type(stage) is nn.Linear and isinstance(part, Rows) and isinstance(self._at[first], Tensor):
+        if is_linear(stage) and isinstance(part, Rows) and isinstance(self._at[first], Tensor):
             return self._rows(first, local, part, offsets)
         if type(stage) is nn.Linear and isinstance(part, Products) and isinstance(self._at[first], Tensor):
             return self._products(first, part, offsets)
@@ -108,36 +120,55 @@ class ChainBatch:
     def _rows(self, first: int, local: str, part: Rows, offsets: Tensor) -> Tensor:
         """Candidates that move one row of a linear stage, so one of its outputs."""
         x, y = self._at[first], self._at[first + 1]
-        # What a unit of each coordinate adds to the row's output, [M, r] for M samples (or positions within samples).
-        unit = _per_coordinate(x, part) if local == "weight" else y.new_ones(y[..., 0].numel(), 1)
+        row_outputs = self._quantised_rows(first, local, part) if is_quantised(self._stages[first][1]) else _linear_rows(x, y, local, part)
         after = first + 1
         while after < len(self._stages) and is_elementwise(self._stages[after][1]):
             after += 1
         elementwise = [stage for _, stage in self._stages[first + 1 : after]]
         following = self._stages[after][1] if after < len(self._stages) else None
-        before, old = y.reshape(-1, y.shape[-1]), self._at[after].reshape(-1, y.shape[-1])
-        linear = following if isinstance(following, nn.Linear) and type(following) is nn.Linear else None
+        old = self._at[after].reshape(-1, y.shape[-1])
+        linear = following if isinstance(following, nn.Linear) and is_linear(following) else None
+        columns_of = None if linear is None else _weight_of(linear).T.contiguous()
         base = self._at[after] if linear is None else self._at[after + 1]
         width = base.shape[-1]
         rows, flat = _index(part, offsets), base.reshape(-1, width)
-        bytes_each = base.element_size() * len(before) * (2 * width + 4) + self._bytes_behind()
+        bytes_each = base.element_size() * (len(flat) * (2 * width + 4) + 4 * x.shape[-1]) + self._bytes_behind()
         found = offsets.new_empty(offsets.shape[:2], dtype=self.loss.dtype)
         for vertices, particles in tiles(offsets, max(1, int(self._of.memory / bytes_each))):
             neuron, coordinate = (i[particles] for i in rows)
-            shift = torch.einsum("vkp,mkp->vkm", offsets[vertices, particles].to(unit.dtype), unit[:, coordinate])
-            moved = (before[:, neuron].T + shift).contiguous()
+            moved = row_outputs(neuron, coordinate, offsets[vertices, particles]).contiguous()
             for stage in elementwise:
                 moved = stage(moved)
             changed = moved - old[:, neuron].T.contiguous()
-            if linear is not None:
-                columns = linear.weight.detach().T[neuron]
-                out = flat + changed[..., None] * columns[:, None, :]
+            if columns_of is not None:
+                out = flat + changed[..., None] * columns_of[neuron][:, None, :]
             else:
                 column = torch.nn.functional.one_hot(neuron, width).to(torch.bool)
                 out = torch.where(column[:, None, :], moved[..., None], flat)
             out = out.reshape(-1, *base.shape)
             found[vertices, particles] = self._behind(after + (linear is not None), out).view(found[vertices, particles].shape)
         return found
+
+    def _quantised_rows(self, first: int, local: str, part: Rows) -> "RowOutputs":
+        """Outputs of rows whose weights, or biases, are moved before they are rounded."""
+        stage, x, y = self._stages[first][1], self._at[first], self._at[first + 1]
+        arriving, before = x.reshape(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])
+        latent = stage.get_parameter(local).detach().reshape(y.shape[-1], -1)
+
+        def outputs(neuron: Tensor, coordinate: Tensor, offsets: Tensor) -> Tensor:
+            if part.right is None:
+                units = torch.nn.functional.one_hot(coordinate, latent.shape[1]).to(offsets.dtype)
+            else:
+                units = part.right[coordinate]
+            moved = (latent[neuron] + torch.einsum("vkp,kpn->vkn", offsets, units)).to(latent.dtype)
+            rounded = stage.quantise(moved)
+            if local == "bias":
+                return before[:, neuron].T + (rounded - stage.quantise(latent[neuron]))
+            if stage.bias is None:
+                return rounded @ arriving.T
+            return rounded @ arriving.T + stage.quantise(stage.bias.detach())[neuron][:, None]
+
+        return outputs
 
     def _products(self, first: int, part: Products, offsets: Tensor) -> Tensor:
         """Candidates that add matrices of rank one to the weights of a linear stage."""
@@ -196,10 +227,26 @@ def _own(x: Any) -> Any:
     return x.clone() if isinstance(x, Tensor) else x
 
 
-def _per_coordinate(x: Tensor, part: Rows) -> Tensor:
-    """What a unit of each coordinate adds to a row's output, ``[M, r]``, for inputs ``[..., n_in]``."""
-    flat = x.reshape(-1, x.shape[-1])
-    return flat if part.right is None else flat @ part.right.T.to(x.dtype)
+RowOutputs = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""From neurons ``[K]``, their coordinates ``[K, p]`` and offsets ``[V, K, p]`` to the neurons' outputs ``[V, K, M]``."""
+
+
+def _linear_rows(x: Tensor, y: Tensor, local: str, part: Rows) -> RowOutputs:
+    """Outputs of rows whose weights, or biases, are moved: what moves them adds to what they had computed."""
+    flat, before = x.reshape(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])
+    # What a unit of each coordinate adds to the row's output, [M, r] for M samples (or positions within samples).
+    unit = before.new_ones(len(before), 1) if local == "bias" else flat if part.right is None else flat @ part.right.T.to(x.dtype)
+
+    def outputs(neuron: Tensor, coordinate: Tensor, offsets: Tensor) -> Tensor:
+        return before[:, neuron].T + torch.einsum("vkp,mkp->vkm", offsets.to(unit.dtype), unit[:, coordinate])
+
+    return outputs
+
+
+def _weight_of(stage: nn.Linear) -> Tensor:
+    """The weights that a linear stage computes with."""
+    weight = stage.weight.detach()
+    return stage.quantise(weight) if is_quantised(stage) else weight  # type: ignore[operator]
 
 
 def _index(part: Rows, offsets: Tensor) -> tuple[Tensor, Tensor]:

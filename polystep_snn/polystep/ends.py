@@ -13,10 +13,12 @@ from torch import Tensor
 
 from polystep_snn.polystep.cost import Cost, CrossEntropy
 from polystep_snn.polystep.populations import Population
+from polystep_snn.polystep.products import multiply
 from polystep_snn.snn.loihi import CubaNeuron
 from polystep_snn.snn.network import Layer
 from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.readouts import Readout, SpikeCountReadout
+from polystep_snn.snn.wiring import Wiring
 
 # Numbers (of four bytes) in 64 bytes.
 _CACHE_LINE = 16
@@ -44,15 +46,28 @@ def rows(x: Tensor, index: Tensor | None, dim: int) -> Tensor:
     return x if index is None else x.index_select(dim, index)
 
 
-def through(weight: Tensor, x: Tensor) -> Tensor:
-    """``weight [M, N]`` times ``x [..., K, N, B]``, one probed neuron k at a time.
+def through(wiring: Wiring, weight: Tensor, x: Tensor, targets: Tensor | None) -> Tensor:
+    """A layer's weights times ``x [..., K, N, B]``, one probed neuron k at a time: ``[..., K, M, B]``.
+
+    Where ``x [..., K, P, B]`` is that of a probe's ``targets [K, P]`` alone, all others are zero.
 
     How a batched product rounds may depend on the size of its batch, and on where in memory a factor begins. With one call a
     neuron and batches padded to whole cache lines neither depends on how many neurons are simulated together or in which order.
     """
     batch_size = x.shape[-1]
     x = torch.nn.functional.pad(x, (0, -batch_size % _CACHE_LINE))
-    products = [torch.matmul(weight, x.select(-3, k).contiguous()) for k in range(x.shape[-3])]
+    products = []
+    for k in range(x.shape[-3]):
+        own = x.select(-3, k).contiguous()
+        if targets is None:
+            product = multiply(wiring, weight, own)
+        elif wiring.convolution is None:
+            product = torch.matmul(wiring.fan(weight, targets[k]).values.T, own)
+        else:
+            # A neuron may be named more than once, but then it is for want of another one, and zero.
+            everywhere = own.new_zeros(*own.shape[:-2], wiring.num_inputs, own.shape[-1]).index_add(-2, targets[k], own)
+            product = multiply(wiring, weight, everywhere)
+        products.append(product)
     return torch.stack(products, -3)[..., :batch_size].contiguous()
 
 
@@ -67,6 +82,7 @@ class LinearEnd(NamedTuple):
     """A readout that integrates and never fires.
 
     Attributes:
+        wiring: of the readout's weights.
         gain: what a current of 1 in every step leaves on the membrane.
         decay: of the membrane, so of the traces in the last layer that fires.
         bias: ``[C]``, the current of the readout's bias.
@@ -74,6 +90,7 @@ class LinearEnd(NamedTuple):
         neurons: of the readout that are simulated: none.
     """
 
+    wiring: Wiring
     gain: float
     decay: float
     bias: Tensor
@@ -82,23 +99,25 @@ class LinearEnd(NamedTuple):
 
     def value(self, weights: Sequence[Tensor], last: Population) -> Tensor:
         """The readout ``[C, B]`` of the unprobed network, as the cost sees it."""
-        return (torch.matmul(weights[-1], last.trace) + self.bias[:, None] * self.gain) * self.unit
+        return (multiply(self.wiring, weights[-1], last.trace) + self.bias[:, None] * self.gain) * self.unit
 
     def cost(
         self,
         weights: Sequence[Tensor],
         populations: list[Population],
         neurons: Tensor | None,
+        targets: Tensor | None,
         last: Population,
         value: Tensor,
         target: Tensor,
         cost: Cost,
     ) -> Tensor:
-        """Costs ``[V, K, B]`` of a group: its own population and those behind it."""
+        """Costs ``[V, K, B]`` of a group: its own population and those behind it, the last of which may be that of ``targets`` alone."""
         if len(populations) == 1:
             change = populations[0].trace - rows(last.trace, neurons, 0)
-            return cost_of_change(cost, value, rows(weights[-1], neurons, 1).T * self.unit, change, target)
-        return cost(value + through(weights[-1], populations[-1].trace - last.trace) * self.unit, target)
+            return cost_of_change(cost, value, self.wiring.fan(weights[-1], neurons).values * self.unit, change, target)
+        change = populations[-1].trace - (last.trace if targets is None else last.trace[targets])
+        return cost(value + through(self.wiring, weights[-1], change, targets) * self.unit, target)
 
     def readout_layer(self, offsets: Tensor, last: Population, value: Tensor, target: Tensor, cost: Cost) -> LayerCosts:
         """The readout's own probes. Linear, so one window serves: offsets are ``[V, 1]``, in the units that the cost sees."""
@@ -135,12 +154,13 @@ class NeuronEnd(NamedTuple):
         weights: Sequence[Tensor],
         populations: list[Population],
         neurons: Tensor | None,
+        targets: Tensor | None,
         last: Population,
         value: Tensor,
         target: Tensor,
         cost: Cost,
     ) -> Tensor:
-        """Costs ``[V, K, B]`` of a group: its own population and those behind it."""
+        """Costs ``[V, K, B]`` of a group: its own population and those behind it. The readout is dense, so there are no targets."""
         if len(populations) > 1:
             return cost(self._read(populations[-1]), target)
         change = self._read(populations[0]) - rows(value, neurons, 0)
@@ -162,4 +182,4 @@ def make_end(readout: Readout, layer: Layer, num_steps: int, residual: float | N
     if isinstance(neuron, CubaNeuron) and neuron.dv:
         return NeuronEnd((neuron.batch_last(),), unit, counts=False)
     bias = neuron.bias if isinstance(neuron, CubaNeuron) else layer.bias
-    return LinearEnd(float(sum(readout.decay**k for k in range(num_steps))), readout.decay, bias, unit)
+    return LinearEnd(layer.wiring, float(sum(readout.decay**k for k in range(num_steps))), readout.decay, bias, unit)

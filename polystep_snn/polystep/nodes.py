@@ -29,6 +29,7 @@ from polystep_snn.polystep.populations import Neuron, Population, at_rest, drive
 from polystep_snn.polystep.products import currents
 from polystep_snn.snn.encoders import LONGEST_BLOCK, Constant, Frames, time_blocks
 from polystep_snn.snn.network import Layer, SpikingNetwork
+from polystep_snn.snn.wiring import Fan, Wiring
 
 # Spikes of a group within a block that are handed on to a further layer: at most this many numbers at once.
 _LARGEST_TEMPORARY = 2**24
@@ -80,8 +81,9 @@ class Group(NamedTuple):
 
 class Plan(NamedTuple):
     """What stays the same throughout a pass: the network, and what is probed in it. Lists have one entry a spiking layer,
-    but for weights, biases and probes, which have the readout's as well. ``constant`` tells whether every frame is the same."""
+    but for wirings, weights, biases and probes, which have the readout's as well. ``constant`` tells whether every frame is the same."""
 
+    wirings: list[Wiring]
     weights: list[Tensor]
     biases: list[Tensor]
     neurons: list[Neuron]
@@ -100,7 +102,8 @@ class State(NamedTuple):
         activity: what arrived in each time window so far, ``[M, B, N]`` a layer; ``[1, B, N]``, one frame, where all are the same.
         drive: the first layer's current where it is constant, computed once; None before, and where it is not.
         total: sum of all input currents so far: where it is not finite, an input or a weight is not.
-        groups: for each group the probed neurons, ``[V, K, B]``, and each spiking layer behind them, ``[V, K, N, B]``.
+        groups: for each group the probed neurons, ``[V, K, B]``, and each spiking layer behind them, ``[V, K, N, B]``; of a convolution
+            behind them only the neurons that they reach.
     """
 
     base: list[Population]
@@ -160,18 +163,17 @@ def run_probes(
     end = make_end(network.readout, layers[-1], len(inputs), residual)
     neurons: list[Neuron] = [layer.neuron.batch_last() for layer in layers[:-1] if layer.neuron is not None]
     neurons += end.neurons
-    weights = [layer.weight for layer in layers]
+    wirings, weights = [layer.wiring for layer in layers], [layer.weight for layer in layers]
     decays = [1.0] * (len(neurons) - 1) + [end.decay]
     groups = [
-        Group(layer, k) for layer in range(len(neurons)) for k in _split(layer, weights, len(neurons), probes[layer], batch_size, chunk)
+        Group(layer, k) for layer in range(len(neurons)) for k in _split(layer, layers, len(neurons), probes[layer], batch_size, chunk)
     ]
-    plan = Plan(weights, [layer.bias for layer in layers], neurons, decays, list(probes), groups, isinstance(inputs, Constant))
+    plan = Plan(wirings, weights, [layer.bias for layer in layers], neurons, decays, list(probes), groups, isinstance(inputs, Constant))
     state: State | None = None
     for start, num_steps, frames in time_blocks(inputs):
-        if frames.shape[1:] != (batch_size, weights[0].shape[1]) or frames.dtype != weights[0].dtype:
-            raise InputError(
-                f"inputs are {frames.dtype} {list(frames.shape[1:])} a step: give {weights[0].dtype} {[batch_size, weights[0].shape[1]]}"
-            )
+        expected = [batch_size, wirings[0].num_inputs]
+        if list(frames.shape[1:]) != expected or frames.dtype != weights[0].dtype:
+            raise InputError(f"inputs are {frames.dtype} {list(frames.shape[1:])} a step: give {weights[0].dtype} {expected}")
         windows = [p.windows[start : start + num_steps] for p in probes]
         state = kernels(advance)(plan, state, frames, windows, num_steps)
     assert state is not None
@@ -179,29 +181,32 @@ def run_probes(
 
 
 def _split(
-    layer: int, weights: list[Tensor], num_spiking: int, probes: LayerProbes, batch_size: int, chunk: int | None
+    layer: int, layers: Sequence[Layer], num_spiking: int, probes: LayerProbes, batch_size: int, chunk: int | None
 ) -> Sequence[Tensor | None]:
     """The probed neurons of a layer, at most ``chunk`` at a time; None stands for all neurons."""
-    width = len(weights[layer])
+    width = layers[layer].wiring.num_neurons
     num_probed = width if probes.neurons is None else len(probes.neurons)
     if chunk is None:
         # Only spikes that a layer hands on to another one after it are ever held for a whole block.
-        handed_on = max((len(w) for w in weights[layer + 1 : num_spiking - 1]), default=0)
+        handed_on = max((x.wiring.num_neurons for x in layers[layer + 1 : num_spiking - 1]), default=0)
         chunk = max(1, _LARGEST_TEMPORARY // max(1, LONGEST_BLOCK * len(probes.offsets) * batch_size * handed_on))
     if chunk >= num_probed:
         return [probes.neurons]
-    neurons = torch.arange(width, device=weights[layer].device) if probes.neurons is None else probes.neurons
+    neurons = torch.arange(width, device=layers[layer].weight.device) if probes.neurons is None else probes.neurons
     return neurons.tensor_split(-(-num_probed // chunk))
 
 
 def _at_start(plan: Plan, batch_size: int) -> State:
     """Everything at rest."""
-    rest = [w.new_zeros(len(w), batch_size) for w in plan.weights[: len(plan.neurons)]]
-    activity = [r.new_zeros(p.windows.shape[1], batch_size, w.shape[1]) for r, p, w in zip(rest, plan.probes, plan.weights, strict=False)]
+    rest = [plan.weights[0].new_zeros(w.num_neurons, batch_size) for w in plan.wirings[: len(plan.neurons)]]
+    activity = [r.new_zeros(p.windows.shape[1], batch_size, w.num_inputs) for r, p, w in zip(rest, plan.probes, plan.wirings, strict=False)]
     groups = []
     for layer, neurons in plan.groups:
         probed = rows(rest[layer], neurons, 0).expand(len(plan.probes[layer].offsets), -1, -1)
         behind = [probed.new_zeros(*probed.shape[:2], *r.shape) for r in rest[layer + 1 :]]
+        fan = _fan(plan, layer, neurons)
+        if fan is not None and fan.targets is not None:
+            behind[0] = probed.new_zeros(len(probed), *fan.values.shape, batch_size)
         groups.append([at_rest(like, p) for like, p in zip([probed, *behind], plan.neurons[layer:], strict=True)])
     base = [at_rest(r, p) for r, p in zip(rest, plan.neurons, strict=True)]
     return State(base, [torch.zeros_like(r) for r in rest], activity, None, rest[0].new_zeros(()), groups)
@@ -226,7 +231,7 @@ def advance(plan: Plan, state: State | None, frames: Tensor, windows: list[Tenso
         same = layer == 0 and plan.constant
         activity.append(frames if same else state.activity[layer] + _windowed(windows[layer], incoming))
         known = state.drive if same else None
-        current = currents(plan.weights[layer], plan.biases[layer], incoming) if known is None else known
+        current = currents(plan.wirings[layer], plan.weights[layer], plan.biases[layer], incoming) if known is None else known
         total = total + current.sum()
         # The last layer's spikes are needed one by one only where its trace is not their count.
         keep = layer < last or decay != 1.0
@@ -248,16 +253,29 @@ def advance(plan: Plan, state: State | None, frames: Tensor, windows: list[Tenso
             rows(driven[layer], neurons, 1), shift, before, populations[0], plan.neurons[layer].rows(neurons), plan.decays[layer], num_steps
         )
         moved = [own]
+        fan = _fan(plan, layer, neurons)
         for m in range(layer + 1, last + 1):
-            rest = (None if m == last else spikes[m], populations[m - layer], plan.neurons[m], plan.decays[m], num_steps)
-            if m == layer + 1:
-                columns = rows(plan.weights[m], neurons, 1).T.contiguous()
-                changed, population = hop(driven[m], columns, changed, *rest)
+            current, p, own_spikes = driven[m], plan.neurons[m], None if m == last else spikes[m]
+            before, decay = populations[m - layer], plan.decays[m]
+            if m == layer + 1 and fan is not None:
+                if fan.targets is not None:
+                    current, p = current[:, fan.targets], p.rows(fan.targets)
+                    own_spikes = None if own_spikes is None else own_spikes[:, fan.targets]
+                changed, population = hop(current, fan.values.contiguous(), changed, own_spikes, before, p, decay, num_steps)
             else:
-                changed, population = hop_far(driven[m], through(plan.weights[m], changed.to(frames.dtype)), *rest)
+                targets = None if fan is None or m > layer + 2 else fan.targets
+                correction = through(plan.wirings[m], plan.weights[m], changed.to(frames.dtype), targets)
+                changed, population = hop_far(current, correction, own_spikes, before, p, decay, num_steps)
             moved.append(population)
         groups.append(moved)
     return State(base, counts, activity, driven[0] if plan.constant else None, total, groups)
+
+
+def _fan(plan: Plan, layer: int, neurons: Tensor | None) -> Fan | None:
+    """The weights that leave probed neurons for the next layer that spikes; None where there is none."""
+    if layer + 1 == len(plan.neurons):
+        return None
+    return plan.wirings[layer + 1].fan(plan.weights[layer + 1], neurons)
 
 
 def _windowed(share: Tensor, incoming: Tensor) -> Tensor:
@@ -279,7 +297,9 @@ def settle(done: Pass, target: Tensor, cost: Cost) -> NodeCosts:
     value = end.value(plan.weights, last)
     found: list[list[Tensor]] = [[] for _ in plan.neurons]
     for (layer, neurons), populations in zip(plan.groups, state.groups, strict=True):
-        found[layer].append(end.cost(plan.weights, populations, neurons, last, value, target, cost))
+        fan = _fan(plan, layer, neurons) if len(populations) == 2 else None
+        targets = None if fan is None else fan.targets
+        found[layer].append(end.cost(plan.weights, populations, neurons, targets, last, value, target, cost))
     layers = []
     for layer, (costs, activity, probes) in enumerate(zip(found, state.activity, plan.probes, strict=False)):
         bias_share = probes.windows.sum(0) / total_steps

@@ -100,10 +100,10 @@ def hop(
     """The next layer: a changed spike of probed neuron k moves its current by column k of the weights, a rank-one correction.
 
     Args:
-        current: ``[U, N, B]``, without the probe.
+        current: ``[U, N, B]``, without the probe; ``[U, K, N, B]`` where each probe reaches N neurons of its own.
         columns: ``[K, N]``, the weights that leave the probed neurons.
         changed: ``[U, V, K, B]`` from ``probe``.
-        base: ``[U, N, B]``, this layer's spikes without the probe; None for the last spiking layer.
+        base: as ``current``, these neurons' spikes without the probe; None for the last spiking layer.
         population: shapes ``[V, K, N, B]``.
 
     Returns:

@@ -7,6 +7,8 @@ its maker's, and no less on those that are.
 import torch
 from torch import Tensor
 
+from polystep_snn.snn.wiring import Wiring
+
 # Below about this many multiplications oneDNN's setup costs more than it gains.
 _WORTHWHILE = 2**20
 _HAS_ONEDNN = torch.backends.mkldnn.is_available()
@@ -33,12 +35,21 @@ def _goes_to_onednn(left: Tensor, right: Tensor) -> bool:
     return large and left.device.type == "cpu" and left.dtype == torch.float32 and _HAS_ONEDNN
 
 
-def currents(weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
-    """``weight [M, N]`` times ``x [U, N, B]`` plus ``bias [M]`` for each of U steps: ``[U, M, B]``."""
+def currents(wiring: Wiring, weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
+    """What a layer receives in each of U steps, ``[U, M, B]``, of ``x [U, N, B]``, with a bias ``[M]``."""
+    if not wiring.is_matrix:
+        return multiply(wiring, weight, x).contiguous() + bias[:, None]
     if _goes_to_onednn(weight, x[0].T):
         return torch.stack([torch.ops.polystep_snn.linear(weight, step.T) for step in x.unbind()]) + bias[:, None]
     # The bias inside the product, not after it: fused into what comes next it would be added again for every probe.
     return torch.stack([torch.addmm(bias[:, None], weight, step) for step in x.unbind()])
+
+
+def multiply(wiring: Wiring, weight: Tensor, x: Tensor) -> Tensor:
+    """A layer's weights times ``x [..., N, B]``: ``[..., M, B]``."""
+    if wiring.is_matrix:
+        return torch.matmul(weight, x)
+    return wiring.multiply(weight, x.transpose(-1, -2)).transpose(-1, -2)
 
 
 def outer(left: Tensor, right: Tensor) -> Tensor:

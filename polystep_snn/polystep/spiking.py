@@ -87,7 +87,7 @@ class Spiking:
 
 
 class AnySpiking:
-    """Evaluates candidates of a ``SpikingNetwork`` one forward pass each: for weights on an int8 grid, and subclasses.
+    """Evaluates candidates of a ``SpikingNetwork`` one forward pass each: for weights on an int8 grid, convolutions, and subclasses.
 
     Args:
         network, cost, memory: as of ``Spiking``.

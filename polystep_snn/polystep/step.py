@@ -10,7 +10,8 @@ and the displacement is pulled back to the weights of neuron j along sample b's 
 
     W.grad[j] = -(N / K) mean_b sum_m d[j, b]_m a[b]_m
 
-with N neurons of which K were probed. Any ``torch.optim`` optimizer takes it from ``.grad``.
+with N neurons of which K were probed; a convolution's weights collect this over all positions that share them. Any ``torch.optim``
+optimizer takes it from ``.grad``.
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
+from torch.nn.grad import conv2d_weight
 
 from polystep_snn.errors import InputError
 from polystep_snn.polystep.compiled import Kernels
@@ -34,6 +36,7 @@ from polystep_snn.snn.loihi import CubaNeuron
 from polystep_snn.snn.network import Layer, SpikingNetwork
 from polystep_snn.snn.quantize import quantize
 from polystep_snn.snn.readouts import MembraneReadout
+from polystep_snn.snn.wiring import Wiring
 
 Radius = Scheduled | Sequence[Scheduled]
 
@@ -50,7 +53,7 @@ class NodeSpace:
         num_windows: M, time windows of equal length that are shifted independently. 1 suits constant images.
         polytope: "orthoplex", "simplex" or "cube", in M dimensions.
         rotate: turn the polytope at random in every step (tells apart only for M > 1).
-        num_probed: hidden neurons probed a layer and step, drawn at random; None for all.
+        num_probed: hidden neurons probed a layer and step, drawn at random; None for all. One number for every layer, or one a layer.
         chunk: probed neurons of a layer whose spikes are handed on at a time; None to choose. Bounds temporaries, and changes no
             number. Membranes of all probes live throughout: ``num_probed`` is what bounds them.
     """
@@ -60,15 +63,24 @@ class NodeSpace:
     num_windows: int = 1
     polytope: str = "orthoplex"
     rotate: bool = False
-    num_probed: int | None = None
+    num_probed: int | Sequence[int | None] | None = None
     chunk: int | None = None
 
     def __post_init__(self):
         vertices(self.polytope, self.num_windows)
-        for name in ("num_probed", "chunk"):
-            value = getattr(self, name)
+        probed = self.num_probed if isinstance(self.num_probed, Sequence) else [self.num_probed]
+        for name, value in [("chunk", self.chunk), *(("num_probed", n) for n in probed)]:
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}: choose at least 1, or None for all neurons")
+
+    def probed_of(self, num_hidden: int) -> list[int | None]:
+        """How many neurons of each hidden layer are probed."""
+        if not isinstance(self.num_probed, Sequence):
+            return [self.num_probed] * num_hidden
+        if len(self.num_probed) != num_hidden:
+            given = f"num_probed has {len(self.num_probed)} numbers for {num_hidden} hidden layers"
+            raise InputError(f"{given}: give one for all or one a layer")
+        return list(self.num_probed)
 
 
 class StepResult(NamedTuple):
@@ -90,24 +102,45 @@ def barycenter(transport: Transport, cost: Tensor, eps: Tensor, points: Tensor) 
     return (transport(cost, eps)[:, None] * points[:, :, None, None]).sum(0)
 
 
-def gradients(layers: list[LayerCosts], probes: list[LayerProbes], widths: list[int], transport: Transport, eps: Tensor) -> list[Tensor]:
-    """The negative displacements of all layers, pulled back to weights ``[N_l, N_{l-1}]`` and biases ``[N_l]``, in this order."""
+def gradients(
+    layers: list[LayerCosts], probes: list[LayerProbes], wirings: list[Wiring], transport: Transport, eps: Tensor
+) -> list[Tensor]:
+    """The negative displacements of all layers, pulled back to their weights and biases, in this order."""
     result = []
-    for (cost, activity, share, bias_share), (offsets, _, neurons), width in zip(layers, probes, widths, strict=True):
+    for (cost, activity, share, bias_share), (offsets, _, neurons), wiring in zip(layers, probes, wirings, strict=True):
         displacement = barycenter(transport, cost, eps, offsets / torch.linalg.vector_norm(offsets, dim=1).mean())
         num_windows, num_probed, batch_size = displacement.shape
         # K of N neurons stand for all: on average over the draws the displacement is that of all neurons.
-        scaled = displacement * (-width / num_probed / batch_size)
+        scaled = displacement * (-wiring.num_neurons / num_probed / batch_size)
         shared = share[:, None, None] * scaled
         if len(activity) < num_windows:
             shared = shared.sum(0, keepdim=True)
-        weight = outer(shared.transpose(0, 1).flatten(1), activity.flatten(0, 1))
         bias = torch.mv(scaled.sum(2).T, bias_share)
-        if neurons is not None:
-            weight = weight.new_zeros(width, weight.shape[1]).index_copy(0, neurons, weight)
-            bias = bias.new_zeros(width).index_copy(0, neurons, bias)
-        result += [weight, bias]
+        result += pulled_back(wiring, shared.transpose(0, 1).flatten(1), bias, wiring.summed(activity.flatten(0, 1)), neurons)
     return result
+
+
+def pulled_back(wiring: Wiring, displacement: Tensor, bias: Tensor, activity: Tensor, neurons: Tensor | None) -> list[Tensor]:
+    """What displacements of neurons mean for a layer's weights and biases.
+
+    Args:
+        displacement: ``[K, R]`` of the probed neurons, for R samples (and time windows).
+        bias: ``[K]``, their sums as biases see them.
+        activity: ``[R, M]``, what the weights saw.
+        neurons: ``[K]``; None for all.
+    """
+    if wiring.convolution is None:
+        weight = outer(displacement, activity)
+        return [_placed(weight, neurons, wiring.num_neurons), _placed(bias, neurons, wiring.num_neurons)]
+    geometry = wiring.convolution
+    maps = _placed(displacement, neurons, wiring.num_neurons).T.reshape(-1, *geometry.output_shape)
+    weight = conv2d_weight(activity.reshape(-1, *geometry.input_shape), geometry.weight_shape, maps, geometry.stride, geometry.padding)
+    return [weight, _placed(bias, neurons, wiring.num_neurons).view(geometry.channels, -1).sum(1)]
+
+
+def _placed(x: Tensor, neurons: Tensor | None, num_neurons: int) -> Tensor:
+    """Rows of the probed neurons among zeros for all others."""
+    return x if neurons is None else x.new_zeros(num_neurons, *x.shape[1:]).index_copy(0, neurons, x)
 
 
 class PolyStep:
@@ -173,7 +206,7 @@ class PolyStep:
         residual = None if self.residual is None else at(self.residual, progress)
         done = run_probes(self.network, layers, inputs, len(target), probes, self.kernels, residual, self.space.chunk)
         eps = layers[0].weight.new_tensor(at(self.transport.eps, progress))
-        seen, grads, total = self.kernels(_conclude)(done, target, cost, self.network.sizes[1:], self.transport, eps)
+        seen, grads, total = self.kernels(_conclude)(done, target, cost, self.transport, eps)
         if not total.isfinite():
             self._explain(inputs)
         for weight, bias, weight_grad, bias_grad in zip(self.network.weights, self.network.biases, grads[0::2], grads[1::2], strict=True):
@@ -201,10 +234,10 @@ class PolyStep:
         window_of_step = torch.arange(num_steps) * space.num_windows // num_steps
         windows = torch.nn.functional.one_hot(window_of_step, space.num_windows).to(weight)
         probes = []
-        for layer in layers[:-1]:
-            width, neurons = len(layer.weight), None
-            if space.num_probed is not None and space.num_probed < width:
-                neurons = torch.randperm(width, generator=self.generator)[: space.num_probed].sort().values.to(weight.device)
+        for layer, num_probed in zip(layers[:-1], space.probed_of(len(layers) - 1), strict=True):
+            width, neurons = layer.wiring.num_neurons, None
+            if num_probed is not None and num_probed < width:
+                neurons = torch.randperm(width, generator=self.generator)[:num_probed].sort().values.to(weight.device)
             assert layer.neuron is not None
             offsets = layer.neuron.shifts(with_radii(self._turned(), radii).to(weight))
             probes.append(LayerProbes(offsets, windows, neurons))
@@ -262,13 +295,11 @@ class PolyStep:
         raise InputError(f"{bad} contains NaN or infinity: clean the data, or start from finite weights with a smaller learning rate")
 
 
-def _conclude(
-    done: Pass, target: Tensor, cost: Cost, widths: list[int], transport: Transport, eps: Tensor
-) -> tuple[StepResult, list[Tensor], Tensor]:
+def _conclude(done: Pass, target: Tensor, cost: Cost, transport: Transport, eps: Tensor) -> tuple[StepResult, list[Tensor], Tensor]:
     """What a step returns, the gradients, and a sum that is finite where everything was."""
     found = settle(done, target, cost)
     accuracy = (found.value.argmax(0) == target).to(found.value.dtype).mean()
-    grads = gradients(found.layers, done.plan.probes, widths, transport, eps)
+    grads = gradients(found.layers, done.plan.probes, done.plan.wirings, transport, eps)
     return StepResult(found.cost.mean(), accuracy, found.rates), grads, found.total
 
 

@@ -26,8 +26,8 @@ from polystep_snn.polystep.candidates import (
 from polystep_snn.polystep.memory import peak_bytes
 from polystep_snn.polystep.parts import Part
 
-# Samples in the forward pass that measures memory.
-_SOME = 8
+# Samples in the forward passes that measure memory: what does not grow from the first to the second is there once.
+_SOME, _MORE = 8, 16
 
 
 class WholeModule:
@@ -46,7 +46,7 @@ class WholeModule:
         self.memory = memory
         self.dim = dim
         self.many = Many(type(module).__name__)
-        self._bytes_per_sample: dict[tuple, float] = {}
+        self._bytes: dict[tuple, tuple[float, float]] = {}
         self._told: set[int] = set()
 
     def batch(self, inputs: Any, target: Any) -> "WholeBatch":
@@ -61,17 +61,26 @@ class WholeModule:
         return {name: buffer.clone() for name, buffer in self.module.named_buffers()}
 
     def bytes_of_pass(self, inputs: Any, target: Any) -> int:
-        """What a candidate's forward pass on this batch holds at once, from a measurement on a few of its samples."""
+        """What a candidate's forward pass on this batch holds at once, from measurements on a few of its samples."""
         samples = num_samples(inputs, target, self.dim)
         shapes = tuple(
             (tuple(n for d, n in enumerate(a.shape) if d != self.dim), a.dtype) for a in as_arguments(inputs) if isinstance(a, Tensor)
         )
-        if shapes not in self._bytes_per_sample:
-            some = samples if samples is None else min(samples, _SOME)
-            few = (inputs, target) if some is None else (_cut(inputs, 0, some, samples, self.dim), _cut(target, 0, some, samples))
-            with torch.random.fork_rng():
-                self._bytes_per_sample[shapes] = peak_bytes(self.call, *few, self.copied_buffers()) / (some or 1)
-        return int(self._bytes_per_sample[shapes] * (samples or 1))
+        if shapes not in self._bytes:
+
+            def measured(count: int | None) -> int:
+                few = (inputs, target) if count is None else (_cut(inputs, 0, count, samples, self.dim), _cut(target, 0, count, samples))
+                with torch.random.fork_rng():
+                    return peak_bytes(self.call, *few, self.copied_buffers())
+
+            if samples is None or samples < _MORE:
+                self._bytes[shapes] = 0.0, measured(samples) / (samples or 1)
+            else:
+                some, more = measured(_SOME), measured(_MORE)
+                per_sample = max(more - some, 0) / (_MORE - _SOME)
+                self._bytes[shapes] = max(some - _SOME * per_sample, 0.0), per_sample
+        once, per_sample = self._bytes[shapes]
+        return int(once + per_sample * (samples or 1))
 
     def slices(self, inputs: Any, target: Any) -> Iterator[tuple[float, Any, Any]]:
         samples = num_samples(inputs, target, self.dim)

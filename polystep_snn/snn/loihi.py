@@ -78,11 +78,10 @@ class CubaNeuron(NamedTuple):
         return self._replace(bias=self.bias[:, None], threshold=self.threshold[:, None] if self.threshold.ndim else self.threshold)
 
     def rows(self, index: Tensor | None) -> "CubaNeuron":
-        """Some of the neurons; all for None."""
+        """Some of the neurons, in the shape of the index; all for None."""
         if index is None:
             return self
-        threshold = self.threshold.index_select(0, index) if self.threshold.ndim else self.threshold
-        return self._replace(bias=self.bias.index_select(0, index), threshold=threshold)
+        return self._replace(bias=self.bias[index], threshold=self.threshold[index] if self.threshold.ndim else self.threshold)
 
     def shifts(self, points: Tensor) -> Tensor:
         """Shifts that are given in thresholds, in the register's units: whole numbers."""

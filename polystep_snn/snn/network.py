@@ -1,12 +1,10 @@
-"""Feed-forward spiking networks: dense layers of LIF neurons and a readout."""
+"""Feed-forward spiking networks: dense and convolutional layers of LIF neurons and a readout."""
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from polystep_snn.errors import InputError
 from polystep_snn.snn.encoders import Constant
@@ -14,6 +12,7 @@ from polystep_snn.snn.loihi import ALIGNMENT, CubaNeuron, CubaParameters
 from polystep_snn.snn.neurons import LIFParameters, LIFState
 from polystep_snn.snn.quantize import IntegerWeights, quantize
 from polystep_snn.snn.readouts import MembraneReadout, Readout, ReadoutState, SpikeCountReadout
+from polystep_snn.snn.wiring import Conv, Shape, SumPool, Wiring, wirings_of
 
 Neuron = LIFParameters | CubaParameters
 
@@ -34,8 +33,9 @@ class Layer(NamedTuple):
     """What a layer computes with.
 
     Attributes:
-        weight: ``[N, M]``.
+        weight: ``[N, M]``, or a convolution's ``[C, C_in, kernel, kernel]``.
         bias: ``[N]``.
+        wiring: where the weights go.
         neuron: its neurons; None for a readout that integrates in floating point.
         unit: what a current of 1 in the readout's layer is worth in units of the latent weights; None for 1.
         integers: where weight and neuron come from, on the int8 grid; None in floating point.
@@ -43,45 +43,60 @@ class Layer(NamedTuple):
 
     weight: Tensor
     bias: Tensor
+    wiring: Wiring
     neuron: LIFParameters | CubaNeuron | None
     unit: Tensor | None = None
     integers: IntegerWeights | None = None
 
+    def current(self, x: Tensor) -> Tensor:
+        """What the neurons receive, ``[B, N]``, of spikes or currents ``[B, M]``."""
+        if self.wiring.is_matrix:
+            return torch.nn.functional.linear(x, self.weight, self.bias)
+        return self.wiring.multiply(self.weight, x) + self.bias
+
 
 class SpikingNetwork(nn.Module):
-    """Dense layers with hard-threshold LIF neurons between them, and a readout on top.
+    """Layers of hard-threshold LIF neurons, and a readout on top.
 
-    ``SpikingNetwork([784, 128, 10])`` has 128 LIF neurons and ten integrators without leak. All weights start uniform in
+    ``SpikingNetwork([784, 128, 10])`` has 128 LIF neurons and ten integrators without leak;
+    ``SpikingNetwork([(1, 28, 28), Conv(12, 5), SumPool(2), 10])`` has 12 maps of 24 x 24 neurons. All weights start uniform in
     ±1/sqrt(fan-in), all biases at zero. Parameters do not require gradients: call ``requires_grad_()`` to differentiate.
 
     Args:
-        sizes: widths from input to readout; two numbers or more.
+        architecture: from input to readout: the input's width, or its channels, height and width; then widths of dense layers,
+            ``Conv`` and ``SumPool``; the number of classes last.
         neuron: constants of the hidden neurons, one for all layers or one a layer.
         readout: how the last layer's currents become an output.
         generator: source of the initial weights.
         weight_bits: 32, or 8 to compute with every layer's weights on its int8 grid. The chip's integer neurons take nothing else.
 
     Attributes:
-        linears: one ``nn.Linear`` a layer, the readout's last.
+        architecture: as given.
+        sizes: neurons of every layer, the input's numbers first.
+        wirings: where each layer's weights go, the readout's last.
+        linears: one ``nn.Linear`` or ``nn.Conv2d`` a layer, the readout's last.
         neurons: the hidden layers' constants.
         readout: as given. May be replaced by another one of the same width at any time.
     """
 
     def __init__(
         self,
-        sizes: Sequence[int],
+        architecture: Sequence[int | Shape | Conv | SumPool],
         neuron: Neuron | Sequence[Neuron] = LIFParameters(),
         readout: Readout = MembraneReadout(),
         generator: torch.Generator | None = None,
         weight_bits: int = 32,
     ):
         super().__init__()
-        sizes = [int(n) for n in sizes]
-        if len(sizes) < 2 or min(sizes) < 1:
+        architecture = [item if isinstance(item, tuple) else int(item) for item in architecture]
+        if len(architecture) < 2 or not all(n >= 1 for n in architecture if isinstance(n, int)):
             raise InputError(
-                f"sizes is {sizes}: give the widths of input and readout, and of the hidden layers between them, all at least 1"
+                f"architecture is {architecture}: give the widths of input and readout, and what lies between them, all at least 1"
             )
-        num_hidden = len(sizes) - 2
+        self.architecture = architecture
+        self.wirings = wirings_of(architecture)
+        self.sizes = [self.wirings[0].num_inputs, *(wiring.num_neurons for wiring in self.wirings)]
+        num_hidden = len(self.wirings) - 1
         neurons = [neuron] * num_hidden if isinstance(neuron, LIFParameters | CubaParameters) else list(neuron)
         if len(neurons) != num_hidden:
             raise InputError(f"{len(neurons)} neuron parameters for {num_hidden} hidden layers: give one for all or one a layer")
@@ -94,13 +109,12 @@ class SpikingNetwork(nn.Module):
             raise InputError(f"weight_bits is {weight_bits}: choose 8" + ("" if True in kinds else " or 32"))
         self.integer = True in kinds
         self.weight_bits = weight_bits
-        self.sizes = sizes
         self.neurons = [p.checked() for p in neurons]
         self.readout = readout
-        self.linears = nn.ModuleList(nn.Linear(n, m) for n, m in pairwise(sizes))
+        self.linears = nn.ModuleList(_module(wiring) for wiring in self.wirings)
         with torch.no_grad():
             for weight, bias in zip(self.weights, self.biases, strict=True):
-                bound = weight.shape[1] ** -0.5
+                bound = weight[0].numel() ** -0.5
                 weight.uniform_(-bound, bound, generator=generator)
                 bias.zero_()
         # Whoever trains it fills .grad without autograd, and a forward pass keeps no graph, whatever the number of steps.
@@ -108,12 +122,12 @@ class SpikingNetwork(nn.Module):
 
     @property
     def weights(self) -> list[nn.Parameter]:
-        """The weights ``[N_l, N_{l-1}]`` of every layer, the readout's last."""
+        """The weights of every layer, ``[N_l, N_{l-1}]`` or a convolution's, the readout's last."""
         return [linear.get_parameter("weight") for linear in self.linears]
 
     @property
     def biases(self) -> list[nn.Parameter]:
-        """The biases ``[N_l]`` of every layer, the readout's last."""
+        """The biases of every layer, one a neuron or one a convolution's channel, the readout's last."""
         return [linear.get_parameter("bias") for linear in self.linears]
 
     def layers(self, quantizer: Callable[..., IntegerWeights] = quantize) -> list[Layer]:
@@ -124,31 +138,32 @@ class SpikingNetwork(nn.Module):
         """
         neurons: list[Neuron | None] = [*self.neurons, self.readout.neuron if isinstance(self.readout, SpikeCountReadout) else None]
         return [
-            self._layer(weight.detach(), bias.detach(), p, quantizer)
-            for weight, bias, p in zip(self.weights, self.biases, neurons, strict=True)
+            self._layer(weight.detach(), bias.detach(), wiring, p, quantizer)
+            for weight, bias, wiring, p in zip(self.weights, self.biases, self.wirings, neurons, strict=True)
         ]
 
-    def _layer(self, weight: Tensor, bias: Tensor, p: Neuron | None, quantizer: Callable[..., IntegerWeights]) -> Layer:
+    def _layer(self, weight: Tensor, bias: Tensor, wiring: Wiring, p: Neuron | None, quantizer: Callable[..., IntegerWeights]) -> Layer:
         if self.weight_bits == 32:
             assert not isinstance(p, CubaParameters)
-            return Layer(weight, bias, p)
+            return Layer(weight, wiring.spread(bias), wiring, p)
         integers = quantizer(weight, bias, None if p is None else p.v_th)
         if not self.integer:
             assert not isinstance(p, CubaParameters)
-            return Layer(integers.weight * integers.scale, bias, p, None, integers)
+            return Layer(integers.weight * integers.scale, wiring.spread(bias), wiring, p, None, integers)
         if p is None:
             assert isinstance(self.readout, MembraneReadout)
             p = CubaParameters.from_beta(self.readout.decay)
         assert isinstance(p, CubaParameters)
-        neuron = CubaNeuron(p.du, p.dv, ALIGNMENT * integers.vth, integers.bias)
-        return Layer(ALIGNMENT * integers.weight, torch.zeros_like(bias), neuron, integers.scale / ALIGNMENT, integers)
+        offset = wiring.spread(integers.bias)
+        neuron = CubaNeuron(p.du, p.dv, ALIGNMENT * integers.vth, offset)
+        return Layer(ALIGNMENT * integers.weight, torch.zeros_like(offset), wiring, neuron, integers.scale / ALIGNMENT, integers)
 
     def initial_state(self, batch_size: int) -> NetworkState:
         """The state at rest, on the device and in the dtype of the weights."""
         return self._initial_state(batch_size, self.layers())
 
     def _initial_state(self, batch_size: int, layers: list[Layer]) -> NetworkState:
-        rest = [layer.weight.new_zeros(batch_size, len(layer.weight)) for layer in layers]
+        rest = [layer.weight.new_zeros(batch_size, layer.wiring.num_neurons) for layer in layers]
         hidden = tuple(_neuron(layer).initial_state(v) for v, layer in zip(rest[:-1], layers, strict=False))
         return NetworkState(hidden, self.readout.initial_state(rest[-1], _on_chip(layers[-1])))
 
@@ -164,7 +179,7 @@ class SpikingNetwork(nn.Module):
             ``(spikes, state)``: the spikes ``[B, N_l]`` of every hidden layer, and the state after the step.
         """
         layers = self.layers() if layers is None else layers
-        return self._advance(linear(x, layers[0].weight, layers[0].bias), state, layers)
+        return self._advance(layers[0].current(x), state, layers)
 
     def _advance(self, current: Tensor, state: NetworkState, layers: list[Layer]) -> tuple[list[Tensor], NetworkState]:
         """One timestep from the first layer's input current on."""
@@ -173,7 +188,7 @@ class SpikingNetwork(nn.Module):
             z, after = _neuron(layer).step(current, before)
             spikes.append(z)
             hidden.append(after)
-            current = linear(z, behind.weight, behind.bias)
+            current = behind.current(z)
         return spikes, NetworkState(tuple(hidden), self.readout.step(current, state.readout, _on_chip(layers[-1])))
 
     def forward(self, x: Tensor | Iterable[Tensor], state: NetworkState | None = None) -> tuple[Tensor, NetworkState]:
@@ -196,7 +211,7 @@ class SpikingNetwork(nn.Module):
         for frame in x:
             if current is None or not isinstance(x, Constant):
                 frame = self._checked(frame)
-                current = linear(frame, layers[0].weight, layers[0].bias)
+                current = layers[0].current(frame)
             if state is None:
                 state = self._initial_state(len(current), layers)
             elif len(state.hidden) != len(self.neurons) or state.readout.total.shape != (len(current), self.sizes[-1]):
@@ -233,7 +248,15 @@ class SpikingNetwork(nn.Module):
         return layer.integers.scale if self.integer and layer.integers and isinstance(self.readout, MembraneReadout) else 1.0
 
     def extra_repr(self) -> str:
-        return f"sizes={self.sizes}, readout={self.readout}"
+        return f"architecture={self.architecture}, readout={self.readout}"
+
+
+def _module(wiring: Wiring) -> nn.Module:
+    """What holds a layer's parameters."""
+    if wiring.convolution is None:
+        return nn.Linear(wiring.weight_shape[1], wiring.num_neurons)
+    geometry = wiring.convolution
+    return nn.Conv2d(geometry.input_shape[0], geometry.channels, geometry.kernel, geometry.stride, geometry.padding)
 
 
 def _neuron(layer: Layer) -> LIFParameters | CubaNeuron:

@@ -32,9 +32,9 @@ class IntegerWeights(NamedTuple):
     """A layer on the grid; whole numbers in the dtype of the latent weights.
 
     Attributes:
-        weight: ``[N, M]``, -127 to 127.
+        weight: as the latent ones, -127 to 127.
         vth: scalar, 1 to 2^17 - 1.
-        bias_mant: ``[N]``, -4096 to 4095.
+        bias_mant: as the latent biases, -4096 to 4095.
         bias_step: scalar, 2^e: 64 or 128.
         scale: scalar, the size of one unit of weight.
     """
@@ -47,7 +47,7 @@ class IntegerWeights(NamedTuple):
 
     @property
     def bias(self) -> Tensor:
-        """``[N]``, in the units of the membrane's register."""
+        """In the shape of the latent biases, in the units of the membrane's register."""
         return self.bias_mant * self.bias_step
 
 
@@ -55,8 +55,8 @@ def quantize(weight: Tensor, bias: Tensor, v_th: float | None) -> IntegerWeights
     """A layer's latent parameters on the grid.
 
     Args:
-        weight: ``[N, M]``.
-        bias: ``[N]``, in the same units.
+        weight: ``[N, M]``, or a convolution's.
+        bias: one for each entry of its first dimension, in the same units.
         v_th: threshold in these units; None for neurons that integrate, whose threshold is the largest there is.
     """
     # A layer of zeros stays one.
@@ -68,11 +68,16 @@ def quantize(weight: Tensor, bias: Tensor, v_th: float | None) -> IntegerWeights
     return IntegerWeights((weight / scale).round(), vth, mantissa, step, scale)
 
 
-def check_rows(layers: list[IntegerWeights]) -> None:
-    """InputError where a layer's sums could leave the integers of float32."""
-    for k, layer in enumerate(layers):
+def check_rows(layers: list[tuple[IntegerWeights, int]]) -> None:
+    """InputError where a layer's sums could leave the integers of float32.
+
+    Args:
+        layers: their weights, and how many inputs share each of them.
+    """
+    for k, (layer, shared) in enumerate(layers):
         # In whatever order they are added, partial sums lie between that of the negative and that of the positive weights.
-        largest = int(max(layer.weight.clamp(min=0).sum(1).max(), -layer.weight.clamp(max=0).sum(1).min()))
+        weight = layer.weight.flatten(1)
+        largest = shared * int(max(weight.clamp(min=0).sum(1).max(), -weight.clamp(max=0).sum(1).min()))
         if largest > _LARGEST_ROW:
             raise InputError(
                 f"the weights of a neuron in layer {k} add up to {largest}, more than {_LARGEST_ROW}: its sums may not be exact in "

@@ -6,6 +6,8 @@ Written from the equations at the top of ``hardware/fixed_point.py``, and withou
     u <- toward_zero(u * (4096 - (du + 1)) / 4096) + 64 a     above 2^23 minus 2^24, at -2^23 or below plus 2^24, once
     v <- toward_zero(v * (4096 - dv) / 4096) + u + bias       held within plus or minus (2^23 - 1)
     fired = v > 64 vth; then v <- 0
+
+A neuron of a convolution at row y and column x has a weight for input channel i, row y * stride + ky - padding, and column likewise.
 """
 
 import numpy as np
@@ -39,6 +41,23 @@ class NaiveNeuron:
         return fired
 
 
+def naive_weights(layer, n):
+    """Of neuron n, a weight for every input."""
+    if layer.convolution is None:
+        return layer.weight[n].tolist()
+    (inputs, height, width), (_, rows, columns) = layer.convolution.input_shape, layer.convolution.output_shape
+    channel, y, x = n // (rows * columns), n // columns % rows, n % columns
+    weights = [0] * (inputs * height * width)
+    for i in range(inputs):
+        for ky in range(layer.convolution.kernel[0]):
+            for kx in range(layer.convolution.kernel[1]):
+                row = y * layer.convolution.stride[0] + ky - layer.convolution.padding[0]
+                column = x * layer.convolution.stride[1] + kx - layer.convolution.padding[1]
+                if 0 <= row < height and 0 <= column < width:
+                    weights[(i * height + row) * width + column] = int(layer.weight[channel, i, ky, kx])
+    return weights
+
+
 def naive_run(network, spikes):
     """``[(z, u, v), ...]`` of each layer, int64 [T, B, N] each, and the readout's values [B, C]."""
     num_steps, num_samples, _ = spikes.shape
@@ -47,7 +66,7 @@ def naive_run(network, spikes):
     for b in range(num_samples):
         layers = [
             [
-                NaiveNeuron(layer.weight[n].tolist(), int(layer.vth[n]), int(layer.bias_mant[n]) * 2**layer.bias_exp, layer.du, layer.dv)
+                NaiveNeuron(naive_weights(layer, n), int(layer.vth[n]), int(layer.bias_mant[n]) * 2**layer.bias_exp, layer.du, layer.dv)
                 for n in range(layer.num_neurons)
             ]
             for layer in network.layers

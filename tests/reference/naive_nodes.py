@@ -23,15 +23,54 @@ def lif(x, state, p):
     return z, (v, i)
 
 
-def forward(network, inputs, residual=None, layer=None, neuron=None, shift=None):
+def tied(network, layer):
+    """Which weight leads from each input to each neuron of a layer: ``[N, M]`` indices into the flat weights, -1 where none does."""
+    wiring, weight = network.wirings[layer], network.weights[layer]
+    pool, seen = 1, (wiring.num_inputs, 1, 1)
+    if wiring.pool:
+        pool, seen = wiring.pool.size, wiring.pool.output_shape
+    if wiring.convolution:
+        seen = wiring.convolution.input_shape
+    index = torch.full((wiring.num_neurons, wiring.num_inputs), -1)
+    for c in range(seen[0]):
+        for y in range(seen[1] * pool):
+            for x in range(seen[2] * pool):
+                source = (c * seen[1] * pool + y) * seen[2] * pool + x
+                py, px = y // pool, x // pool
+                if wiring.convolution is None:
+                    index[:, source] = torch.arange(len(weight)) * weight.shape[1] + (c * seen[1] + py) * seen[2] + px
+                    continue
+                geometry = wiring.convolution
+                channels, height, width = geometry.output_shape
+                for o in range(channels):
+                    for row in range(height):
+                        for column in range(width):
+                            dy = py + geometry.padding[0] - row * geometry.stride[0]
+                            dx = px + geometry.padding[1] - column * geometry.stride[1]
+                            if 0 <= dy < geometry.kernel[0] and 0 <= dx < geometry.kernel[1]:
+                                tap = ((o * seen[0] + c) * geometry.kernel[0] + dy) * geometry.kernel[1] + dx
+                                index[(o * height + row) * width + column, source] = tap
+    return index
+
+
+def matrix(network, layer):
+    """A layer's weights written out, ``[N, M]``, and its biases ``[N]``."""
+    index = tied(network, layer)
+    weight = network.weights[layer].detach().flatten()
+    bias = network.biases[layer].detach()
+    return torch.where(index >= 0, weight[index.clamp(min=0)], 0.0), bias.repeat_interleave(len(index) // len(bias))
+
+
+def forward(network, inputs, residual=None, layer=None, neuron=None, shift=None, matrices=None):
     """Readout value ``[B, C]`` for ``inputs [T, B, N]``, with ``shift[t]`` added to the current of one neuron of one layer."""
     batch = inputs.shape[1]
     states = [(torch.zeros(batch, n, dtype=inputs.dtype),) * 2 for n in network.sizes[1:]]
     count = torch.zeros(batch, network.sizes[-1], dtype=inputs.dtype)
     membrane = torch.zeros_like(count)
+    matrices = [matrix(network, k) for k in range(len(network.linears))] if matrices is None else matrices
     for t, x in enumerate(inputs):
-        for k, linear in enumerate(network.linears):
-            current = x @ linear.weight.T + linear.bias
+        for k, (weight, bias) in enumerate(matrices):
+            current = x @ weight.T + bias
             if k == layer:
                 current[:, neuron] += shift[t]
             if k < len(network.neurons):
@@ -51,12 +90,13 @@ def forward(network, inputs, residual=None, layer=None, neuron=None, shift=None)
 def costs(network, inputs, target, probes, cost, residual=None):
     """For every layer the costs ``[V, K, B]``, by brute force."""
     result = []
+    matrices = [matrix(network, k) for k in range(len(network.linears))]
     for layer, (offsets, windows, neurons) in enumerate(probes):
         chosen = range(network.sizes[layer + 1]) if neurons is None else neurons.tolist()
         table = torch.empty(len(offsets), len(chosen), inputs.shape[1], dtype=inputs.dtype)
         for v, offset in enumerate(offsets):
             for k, j in enumerate(chosen):
-                value = forward(network, inputs, residual, layer, j, windows @ offset)
+                value = forward(network, inputs, residual, layer, j, windows @ offset, matrices)
                 table[v, k] = cost(value.T, target)
         result.append(table)
     return result
@@ -71,9 +111,10 @@ def gradients(network, inputs, target, probes, cost, transport, eps, residual=No
     for layer, (table, (offsets, windows, neurons)) in enumerate(
         zip(costs(network, inputs, target, probes, cost, residual), probes, strict=True)
     ):
-        linear = network.linears[layer]
-        chosen = range(linear.out_features) if neurons is None else neurons.tolist()
-        weight, bias = torch.zeros_like(linear.weight), torch.zeros_like(linear.bias)
+        index = tied(network, layer)
+        width = len(index)
+        chosen = range(width) if neurons is None else neurons.tolist()
+        weight, bias = torch.zeros(index.shape, dtype=inputs.dtype), torch.zeros(width, dtype=inputs.dtype)
         points = offsets / offsets.norm(dim=1).mean()
         linear_end = layer == len(network.linears) - 1 and isinstance(network.readout, MembraneReadout)
         for k, j in enumerate(chosen):
@@ -85,9 +126,11 @@ def gradients(network, inputs, target, probes, cost, transport, eps, residual=No
                         share = network.readout.decay ** torch.arange(num_steps - 1, -1, -1, dtype=inputs.dtype)
                         share = share * num_steps / share.sum()
                     activity = (share[:, None] * spikes[layer][:, b]).sum(0) / num_steps
-                    weight[j] -= displacement[m] * activity / batch * linear.out_features / len(chosen)
-                    bias[j] -= displacement[m] * share.sum() / num_steps / batch * linear.out_features / len(chosen)
-        result.append((weight, bias))
+                    weight[j] -= displacement[m] * activity / batch * width / len(chosen)
+                    bias[j] -= displacement[m] * share.sum() / num_steps / batch * width / len(chosen)
+        shared = torch.zeros_like(network.weights[layer]).flatten()
+        shared.index_add_(0, index[index >= 0], weight[index >= 0])
+        result.append((shared.view_as(network.weights[layer]), bias.view(len(network.biases[layer]), -1).sum(1)))
     return result
 
 
@@ -95,11 +138,11 @@ def presynaptic(network, inputs):
     """What each layer receives: ``[T, B, N_l]``."""
     received = [inputs]
     for k, p in enumerate(network.neurons):
-        linear = network.linears[k]
-        state = (torch.zeros(inputs.shape[1], linear.out_features, dtype=inputs.dtype),) * 2
+        weight, bias = matrix(network, k)
+        state = (torch.zeros(inputs.shape[1], len(weight), dtype=inputs.dtype),) * 2
         out = []
         for x in received[-1]:
-            z, state = lif(x @ linear.weight.T + linear.bias, state, p)
+            z, state = lif(x @ weight.T + bias, state, p)
             out.append(z)
         received.append(torch.stack(out))
     return received
