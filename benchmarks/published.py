@@ -143,7 +143,7 @@ def main() -> None:
     results = {"published": measure_published(point)}
     config = TrainConfig("mnist", hidden=(point.hidden,), batch_size=point.batch_size, readout=point.readout, threads=point.threads)
     for method in ("polystep", "bptt"):
-        own = measure(method, point.num_steps, config.to_json(), 784, 10)
+        own = measure(method, point.num_steps, config.to_json(), 10)
         results[method] = {"ms_per_step": round(1e3 * own["seconds_per_step"], 3), "peak_mb": round(own["peak_mb"], 1)}
     columns = ("ms_per_step", "peak_mb", "evaluations", "ms_per_evaluation")
     rows = [{"method": name, **{c: result.get(c, "") for c in columns}} for name, result in results.items()]

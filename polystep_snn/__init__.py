@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from polystep_snn.errors import InputError as InputError
+    from polystep_snn.geometry import Conv as Conv
+    from polystep_snn.geometry import SumPool as SumPool
     from polystep_snn.polystep.ask_tell import PolyStepES as PolyStepES
     from polystep_snn.polystep.ask_tell import minimize as minimize
     from polystep_snn.polystep.cost import CrossEntropy as CrossEntropy
@@ -34,8 +36,6 @@ if TYPE_CHECKING:
     from polystep_snn.snn.neurons import LIFParameters as LIFParameters
     from polystep_snn.snn.readouts import MembraneReadout as MembraneReadout
     from polystep_snn.snn.readouts import SpikeCountReadout as SpikeCountReadout
-    from polystep_snn.snn.wiring import Conv as Conv
-    from polystep_snn.snn.wiring import SumPool as SumPool
     from polystep_snn.training.config import TrainConfig as TrainConfig
     from polystep_snn.training.trainer import Trainer as Trainer
 
@@ -43,6 +43,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "errors": ("InputError",),
+    "geometry": ("Conv", "SumPool"),
     "polystep.ask_tell": ("PolyStepES", "minimize"),
     "polystep.cost": ("CrossEntropy", "ZeroOne"),
     "polystep.particles": ("WeightSpace",),
@@ -57,7 +58,6 @@ _HOME = {
     "snn.network": ("SpikingNetwork",),
     "snn.neurons": ("LIF", "LIFParameters"),
     "snn.readouts": ("MembraneReadout", "SpikeCountReadout"),
-    "snn.wiring": ("Conv", "SumPool"),
     "training.config": ("TrainConfig",),
     "training.trainer": ("Trainer",),
 }

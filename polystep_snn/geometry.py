@@ -1,4 +1,4 @@
-"""Where the neurons of a convolution look: plain numbers that training and the chip share.
+"""What networks are described with, and where the neurons of a convolution look: plain numbers that training and the chip share.
 
 Channels come first, then rows, then columns, as in torch; neurons are numbered in this order. A convolution whose input is summed over
 squares first is one with a larger kernel and stride, so sum-pooling takes no neurons and leaves no trace on the chip::
@@ -9,6 +9,33 @@ squares first is one with a larger kernel and stride, so sum-pooling takes no ne
 from typing import NamedTuple
 
 from polystep_snn.errors import InputError
+
+Shape = tuple[int, int, int]
+
+
+class Conv(NamedTuple):
+    """A layer of spiking neurons behind a convolution.
+
+    Attributes:
+        channels: that leave.
+        kernel: height and width of its square kernel.
+        stride, padding: in both directions.
+    """
+
+    channels: int
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+
+
+class SumPool(NamedTuple):
+    """What the neurons before it send is summed over squares; no neurons of its own.
+
+    Attributes:
+        size: height and width of a square, and the distance from one to the next.
+    """
+
+    size: int
 
 
 class Convolution(NamedTuple):
@@ -22,14 +49,14 @@ class Convolution(NamedTuple):
         padding: zeros above and below, left and right.
     """
 
-    input_shape: tuple[int, int, int]
+    input_shape: Shape
     channels: int
     kernel: tuple[int, int]
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int] = (0, 0)
 
     @property
-    def output_shape(self) -> tuple[int, int, int]:
+    def output_shape(self) -> Shape:
         """Channels, height and width of what leaves."""
         height, width = (
             (size + 2 * padding - kernel) // stride + 1

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from math import prod
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -41,14 +42,13 @@ class Point:
         method: a key of ``METHODS``.
         num_steps: T.
         config: of the run whose network and options are profiled, as JSON.
-        num_inputs, num_classes: widths of its data.
+        num_classes: of its data.
         quantity: "memory" or "time".
     """
 
     method: str
     num_steps: int
     config: dict[str, Any]
-    num_inputs: int
     num_classes: int
     quantity: str
 
@@ -62,7 +62,7 @@ def sample_shape(config: TrainConfig) -> tuple[int, int, int]:
     return framing.shape(SENSOR) if framing else _IMAGE_SHAPES[config.dataset]
 
 
-def measure(method: str, num_steps: int, config: dict[str, Any], num_inputs: int, num_classes: int) -> dict[str, Any]:
+def measure(method: str, num_steps: int, config: dict[str, Any], num_classes: int) -> dict[str, Any]:
     """Peak memory and time of a step, from two fresh processes.
 
     Returns:
@@ -73,7 +73,7 @@ def measure(method: str, num_steps: int, config: dict[str, Any], num_inputs: int
     """
     results = {}
     for quantity, environment in (("memory", _STRICT_ALLOCATOR), ("time", {})):
-        point = Point(method, num_steps, {**config, "num_steps": num_steps}, num_inputs, num_classes, quantity)
+        point = Point(method, num_steps, {**config, "num_steps": num_steps}, num_classes, quantity)
         command = [sys.executable, "-m", "polystep_snn.profiling", json.dumps(asdict(point))]
         done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
         if done.returncode:
@@ -92,11 +92,11 @@ def _make_step(point: Point):
 
     config = resolve(TrainConfig.from_json(point.config))
     torch.set_num_threads(config.threads)
-    network = build_network(config, point.num_inputs, point.num_classes)
+    network = build_network(config, sample_shape(config), point.num_classes)
     optimizer = build_optimizer(config, network)
     methods: dict[str, Callable[..., Any]] = {"polystep": build_polystep, "bptt": build_bptt}
     method = methods[point.method](config, network)
-    feed = make_feed(config, _random_samples(config, point.num_inputs, point.num_classes), training=True)
+    feed = make_feed(config, _random_samples(config, point.num_classes), training=True)
     generator, everything = torch.Generator(config.device).manual_seed(0), torch.arange(config.batch_size)
 
     def batch():
@@ -112,7 +112,7 @@ def _make_step(point: Point):
     return step, network, torch.device(config.device)
 
 
-def _random_samples(config: TrainConfig, num_inputs: int, num_classes: int):
+def _random_samples(config: TrainConfig, num_classes: int):
     """A batch of images of which a fifth of the pixels are on, as in MNIST, or of recordings with as many events as N-MNIST's."""
     import numpy as np
 
@@ -121,13 +121,13 @@ def _random_samples(config: TrainConfig, num_inputs: int, num_classes: int):
 
     generator, n = np.random.default_rng(0), config.batch_size
     labels = generator.integers(num_classes, size=n)
+    shape = sample_shape(config)
     if config.encoder != EVENTS:
-        images = generator.integers(1, 256, (n, 1, num_inputs)) * (generator.random((n, 1, num_inputs)) < 0.2)
+        images = generator.integers(1, 256, (n, *shape[1:])) * (generator.random((n, *shape[1:])) < 0.2)
         return Samples(images.astype(np.uint8), labels)
     ends = _EVENTS * np.arange(1, n + 1)
     steps = np.sort(generator.integers(config.num_steps, size=(n, _EVENTS)), 1).astype(np.uint16).ravel()
-    channels = generator.integers(num_inputs, size=n * _EVENTS).astype(np.uint16)
-    shape = sample_shape(config)
+    channels = generator.integers(prod(shape), size=n * _EVENTS).astype(np.uint16)
     return EventSamples(labels, steps, channels, ends - _EVENTS, ends, np.arange(n), config.num_steps, shape, config.counts)
 
 

@@ -170,7 +170,7 @@ def test_images_are_no_events(digits):
 @pytest.mark.parametrize("limit", [None, 4])
 def test_scores_are_those_of_the_frames(blinks, limit):
     config = resolve(event_config())
-    network, feed, cost = build_network(config, prod(SHAPE), 3), make_feed(config, blinks.test), build_cost(config)
+    network, feed, cost = build_network(config, SHAPE, 3), make_feed(config, blinks.test), build_cost(config)
     frames = torch.from_numpy(blinks.test.frames(np.arange(15)[:limit])).float()
     output, _ = network(frames)
     labels = torch.from_numpy(blinks.test.labels[:limit])

@@ -31,6 +31,11 @@ def print_json(value: Any) -> None:
         sys.stdout.flush()
 
 
+def number_or_name(text: str) -> int | str:
+    """An entry of an option that takes several: what it may be is for the configuration to say."""
+    return int(text) if text.isdecimal() else text
+
+
 def progress_bar(description: str, total: int | None, unit: str = " samples") -> tqdm:
     """A bar on a terminal, nothing elsewhere; to be used in a ``with``."""
     return tqdm(desc=description, total=total, unit=unit, leave=False, file=sys.stderr, disable=not (sys.stderr.isatty() and speaks()))

@@ -3,11 +3,10 @@
 import argparse
 from dataclasses import replace
 from functools import partial
-from math import prod
 from pathlib import Path
 from typing import Any
 
-from polystep_snn.cli.console import print_json, say
+from polystep_snn.cli.console import number_or_name, print_json, say
 from polystep_snn.datasets import NAMES
 from polystep_snn.errors import InputError
 from polystep_snn.training.config import READOUTS, TrainConfig, recipe
@@ -35,7 +34,7 @@ def add_parser(commands) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for profile.json and profile.png; created")
     parser.add_argument("--run", type=Path, dest="run_folder", metavar="RUN", help="profile the network and options of this run")
     parser.add_argument("--dataset", choices=NAMES, default="mnist", help="whose recipe is profiled without --run (default mnist)")
-    parser.add_argument("--hidden", type=int, nargs="+", metavar="N", help="widths of the hidden layers (default 128)")
+    parser.add_argument("--hidden", type=number_or_name, nargs="+", metavar="N", help="the hidden layers, as of train (default 128)")
     parser.add_argument("--readout", choices=READOUTS, help="kind of readout (default membrane)")
     parser.add_argument("--batch-size", type=int, metavar="B", help="samples a step (default: the recipe's)")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's choice)")
@@ -49,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure, print a table, write JSON and a figure."""
     from polystep_snn import plots
     from polystep_snn.files import make_folder, read_json, write_atomically, write_json
-    from polystep_snn.profiling import measure, sample_shape
+    from polystep_snn.profiling import measure
     from polystep_snn.training.run_folder import RunFolder
 
     if min(arguments.num_steps) < 1:
@@ -69,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     say(f"{'method':10s} {'timesteps':>9s} {'peak MB':>9s} {'ms a step':>10s}")
     for num_steps in sorted(set(arguments.num_steps)):
         for method in arguments.methods:
-            points.append(measure(method, num_steps, config.to_json(), prod(sample_shape(replace(config, num_steps=num_steps))), 10))
+            points.append(measure(method, num_steps, config.to_json(), 10))
             say(f"{method:10s} {num_steps:9d} {points[-1]['peak_mb']:9.2f} {1e3 * points[-1]['seconds_per_step']:10.2f}")
     result = {"points": points}
     write_json(arguments.out / "profile.json", {**result, "config": config.to_json()})

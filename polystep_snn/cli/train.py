@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from polystep_snn.cli.console import ConsoleObserver, print_json, say, speaks
+from polystep_snn.cli.console import ConsoleObserver, number_or_name, print_json, say, speaks
 from polystep_snn.datasets import NAMES
 from polystep_snn.errors import InputError
 from polystep_snn.training.config import EVENTS, RECIPES, TrainConfig, recipe
@@ -14,6 +14,7 @@ from polystep_snn.training.config import EVENTS, RECIPES, TrainConfig, recipe
 _EXAMPLES = """examples:
   polystep-snn train digits --out runs/digits
   polystep-snn train mnist --out runs/mnist --hidden 512
+  polystep-snn train mnist --out runs/maps --hidden 16c5s2 32c5s2 --num-steps 10 --probed 64 0
   polystep-snn train mnist --out runs/deep --hidden 256 128 --num-steps 10 --encoder rate
   polystep-snn train mnist --out runs/chip --neuron loihi
   polystep-snn train nmnist --out runs/events
@@ -53,7 +54,7 @@ def add_parser(commands) -> None:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, **settings)
             continue
         if isinstance(default, tuple):
-            settings |= {"nargs": "+", "type": int, "metavar": "N"}
+            settings |= {"nargs": "+", "type": number_or_name, "metavar": "N"}
             default = " ".join(map(str, default)) or "none"
         else:
             settings |= {
@@ -100,7 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
     dataset = load_data(config, arguments.data_dir)
     observer = ConsoleObserver(config.epochs, config.batch_size)
     trainer = Trainer(config, arguments.out, dataset, arguments.resume, observer)
-    sizes = "-".join(map(str, trainer.network.sizes))
+    sizes = "-".join(map(str, (trainer.network.sizes[0], *config.hidden, trainer.network.sizes[-1])))
     say(
         f"{dataset.title}: {sizes}, {config.num_steps} steps, {config.encoder} input, {config.readout} readout, "
         f"{len(dataset.train)} training samples"

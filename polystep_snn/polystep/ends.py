@@ -20,9 +20,6 @@ from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.readouts import Readout, SpikeCountReadout
 from polystep_snn.snn.wiring import Wiring
 
-# Numbers (of four bytes) in 64 bytes.
-_CACHE_LINE = 16
-
 
 class LayerCosts(NamedTuple):
     """What the probes of one layer found.
@@ -41,34 +38,9 @@ class LayerCosts(NamedTuple):
     bias_share: Tensor
 
 
-def rows(x: Tensor, index: Tensor | None, dim: int) -> Tensor:
+def chosen(x: Tensor, index: Tensor | None, dim: int) -> Tensor:
     """The entries ``index`` of ``x`` along ``dim``; all of them for None."""
     return x if index is None else x.index_select(dim, index)
-
-
-def through(wiring: Wiring, weight: Tensor, x: Tensor, targets: Tensor | None) -> Tensor:
-    """A layer's weights times ``x [..., K, N, B]``, one probed neuron k at a time: ``[..., K, M, B]``.
-
-    Where ``x [..., K, P, B]`` is that of a probe's ``targets [K, P]`` alone, all others are zero.
-
-    How a batched product rounds may depend on the size of its batch, and on where in memory a factor begins. With one call a
-    neuron and batches padded to whole cache lines neither depends on how many neurons are simulated together or in which order.
-    """
-    batch_size = x.shape[-1]
-    x = torch.nn.functional.pad(x, (0, -batch_size % _CACHE_LINE))
-    products = []
-    for k in range(x.shape[-3]):
-        own = x.select(-3, k).contiguous()
-        if targets is None:
-            product = multiply(wiring, weight, own)
-        elif wiring.convolution is None:
-            product = torch.matmul(wiring.fan(weight, targets[k]).values.T, own)
-        else:
-            # A neuron may be named more than once, but then it is for want of another one, and zero.
-            everywhere = own.new_zeros(*own.shape[:-2], wiring.num_inputs, own.shape[-1]).index_add(-2, targets[k], own)
-            product = multiply(wiring, weight, everywhere)
-        products.append(product)
-    return torch.stack(products, -3)[..., :batch_size].contiguous()
 
 
 def cost_of_change(cost: Cost, value: Tensor, columns: Tensor, change: Tensor, target: Tensor) -> Tensor:
@@ -104,20 +76,16 @@ class LinearEnd(NamedTuple):
     def cost(
         self,
         weights: Sequence[Tensor],
-        populations: list[Population],
+        probed: Population,
         neurons: Tensor | None,
-        targets: Tensor | None,
         last: Population,
         value: Tensor,
         target: Tensor,
         cost: Cost,
     ) -> Tensor:
-        """Costs ``[V, K, B]`` of a group: its own population and those behind it, the last of which may be that of ``targets`` alone."""
-        if len(populations) == 1:
-            change = populations[0].trace - rows(last.trace, neurons, 0)
-            return cost_of_change(cost, value, self.wiring.fan(weights[-1], neurons).values * self.unit, change, target)
-        change = populations[-1].trace - (last.trace if targets is None else last.trace[targets])
-        return cost(value + through(self.wiring, weights[-1], change, targets) * self.unit, target)
+        """Costs ``[V, K, B]`` of probes in the last spiking layer."""
+        change = probed.trace - chosen(last.trace, neurons, 0)
+        return cost_of_change(cost, value, self.wiring.fan(weights[-1], neurons).values * self.unit, change, target)
 
     def readout_layer(self, offsets: Tensor, last: Population, value: Tensor, target: Tensor, cost: Cost) -> LayerCosts:
         """The readout's own probes. Linear, so one window serves: offsets are ``[V, 1]``, in the units that the cost sees."""
@@ -143,28 +111,26 @@ class NeuronEnd(NamedTuple):
 
     def value(self, weights: Sequence[Tensor], last: Population) -> Tensor:
         """The readout ``[C, B]`` of the unprobed network, as the cost sees it."""
-        return self._read(last)
+        return self.read(last)
 
-    def _read(self, output: Population) -> Tensor:
+    def read(self, output: Population) -> Tensor:
+        """What the cost sees of output neurons, in their shape."""
         seen = self.membrane * output.state.v
         return output.trace + seen if self.counts else seen
 
     def cost(
         self,
         weights: Sequence[Tensor],
-        populations: list[Population],
+        probed: Population,
         neurons: Tensor | None,
-        targets: Tensor | None,
         last: Population,
         value: Tensor,
         target: Tensor,
         cost: Cost,
     ) -> Tensor:
-        """Costs ``[V, K, B]`` of a group: its own population and those behind it. The readout is dense, so there are no targets."""
-        if len(populations) > 1:
-            return cost(self._read(populations[-1]), target)
-        change = self._read(populations[0]) - rows(value, neurons, 0)
-        columns = rows(torch.eye(len(value), dtype=value.dtype, device=value.device), neurons, 0)
+        """Costs ``[V, K, B]`` of probes in the output itself."""
+        change = self.read(probed) - chosen(value, neurons, 0)
+        columns = chosen(torch.eye(len(value), dtype=value.dtype, device=value.device), neurons, 0)
         return cost_of_change(cost, value, columns, change, target)
 
 

@@ -19,9 +19,11 @@ class _Watch(TorchDispatchMode):
         self._seen: set[int] = set()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        # An argument that comes back, worked on in place or as a view, is no new memory.
+        given = {t.untyped_storage().data_ptr() for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
         result = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor):
+            if isinstance(tensor, Tensor) and tensor.untyped_storage().data_ptr() not in given:
                 self._count(tensor)
         return result
 
@@ -43,7 +45,7 @@ class _Watch(TorchDispatchMode):
 def peak_bytes(fn: Callable[..., Any], *args: Any) -> int:
     """The most bytes that tensors made by ``fn(*args)`` held at once.
 
-    Inputs count where an operation returns them anew (in place, or as a view of them); memory that an operation uses inside does not.
+    Inputs do not count, nor does memory that an operation uses inside.
     """
     with torch.no_grad(), _Watch() as watch:
         fn(*args)

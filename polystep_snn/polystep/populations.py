@@ -39,9 +39,10 @@ def _at(current: Tensor, t: int) -> Tensor:
     return current[t] if current.shape[0] > 1 else current[0]
 
 
-def _tick(
+def tick(
     x: Tensor, population: Population, p: Neuron, decay: float, shift: Tensor | None = None, fire: Fire | None = None
 ) -> tuple[Tensor, Population]:
+    """One step under a current of the population's shape; the spikes, and the population after it."""
     z, state = p.step(x, population.state, shift, fire)
     trace = population.trace if decay == 1.0 else decay * population.trace
     return z, Population(state, trace + z)
@@ -61,7 +62,7 @@ def drive(current: Tensor, population: Population, p: Neuron, decay: float, num_
     """
     spikes = []
     for t in range(num_steps):
-        z, population = _tick(_at(current, t), population, p, decay, fire=fire)
+        z, population = tick(_at(current, t), population, p, decay, fire=fire)
         if keep:
             spikes.append(z)
     return (torch.stack(spikes) if keep else None), population
@@ -77,60 +78,14 @@ def probe(current: Tensor, shift: Tensor, base: Tensor | None, population: Popul
         population: shapes ``[V, K, B]``.
 
     Returns:
-        ``(changed [U, V, K, B] or None, population)``, the shifted spikes minus ``base``: -1, 0 or 1, int8.
+        ``(changed [U, V, K, B], moved [V, K, B], population)``: the shifted spikes minus ``base``, -1, 0 or 1, int8; and whether
+        any of them is not 0. None and None without ``base``.
     """
-    changed = []
+    changed, moved = [], None
     for t in range(num_steps):
-        z, population = _tick(_at(current, t), population, p, decay, shift[t][:, None, None])
+        z, population = tick(_at(current, t), population, p, decay, shift[t][:, None, None])
         if base is not None:
+            differs = z != base[t]
+            moved = differs if moved is None else moved | differs
             changed.append((z - base[t]).to(torch.int8))
-    return (torch.stack(changed) if base is not None else None), population
-
-
-def hop(
-    current: Tensor,
-    columns: Tensor,
-    changed: Tensor,
-    base: Tensor | None,
-    population: Population,
-    p: Neuron,
-    decay: float,
-    num_steps: int,
-):
-    """The next layer: a changed spike of probed neuron k moves its current by column k of the weights, a rank-one correction.
-
-    Args:
-        current: ``[U, N, B]``, without the probe; ``[U, K, N, B]`` where each probe reaches N neurons of its own.
-        columns: ``[K, N]``, the weights that leave the probed neurons.
-        changed: ``[U, V, K, B]`` from ``probe``.
-        base: as ``current``, these neurons' spikes without the probe; None for the last spiking layer.
-        population: shapes ``[V, K, N, B]``.
-
-    Returns:
-        ``(changed [U, V, K, N, B] or None, population)``.
-    """
-    out = []
-    for t in range(num_steps):
-        z, population = _tick(_at(current, t) + columns[:, :, None] * changed[t][:, :, None, :].to(columns.dtype), population, p, decay)
-        if base is not None:
-            out.append((z - base[t]).to(torch.int8))
-    return (torch.stack(out) if base is not None else None), population
-
-
-def hop_far(current: Tensor, correction: Tensor, base: Tensor | None, population: Population, p: Neuron, decay: float, num_steps: int):
-    """Every layer after the next: many neurons may have changed, so the correction is a matrix product, made beforehand.
-
-    Args:
-        current: ``[U, N, B]``, without the probe.
-        correction: ``[U, V, K, N, B]``, the weights times what changed in the layer before.
-        base, population: as in ``hop``.
-
-    Returns:
-        ``(changed [U, V, K, N, B] or None, population)``.
-    """
-    out = []
-    for t in range(num_steps):
-        z, population = _tick(_at(current, t) + correction[t], population, p, decay)
-        if base is not None:
-            out.append((z - base[t]).to(torch.int8))
-    return (torch.stack(out) if base is not None else None), population
+    return (torch.stack(changed) if base is not None else None), moved, population

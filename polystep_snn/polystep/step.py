@@ -54,8 +54,8 @@ class NodeSpace:
         polytope: "orthoplex", "simplex" or "cube", in M dimensions.
         rotate: turn the polytope at random in every step (tells apart only for M > 1).
         num_probed: hidden neurons probed a layer and step, drawn at random; None for all. One number for every layer, or one a layer.
-        chunk: probed neurons of a layer whose spikes are handed on at a time; None to choose. Bounds temporaries, and changes no
-            number. Membranes of all probes live throughout: ``num_probed`` is what bounds them.
+        chunk: probes that are followed into later layers at a time; None to choose. Bounds temporaries, and changes no number.
+            Membranes of all probes that changed a spike live throughout: ``num_probed`` is what bounds them.
     """
 
     radius: Radius = 0.6
@@ -71,7 +71,7 @@ class NodeSpace:
         probed = self.num_probed if isinstance(self.num_probed, Sequence) else [self.num_probed]
         for name, value in [("chunk", self.chunk), *(("num_probed", n) for n in probed)]:
             if value is not None and value < 1:
-                raise InputError(f"{name} is {value}: choose at least 1, or None for all neurons")
+                raise InputError(f"{name} is {value}: choose at least 1, or None")
 
     def probed_of(self, num_hidden: int) -> list[int | None]:
         """How many neurons of each hidden layer are probed."""
@@ -204,7 +204,7 @@ class PolyStep:
         probes = self._probes(len(inputs), progress, layers)
         cost = self.cost or CrossEntropy(rate_scale(len(inputs)))
         residual = None if self.residual is None else at(self.residual, progress)
-        done = run_probes(self.network, layers, inputs, len(target), probes, self.kernels, residual, self.space.chunk)
+        done = run_probes(self.network, layers, inputs, target, cost, probes, self.kernels, residual, self.space.chunk)
         eps = layers[0].weight.new_tensor(at(self.transport.eps, progress))
         seen, grads, total = self.kernels(_conclude)(done, target, cost, self.transport, eps)
         if not total.isfinite():

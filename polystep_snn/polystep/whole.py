@@ -61,26 +61,32 @@ class WholeModule:
         return {name: buffer.clone() for name, buffer in self.module.named_buffers()}
 
     def bytes_of_pass(self, inputs: Any, target: Any) -> int:
-        """What a candidate's forward pass on this batch holds at once, from measurements on a few of its samples."""
+        """What a candidate's forward pass on this batch holds at once."""
+        once, per_sample = self._bytes_of(inputs, target)
+        return int(once + per_sample * (num_samples(inputs, target, self.dim) or 1))
+
+    def _bytes_of(self, inputs: Any, target: Any) -> tuple[float, float]:
+        """The same, apart from the batch and for each of its samples, from measurements on a few of them."""
         samples = num_samples(inputs, target, self.dim)
         shapes = tuple(
             (tuple(n for d, n in enumerate(a.shape) if d != self.dim), a.dtype) for a in as_arguments(inputs) if isinstance(a, Tensor)
         )
+
+        def measured(count: int) -> int:
+            few = (
+                (inputs, target) if samples is None else tuple(_cut(v, 0, count, samples, d) for v, d in ((inputs, self.dim), (target, 0)))
+            )
+            with torch.random.fork_rng():
+                return peak_bytes(self.call, *few, self.copied_buffers())
+
         if shapes not in self._bytes:
-
-            def measured(count: int | None) -> int:
-                few = (inputs, target) if count is None else (_cut(inputs, 0, count, samples, self.dim), _cut(target, 0, count, samples))
-                with torch.random.fork_rng():
-                    return peak_bytes(self.call, *few, self.copied_buffers())
-
             if samples is None or samples < _MORE:
-                self._bytes[shapes] = 0.0, measured(samples) / (samples or 1)
+                self._bytes[shapes] = 0.0, measured(samples or 1) / (samples or 1)
             else:
                 some, more = measured(_SOME), measured(_MORE)
-                per_sample = max(more - some, 0) / (_MORE - _SOME)
+                per_sample = max((more - some) / (_MORE - _SOME), 1.0)
                 self._bytes[shapes] = max(some - _SOME * per_sample, 0.0), per_sample
-        once, per_sample = self._bytes[shapes]
-        return int(once + per_sample * (samples or 1))
+        return self._bytes[shapes]
 
     def slices(self, inputs: Any, target: Any) -> Iterator[tuple[float, Any, Any]]:
         samples = num_samples(inputs, target, self.dim)
@@ -89,7 +95,8 @@ class WholeModule:
         if samples is None or needed <= room:
             yield 1.0, inputs, target
             return
-        size = max(1, room * samples // needed)
+        once, per_sample = self._bytes_of(inputs, target)
+        size = max(1, int((room - once) / per_sample))
         if size not in self._told:
             self._told.add(size)
             log.info(

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from polystep_snn.errors import InputError
+from polystep_snn.geometry import Conv, Shape, SumPool
 from polystep_snn.snn.encoders import Constant
 from polystep_snn.snn.loihi import ALIGNMENT, CubaNeuron, CubaParameters
 from polystep_snn.snn.neurons import LIFParameters, LIFState
 from polystep_snn.snn.quantize import IntegerWeights, quantize
 from polystep_snn.snn.readouts import MembraneReadout, Readout, ReadoutState, SpikeCountReadout
-from polystep_snn.snn.wiring import Conv, Shape, SumPool, Wiring, wirings_of
+from polystep_snn.snn.wiring import Wiring, wirings_of
 
 Neuron = LIFParameters | CubaParameters
 

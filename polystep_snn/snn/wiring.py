@@ -1,45 +1,17 @@
 r"""How the neurons of a layer are connected to what arrives: densely or by a convolution, after sum-pooling or without.
 
 Everything is a linear map from ``num_inputs`` to ``num_neurons`` numbers, and both ends are flat: a map of channels, rows and columns is
-numbered in this order. A wiring holds no weights, only where they go; weights have its ``weight_shape``. ``Conv`` and ``SumPool`` are what
-a network is described with.
+numbered in this order. A wiring holds no weights, only where they go; weights have its ``weight_shape``.
 """
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d
+from torch.nn.functional import avg_pool2d, conv2d
 
 from polystep_snn.errors import InputError
-from polystep_snn.geometry import Convolution
-
-Shape = tuple[int, int, int]
-
-
-class Conv(NamedTuple):
-    """A layer of spiking neurons behind a convolution.
-
-    Attributes:
-        channels: that leave.
-        kernel: height and width of its square kernel.
-        stride, padding: in both directions.
-    """
-
-    channels: int
-    kernel: int
-    stride: int = 1
-    padding: int = 0
-
-
-class SumPool(NamedTuple):
-    """What the neurons before it send is summed over squares; no neurons of its own.
-
-    Attributes:
-        size: height and width of a square, and the distance from one to the next.
-    """
-
-    size: int
+from polystep_snn.geometry import Conv, Convolution, Shape, SumPool
 
 
 class Pool(NamedTuple):
@@ -60,8 +32,8 @@ class Pool(NamedTuple):
 
     def sums(self, x: Tensor) -> Tensor:
         """``[..., C H W]`` summed over squares."""
-        channels, height, width = self.output_shape
-        return x.reshape(*x.shape[:-1], channels, height, self.size, width, self.size).sum((-3, -1)).flatten(-3)
+        sums = avg_pool2d(x.reshape(-1, *self.shape), self.size, divisor_override=1)
+        return sums.reshape(*x.shape[:-1], -1)
 
     def squares(self, inputs: Tensor) -> Tensor:
         """The squares that inputs ``[K]`` belong to."""

@@ -1,6 +1,8 @@
 """From a configuration to the things that run."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 
 import torch
@@ -18,7 +20,7 @@ from polystep_snn.snn.loihi import CubaParameters
 from polystep_snn.snn.network import Neuron, SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.readouts import MembraneReadout, Readout, SpikeCountReadout
-from polystep_snn.training.config import AUGMENTATION_OPTIONS, EVENTS, FRAMING_OPTIONS, RECIPES, TrainConfig
+from polystep_snn.training.config import AUGMENTATION_OPTIONS, EVENTS, FRAMING_OPTIONS, RECIPES, TrainConfig, parse_layer
 
 # A spike-count readout learns from counts alone only once its outputs fire: until then half of the final membrane counts too.
 _RESIDUAL = Schedule(0.5, 0.0, until=0.9)
@@ -80,11 +82,11 @@ def build_cost(config: TrainConfig) -> CrossEntropy:
     return CrossEntropy(rate_scale(config.num_steps))
 
 
-def build_network(config: TrainConfig, num_inputs: int, num_classes: int) -> SpikingNetwork:
+def build_network(config: TrainConfig, shape: Sequence[int], num_classes: int) -> SpikingNetwork:
     """The network of a run with its initial weights, thresholds not yet chosen.
 
     Args:
-        num_inputs: pixels of an image, or values in a frame of events.
+        shape: of an image, or of a frame of events: height and width, or channels, height and width.
         num_classes: width of the readout.
     """
     neuron: Neuron
@@ -95,29 +97,39 @@ def build_network(config: TrainConfig, num_inputs: int, num_classes: int) -> Spi
         if config.alpha:
             neuron = neuron._replace(tau_syn_inv=(1 - config.alpha) / neuron.dt).checked()
     readout: Readout = MembraneReadout(config.readout_decay) if config.readout == "membrane" else SpikeCountReadout(neuron)
-    if config.encoder != EVENTS:
-        num_inputs = build_encoder(config).num_channels(num_inputs)
-    sizes = [num_inputs, *config.hidden, num_classes]
+    num_inputs = prod(shape) if config.encoder == EVENTS else build_encoder(config).num_channels(prod(shape))
+    hidden = [parse_layer(item) for item in config.hidden]
+    flat = all(isinstance(item, int) for item in hidden)
+    if not flat and num_inputs != prod(shape):
+        raise InputError(f"encoder is {config.encoder!r}, which gives a pixel several inputs: choose another one for convolutions")
+    maps = (*[1] * (3 - len(shape)), *shape)
+    architecture = [num_inputs if flat else maps, *hidden, num_classes]
     generator = torch.Generator().manual_seed(config.seed)
     try:
-        network = SpikingNetwork(sizes, neuron._replace(v_th=config.v_th or 1.0), readout, generator, config.weight_bits)
+        network = SpikingNetwork(architecture, neuron._replace(v_th=config.v_th or 1.0), readout, generator, config.weight_bits)
         return network.to(config.device)
     except (MemoryError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"a network of sizes {sizes} does not fit on {config.device} ({reason}): choose smaller layers") from None
+        raise InputError(f"a network of {architecture} does not fit on {config.device} ({reason}): choose smaller layers") from None
 
 
 def build_polystep(config: TrainConfig, network: SpikingNetwork) -> PolyStep:
     """What fills the gradients."""
     return PolyStep(
         network,
-        NodeSpace(radius=config.radius, num_windows=config.windows, polytope=config.polytope, num_probed=config.probed or None),
+        NodeSpace(radius=config.radius, num_windows=config.windows, polytope=config.polytope, num_probed=_probed(config)),
         {"softmax": Softmax, "sinkhorn": Sinkhorn}[config.transport](eps=config.eps),
         build_cost(config),
         residual=_RESIDUAL if config.readout == "count" else None,
         compile=config.compile,
         seed=config.seed,
     )
+
+
+def _probed(config: TrainConfig) -> int | list[int | None] | None:
+    """``--probed``: 0 is all, one number holds for every layer."""
+    probed = [n or None for n in config.probed]
+    return probed[0] if len(probed) == 1 else probed
 
 
 def build_bptt(config: TrainConfig, network: SpikingNetwork, surrogate: str = "fast_sigmoid") -> SurrogateBPTT:

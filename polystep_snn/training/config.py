@@ -1,9 +1,11 @@
 """Everything that is needed to repeat a run: plain values, without torch. ``build.py`` makes things of them."""
 
+import re
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
 from polystep_snn.errors import InputError
+from polystep_snn.geometry import Conv, SumPool
 
 NEURONS = ("lif", "loihi")
 ENCODERS = ("direct", "rate", "poisson", "latency", "population")
@@ -20,6 +22,28 @@ _SMALLEST, _LARGEST = 1e-30, 1e30
 _LARGEST_COUNT = 2**24
 
 
+_CONVOLUTION = re.compile(r"(\d{1,6})c(\d{1,4})(?:s(\d{1,4}))?(?:p(\d{1,4}))?")
+_POOL = re.compile(r"p(\d{1,4})")
+
+
+def parse_layer(item: int | str) -> int | Conv | SumPool:
+    """A hidden layer as it is written on the command line: ``128``, ``16c5``, ``16c5s2p1`` or ``p2``.
+
+    Raises:
+        InputError: something else.
+    """
+    if isinstance(item, int):
+        return item
+    if item.isdecimal():
+        return int(item)
+    if found := _CONVOLUTION.fullmatch(item):
+        channels, kernel, stride, padding = found.groups()
+        return Conv(int(channels), int(kernel), int(stride or 1), int(padding or 0))
+    if found := _POOL.fullmatch(item):
+        return SumPool(int(found[1]))
+    raise InputError(f"hidden layer {item!r}: give a width, a convolution such as 16c5 or 16c5s2p1, or p2 for sum-pooling")
+
+
 def _option(default: Any, help: str, choices: tuple[str, ...] | None = None) -> Any:
     return field(default=default, metadata={"help": help, "choices": choices})
 
@@ -29,7 +53,9 @@ class TrainConfig:
     """A run. Each field is an option of ``polystep-snn train``, with the same name and default."""
 
     dataset: str
-    hidden: tuple[int, ...] = _option((128,), "widths of the hidden layers")
+    hidden: tuple[int | str, ...] = _option(
+        (128,), "the hidden layers: widths, convolutions such as 16c5 or 16c5s2p1 (channels, kernel, stride, padding), p2 for sum-pooling"
+    )
     num_steps: int = _option(15, "timesteps a sample")
     encoder: str = _option("direct", "from pixels to currents or spikes; events are taken as they are", (*ENCODERS, EVENTS))
     neuron: str = _option("lif", "floating-point LIF, or the integer neuron of Loihi 2 (8-bit weights, spike input)", NEURONS)
@@ -50,7 +76,9 @@ class TrainConfig:
     polytope: str = _option("orthoplex", "vertices that are probed", POLYTOPES)
     transport: str = _option("softmax", "from costs to weights", TRANSPORTS)
     eps: float = _option(1.0, "entropic regularisation of the transport, in nats")
-    probed: int = _option(0, "hidden neurons probed a layer and step, at random; 0 for all")
+    probed: tuple[int, ...] = _option(
+        (0,), "hidden neurons probed a step, at random, 0 for all: one number a layer, or one for every layer"
+    )
     seed: int = _option(0, "decides initial weights, order of the data, encoders, probes")
     device: str = _option("auto", "cpu, cuda, or auto")
     threads: int = _option(0, "CPU threads; 0 for torch's choice")
@@ -70,8 +98,14 @@ class TrainConfig:
     def __post_init__(self):
         for option in fields(self):
             self._check(option.name, option.default, option.metadata.get("choices"))
-        if not self.hidden or not all(1 <= n <= _LARGEST_COUNT for n in self.hidden):
+        layers = [parse_layer(item) for item in self.hidden]
+        if not layers or not all(1 <= n <= _LARGEST_COUNT for n in layers if isinstance(n, int)):
             raise InputError(f"hidden is {list(self.hidden)}: give at least one width, each from 1 to {_LARGEST_COUNT}")
+        num_hidden = sum(not isinstance(layer, SumPool) for layer in layers)
+        if len(self.probed) not in (1, num_hidden) or not all(0 <= n <= _LARGEST_COUNT for n in self.probed):
+            raise InputError(
+                f"probed is {list(self.probed)}: give one number for all {num_hidden} hidden layers or one a layer, 0 to {_LARGEST_COUNT}"
+            )
         for name in ("num_steps", "epochs", "batch_size", "windows"):
             if not 1 <= getattr(self, name) <= _LARGEST_COUNT:
                 raise InputError(f"{name} is {getattr(self, name)}: choose a number from 1 to {_LARGEST_COUNT}")
@@ -82,7 +116,7 @@ class TrainConfig:
                 raise InputError(f"{name} is {getattr(self, name)}: choose a positive number, from {_SMALLEST} to {_LARGEST}")
         if self.v_th != 0 and not _SMALLEST <= self.v_th <= _LARGEST:
             raise InputError(f"v_th is {self.v_th}: choose a positive number, from {_SMALLEST} to {_LARGEST}, or 0 to have it chosen")
-        for name, largest in (("weight_decay", _LARGEST), ("probed", _LARGEST_COUNT), ("threads", 1024), ("seed", 2**63 - 1)):
+        for name, largest in (("weight_decay", _LARGEST), ("threads", 1024), ("seed", 2**63 - 1)):
             if not 0 <= getattr(self, name) <= largest:
                 raise InputError(f"{name} is {getattr(self, name)}: choose a number from 0 to {largest}")
         for name in ("beta", "alpha", "readout_decay"):
@@ -115,8 +149,9 @@ class TrainConfig:
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             object.__setattr__(self, name, float(value))
         elif kind is tuple and isinstance(value, list | tuple):
-            if not all(isinstance(n, int) and not isinstance(n, bool) for n in value):
-                raise InputError(f"{name} is {list(value)}: give whole numbers")
+            kinds = (int, str) if name == "hidden" else (int,)
+            if not all(isinstance(n, kinds) and not isinstance(n, bool) for n in value):
+                raise InputError(f"{name} is {list(value)}: give whole numbers" + (", or layers such as 16c5" if name == "hidden" else ""))
             object.__setattr__(self, name, tuple(value))
         elif not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise InputError(f"{name} is {value!r}: give a value of type {kind.__name__}")

@@ -1,7 +1,6 @@
 """The folder of a run: which file is what, and what can be read back from it."""
 
 from dataclasses import replace
-from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,7 +95,7 @@ def open_run(path: Path, data_dir: Path | None = None) -> OpenedRun:
         )
     config = resolve(replace(config, device="auto"))
     dataset = load_data(config, data_dir)
-    network = build_network(config, prod(dataset.train.shape), dataset.num_classes)
+    network = build_network(config, dataset.train.shape, dataset.num_classes)
     try:
         network.load_state_dict(checkpoint.part(tensors, "best"))
         network.neurons[:] = with_thresholds(network.neurons, thresholds)

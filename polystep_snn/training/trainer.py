@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +89,7 @@ class Trainer:
                 f"batch_size is {config.batch_size}, but {dataset.name} has {len(dataset.train)} training samples: choose a smaller batch"
             )
 
-        self.network = build_network(config, prod(dataset.train.shape), dataset.num_classes)
+        self.network = build_network(config, dataset.train.shape, dataset.num_classes)
         if not config.v_th and not resume:
             calibrate_thresholds(self.network, self._calibration_frames)
         self.method = make_method(config, self.network)
