@@ -141,9 +141,16 @@ def row_costs(
 
 def _tiles(rows: Rows, tile: int) -> list[tuple[Tensor, list[Population]]]:
     """Rows in tiles of one size; the last row fills what is left over."""
-    total = len(rows.index)
-    padded = torch.arange(-(-total // tile) * tile, device=rows.index.device).clamp_(max=total - 1).split(tile)
-    return [(rows.index[part], [_mapped(p, lambda x, part=part: x[part]) for p in rows.populations]) for part in padded]
+    starts = range(0, len(rows.index), tile)
+    return [
+        (_filled(rows.index[k : k + tile], tile), [_mapped(p, lambda x, k=k: _filled(x[k : k + tile], tile)) for p in rows.populations])
+        for k in starts
+    ]
+
+
+def _filled(x: Tensor, tile: int) -> Tensor:
+    """Rows ``[tile, ...]``, the last of ``x`` once and again behind it."""
+    return x if len(x) == tile else torch.cat([x, x[-1:].expand(tile - len(x), *x.shape[1:])])
 
 
 def _through_block(layers: Layers, unprobed: Unprobed, index: Tensor, changed: Tensor, populations: list[Population]) -> list[Population]:
@@ -218,12 +225,16 @@ def _product(wiring: Wiring, weight: Tensor, x: Tensor) -> Tensor:
 
 def _picked(x: Tensor, sample: Tensor, targets: Tensor | None) -> Tensor:
     """Of ``x [B, N]`` the samples ``[R]``, and of each of them the neurons ``[R, P]``."""
-    return x[sample] if targets is None else x.take(sample[:, None] * x.shape[1] + targets)
+    if targets is None:
+        return x.index_select(0, sample)
+    # Several times as fast as an index of two dimensions.
+    place = sample[:, None] * x.shape[1] + targets
+    return x.flatten().index_select(0, place.flatten()).view(targets.shape)
 
 
 def _of_samples(population: Population, sample: Tensor, targets: Tensor | None) -> Population:
     """Rows of a population ``[N, B]``."""
-    return _mapped(population, lambda x: _picked(x.T, sample, targets))
+    return _mapped(population, lambda x: _picked(x.T.contiguous(), sample, targets))
 
 
 def _mapped(population: Population, fn: Callable[[Tensor], Tensor]) -> Population:
