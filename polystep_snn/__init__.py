@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from polystep_snn.polystep.ask_tell import PolyStepES as PolyStepES
     from polystep_snn.polystep.ask_tell import minimize as minimize
     from polystep_snn.polystep.cost import CrossEntropy as CrossEntropy
+    from polystep_snn.polystep.cost import RateTarget as RateTarget
     from polystep_snn.polystep.cost import ZeroOne as ZeroOne
     from polystep_snn.polystep.particles import WeightSpace as WeightSpace
     from polystep_snn.polystep.schedule import Schedule as Schedule
@@ -45,7 +46,7 @@ _HOME = {
     "errors": ("InputError",),
     "geometry": ("Conv", "SumPool"),
     "polystep.ask_tell": ("PolyStepES", "minimize"),
-    "polystep.cost": ("CrossEntropy", "ZeroOne"),
+    "polystep.cost": ("CrossEntropy", "RateTarget", "ZeroOne"),
     "polystep.particles": ("WeightSpace",),
     "polystep.schedule": ("Schedule",),
     "polystep.step": ("NodeSpace", "PolyStep"),

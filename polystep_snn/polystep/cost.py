@@ -66,6 +66,40 @@ class ZeroOne:
         return (value.argmax(-2) != target).to(value.dtype)
 
 
+@dataclass(frozen=True)
+class RateTarget:
+    """A term of the loss for hidden neurons: ``weight * sum_j (r_j - rate)^2``, r_j the mean firing rate of neuron j over batch and time.
+
+    It needs no derivative: a probe's own spikes tell by how much it moves the rate of its neuron. What a probe changes in the rates of
+    later layers is left out.
+
+    Attributes:
+        rate: in spikes a step.
+        weight: in nats.
+    """
+
+    rate: float
+    weight: float
+
+    def __post_init__(self):
+        if not 0.0 <= self.rate <= 1.0:
+            raise InputError(f"the target rate is {self.rate:g}: choose spikes a step, from 0 to 1")
+        if not 0.0 <= self.weight < math.inf:
+            raise InputError(f"the weight of the target rate is {self.weight:g}: choose a number from 0 on")
+
+    def of_probes(self, counts: Tensor, probed: Tensor, num_steps: int) -> Tensor:
+        """What probes add to the costs of their samples, ``[V, K, B]``: B times the change of the term.
+
+        Args:
+            counts: ``[K, B]`` spikes of the neurons.
+            probed: ``[V, K, B]`` the same under each probe.
+            num_steps: T.
+        """
+        change = (probed - counts) / num_steps
+        excess = counts.mean(1, keepdim=True) / num_steps - self.rate
+        return self.weight * (2.0 * excess + change / counts.shape[1]) * change
+
+
 def rate_scale(num_steps: int, per_rate: float = 7.5) -> float:
     """The scale at which a difference of one spike a step is worth ``per_rate`` nats, whatever the number of steps."""
     return per_rate / num_steps

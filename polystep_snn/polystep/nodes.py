@@ -23,7 +23,7 @@ from torch import Tensor
 
 from polystep_snn.errors import InputError
 from polystep_snn.polystep.compiled import Kernels
-from polystep_snn.polystep.cost import Cost
+from polystep_snn.polystep.cost import Cost, RateTarget
 from polystep_snn.polystep.ends import LayerCosts, LinearEnd, NeuronEnd, chosen, make_end
 from polystep_snn.polystep.populations import Neuron, Population, at_rest, drive, probe
 from polystep_snn.polystep.products import currents
@@ -274,17 +274,22 @@ def _windowed(share: Tensor, incoming: Tensor) -> Tensor:
     return torch.tensordot(share.T, incoming, 1).transpose(1, 2)
 
 
-def settle(done: Pass, target: Tensor, cost: Cost) -> NodeCosts:
+def settle(done: Pass, target: Tensor, cost: Cost, rate_target: RateTarget | None = None) -> NodeCosts:
     """Costs, once all steps have gone by.
 
     Args:
         target: ``[B]``, whatever ``cost`` understands.
         cost: from the readout's value to a cost a sample.
+        rate_target: what hidden neurons' own spikes cost.
     """
     plan, state, end, total_steps, behind = done
     last = state.base[-1]
     value = end.value(plan.weights, last)
     found = [*behind, end.cost(plan.weights, state.probed[-1], plan.probes[len(behind)].neurons, last, value, target, cost)]
+    if rate_target is not None:
+        for k in range(len(plan.wirings) - 1):
+            counts = chosen(state.counts[k], plan.probes[k].neurons, 0)
+            found[k] = found[k] + rate_target.of_probes(counts, state.probed[k].trace, total_steps)
     layers = []
     for layer, (costs, activity, probes) in enumerate(zip(found, state.activity, plan.probes, strict=False)):
         bias_share = probes.windows.sum(0) / total_steps

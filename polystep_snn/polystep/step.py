@@ -24,7 +24,7 @@ from torch.nn.grad import conv2d_weight
 
 from polystep_snn.errors import InputError
 from polystep_snn.polystep.compiled import Kernels
-from polystep_snn.polystep.cost import Cost, CrossEntropy, rate_scale
+from polystep_snn.polystep.cost import Cost, CrossEntropy, RateTarget, rate_scale
 from polystep_snn.polystep.ends import LayerCosts
 from polystep_snn.polystep.nodes import LayerProbes, Pass, run_probes, settle
 from polystep_snn.polystep.polytope import random_rotation, vertices, with_radii
@@ -156,6 +156,7 @@ class PolyStep:
         cost: what a readout costs. None for cross-entropy in which a difference of one spike a step is worth 7.5 nats.
         residual: share of the final membrane that the cost adds to a spike-count readout while training, so that outputs that
             do not fire yet can learn to; a schedule that ends at 0 leaves plain counts. None for the readout's own.
+        rate_target: a term of the loss for the firing rates of hidden neurons; what ``step`` returns as loss is without it.
         compile: compile the inner loops with ``torch.compile``.
         seed: of the random subsets and rotations.
 
@@ -172,13 +173,20 @@ class PolyStep:
         residual: Scheduled | None = None,
         compile: bool = True,
         seed: int = 0,
+        rate_target: RateTarget | None = None,
     ):
         if not network.neurons and isinstance(network.readout, MembraneReadout):
             raise InputError(f"a network of sizes {network.sizes} has no neuron that fires: give it a hidden layer, or a SpikeCountReadout")
         if residual is not None and isinstance(network.readout, MembraneReadout):
             raise InputError(f"residual is {residual}, but a membrane readout is its membrane: leave it out, or choose a SpikeCountReadout")
+        if rate_target is not None and isinstance(network.readout, MembraneReadout) and network.readout.decay != 1.0:
+            raise InputError(
+                f"there is a target rate, but before a readout that keeps {network.readout.decay:g} of its membrane no spikes are counted: "
+                "choose a readout without a leak"
+            )
         self.network = network
         self.space = space
+        self.rate_target = rate_target
         self.transport = transport
         self.cost = cost
         self.residual = residual
@@ -206,7 +214,7 @@ class PolyStep:
         residual = None if self.residual is None else at(self.residual, progress)
         done = run_probes(self.network, layers, inputs, target, cost, probes, self.kernels, residual, self.space.chunk)
         eps = layers[0].weight.new_tensor(at(self.transport.eps, progress))
-        seen, grads, total = self.kernels(_conclude)(done, target, cost, self.transport, eps)
+        seen, grads, total = self.kernels(_conclude)(done, target, cost, self.transport, eps, self.rate_target)
         if not total.isfinite():
             self._explain(inputs)
         for weight, bias, weight_grad, bias_grad in zip(self.network.weights, self.network.biases, grads[0::2], grads[1::2], strict=True):
@@ -295,9 +303,11 @@ class PolyStep:
         raise InputError(f"{bad} contains NaN or infinity: clean the data, or start from finite weights with a smaller learning rate")
 
 
-def _conclude(done: Pass, target: Tensor, cost: Cost, transport: Transport, eps: Tensor) -> tuple[StepResult, list[Tensor], Tensor]:
+def _conclude(
+    done: Pass, target: Tensor, cost: Cost, transport: Transport, eps: Tensor, rate_target: RateTarget | None
+) -> tuple[StepResult, list[Tensor], Tensor]:
     """What a step returns, the gradients, and a sum that is finite where everything was."""
-    found = settle(done, target, cost)
+    found = settle(done, target, cost, rate_target)
     accuracy = (found.value.argmax(0) == target).to(found.value.dtype).mean()
     grads = gradients(found.layers, done.plan.probes, done.plan.wirings, transport, eps)
     return StepResult(found.cost.mean(), accuracy, found.rates), grads, found.total

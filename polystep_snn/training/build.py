@@ -11,7 +11,7 @@ from polystep_snn.baselines.bptt import SurrogateBPTT
 from polystep_snn.datasets import Dataset, Framing, load
 from polystep_snn.datasets.augment import Augmentation
 from polystep_snn.errors import InputError
-from polystep_snn.polystep.cost import CrossEntropy, rate_scale
+from polystep_snn.polystep.cost import CrossEntropy, RateTarget, rate_scale
 from polystep_snn.polystep.schedule import Schedule
 from polystep_snn.polystep.step import NodeSpace, PolyStep
 from polystep_snn.polystep.transport import Sinkhorn, Softmax
@@ -123,6 +123,7 @@ def build_polystep(config: TrainConfig, network: SpikingNetwork) -> PolyStep:
         residual=_RESIDUAL if config.readout == "count" else None,
         compile=config.compile,
         seed=config.seed,
+        rate_target=RateTarget(config.target_rate, config.rate_weight) if config.rate_weight else None,
     )
 
 

@@ -72,6 +72,8 @@ class TrainConfig:
     weight_decay: float = _option(0.5, "decoupled weight decay of AdamW")
     averaging: float = _option(0.998, "decay of the running average of the weights that is evaluated and deployed; 0 for none")
     radius: float = _option(0.6, "shift of a hidden neuron's input current in a probe, in thresholds")
+    target_rate: float = _option(0.05, "firing rate, in spikes a step, that --rate-weight draws hidden neurons to")
+    rate_weight: float = _option(0.0, "how strongly, in nats: times the squared distance of each neuron's rate; 0 for none")
     windows: int = _option(1, "time windows that a probe shifts independently")
     polytope: str = _option("orthoplex", "vertices that are probed", POLYTOPES)
     transport: str = _option("softmax", "from costs to weights", TRANSPORTS)
@@ -116,10 +118,10 @@ class TrainConfig:
                 raise InputError(f"{name} is {getattr(self, name)}: choose a positive number, from {_SMALLEST} to {_LARGEST}")
         if self.v_th != 0 and not _SMALLEST <= self.v_th <= _LARGEST:
             raise InputError(f"v_th is {self.v_th}: choose a positive number, from {_SMALLEST} to {_LARGEST}, or 0 to have it chosen")
-        for name, largest in (("weight_decay", _LARGEST), ("threads", 1024), ("seed", 2**63 - 1)):
+        for name, largest in (("weight_decay", _LARGEST), ("rate_weight", _LARGEST), ("threads", 1024), ("seed", 2**63 - 1)):
             if not 0 <= getattr(self, name) <= largest:
                 raise InputError(f"{name} is {getattr(self, name)}: choose a number from 0 to {largest}")
-        for name in ("beta", "alpha", "readout_decay"):
+        for name in ("beta", "alpha", "readout_decay", "target_rate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}: choose a fraction from 0 to 1")
         if self.weight_bits not in (8, 32):
