@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from torch.nn.functional import avg_pool2d
 
-from polystep_snn import CrossEntropy, DirectCurrent, LIFParameters, PolyStep, SpikingNetwork
+from polystep_snn import Conv, CrossEntropy, DirectCurrent, LIFParameters, PolyStep, SpikingNetwork, SumPool
 from polystep_snn.baselines.bptt import SurrogateBPTT, fast_sigmoid, superspike
 from polystep_snn.errors import InputError
 from tests.test_nodes import LIF, READOUTS, SIZES, SOFT, make_batch, make_network
@@ -30,21 +31,22 @@ def test_the_forward_pass_is_the_networks(depth, neuron, readout):
     assert all(map(torch.equal, bptt.rates, poly.rates))
 
 
+@pytest.mark.parametrize("architecture", [SIZES[2], [(1, 5, 5), Conv(2, 2), SumPool(2), Conv(3, 2), 3]], ids=["dense", "maps"])
 @pytest.mark.parametrize("readout", READOUTS.values(), ids=READOUTS)
-def test_the_gradient_is_autograds_through_the_plain_network(readout):
+def test_the_gradient_is_autograds_through_the_plain_network(readout, architecture):
     """The same derivative from the network's own step-by-step forward pass, with the surrogate put into its threshold."""
     from polystep_snn.snn import neurons
 
-    network = make_network(SIZES[2], LIF, readout, seed=41)
-    inputs, target = make_batch(num_steps=19, num_inputs=6, seed=41)
+    network = make_network(architecture, LIF, readout, seed=41)
+    inputs, target = make_batch(num_steps=19, num_inputs=network.sizes[0], seed=41)
     SurrogateBPTT(network, cost=CrossEntropy(), compile=False).step(inputs, target)
     found = [p.grad.clone() for p in network.parameters()]
     states = network.initial_state(7)
     hidden, output = list(states.hidden), states.readout
     for x in inputs:
         for k, p in enumerate(network.neurons):
-            x, hidden[k] = neurons.lif_step(network.linears[k](x), hidden[k], p, fast_sigmoid)
-        current = network.linears[-1](x)
+            x, hidden[k] = neurons.lif_step(_current(network, k, x), hidden[k], p, fast_sigmoid)
+        current = _current(network, -1, x)
         if output.neurons is None:
             output = network.readout.step(current, output)
         else:
@@ -55,6 +57,15 @@ def test_the_gradient_is_autograds_through_the_plain_network(readout):
     for p, expected in zip(network.parameters(), found, strict=True):
         torch.testing.assert_close(p.grad, expected, rtol=0, atol=1e-12)
         assert expected.abs().max() > 1e-6
+
+
+def _current(network, k, x):
+    """By torch's own modules, on maps where there are any."""
+    wiring, linear = network.wirings[k], network.linears[k]
+    if wiring.pool is not None:
+        x = avg_pool2d(x.view(-1, *wiring.pool.shape), wiring.pool.size) * wiring.pool.size**2
+    x = x.flatten(1) if wiring.convolution is None else x.reshape(-1, *wiring.convolution.input_shape)
+    return linear(x).flatten(1)
 
 
 def test_it_learns():

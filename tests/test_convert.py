@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from polystep_snn import InputError, LIFParameters, MembraneReadout, SpikeCountReadout, SpikingNetwork
+from polystep_snn import Conv, InputError, LIFParameters, MembraneReadout, SpikeCountReadout, SpikingNetwork, SumPool
 from polystep_snn.convert import layers_of, quantized, record_registers, to_integer_network
 from polystep_snn.hardware.integer_network import IntegerLayer, IntegerNetwork
 from polystep_snn.hardware.simulator import Simulator
@@ -79,6 +79,44 @@ def test_a_trained_network_is_the_deployed_one(readout):
     assert len(np.unique(values)) > 4
     assert integers.provenance == {"seed": 1}
     assert integers.layers[0].weight.max() == 127 or integers.layers[0].weight.min() == -127
+
+
+MAPS = {
+    "strides": [(2, 7, 6), Conv(3, 3, 2, 1), Conv(4, 2), 4],
+    "pooled": [(1, 7, 7), Conv(3, 2), SumPool(3), Conv(4, 2, 1, 1), SumPool(3), 4],
+    "pooled input and readout": [(1, 8, 8), SumPool(2), Conv(3, 3, 1, 1), SumPool(2), 6, 4],
+}
+
+
+@pytest.mark.parametrize("architecture", MAPS.values(), ids=MAPS)
+def test_maps_are_deployed_as_they_are(architecture):
+    """Sum-pooling is gone, every other number is there; the chip's layers in torch give the same again."""
+    generator = torch.Generator().manual_seed(3)
+    readout = SpikeCountReadout(CubaParameters(dv=300, v_th=0.3))
+    network = SpikingNetwork(architecture, CubaParameters(v_th=0.3), readout, generator, weight_bits=8)
+    with torch.no_grad():
+        for bias in network.biases:
+            bias.uniform_(-0.02, 0.05, generator=generator)
+    shape = architecture[0] if architecture[0][0] > 1 else architecture[0][1:]
+    integers = to_integer_network(network, 9, "events", shape, "abcd")
+    assert integers.sizes == network.sizes
+    spikes = (torch.rand(9, 20, network.sizes[0], generator=generator) < 0.3).float()
+    recording = Simulator(integers).record(spikes.numpy().astype(np.uint8))
+    assert compare(record_registers(network.layers(), spikes), recording.layers).differences == 0
+    assert compare(record_registers(layers_of(integers), spikes), recording.layers).differences == 0
+    assert all(layer.z.mean() > 0.01 for layer in recording.layers)
+    output, _ = network(spikes)
+    assert np.array_equal(output.numpy(), recording.values)
+
+
+def test_maps_are_quantized_afterwards():
+    generator = torch.Generator().manual_seed(4)
+    network = SpikingNetwork([(1, 7, 7), Conv(3, 2), SumPool(3), 4], LIFParameters.from_beta(0.95, v_th=0.5), MembraneReadout(), generator)
+    result, fits = quantized(network)
+    spikes = (torch.rand(9, 200, 49, generator=generator) < 0.3).float()
+    exact, rounded = network(spikes)[0], result(spikes)[0]
+    assert ((rounded * result.unit).argmax(1) == exact.argmax(1)).double().mean() > 0.9
+    assert all(fit.error < 0.02 for fit in fits)
 
 
 def test_the_first_difference_is_named():

@@ -25,6 +25,7 @@ KINDS = {
     "chip": ["--neuron", "loihi"],
     "counts": ["--neuron", "loihi", "--readout", "count", "--alpha", "0.5", "--encoder", "latency"],
     "deep": ["--neuron", "loihi", "--hidden", "20", "12", "--encoder", "poisson"],
+    "maps": ["--neuron", "loihi", "--hidden", "4c3", "p2", "8c2", "--probed", "16", "0"],
     "float": ["--encoder", "rate"],
     "direct": [],
 }

@@ -24,9 +24,11 @@ from polystep_snn.snn.wiring import Fan, Wiring
 
 # A product's; tiles have a multiple of it.
 _ROWS = 64
-# Numbers of the widest layer in a tile: about half a megabyte stays in a core's cache, a GPU wants more at a time.
-_TILE = {"cpu": 2**17}
-_LARGE_TILE = 2**22
+# Numbers of the widest layer in a tile, and rows: half a megabyte stays in a core's cache, and few rows are left to be filled up. A GPU
+# wants more at a time.
+_NUMBERS = {"cpu": 2**17}
+_ROWS_AT_MOST = {"cpu": 2**11}
+_MANY = 2**22
 
 
 class Layers(NamedTuple):
@@ -71,8 +73,9 @@ class Rows(NamedTuple):
 def tile_size(layers: Layers, num_probes: int, chunk: int | None) -> int:
     """Rows in a tile: about ``chunk``, by default as many as a cache holds, but no more than there are probes."""
     widest = max(layers.fan.values.shape[1], *(w.num_neurons for w in layers.wirings[1:]), 1)
-    room = _TILE.get(layers.fan.values.device.type, _LARGE_TILE) // widest
-    return -(-min(chunk or max(room, 1), num_probes) // _ROWS) * _ROWS
+    kind = layers.fan.values.device.type
+    room = max(1, min(_NUMBERS.get(kind, _MANY) // widest, _ROWS_AT_MOST.get(kind, _MANY)))
+    return -(-min(chunk or room, num_probes) // _ROWS) * _ROWS
 
 
 def advance_rows(
