@@ -21,7 +21,7 @@ testing = EventFeed(nmnist.test, cpu)
 network = SpikingNetwork([training.num_inputs, 128, 10], LIFParameters.from_beta(0.9), generator=torch.Generator().manual_seed(0))
 # Events change in time: a probe shifts a neuron's current in ten windows of three steps, one by one.
 polystep = PolyStep(network, NodeSpace(radius=2.0, num_windows=10), Softmax(eps=0.3))
-optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=0.5)
+optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2, weight_decay=0.5)
 
 for epoch in range(15):
     for batch in torch.randperm(len(training), generator=torch.Generator().manual_seed(epoch)).split(32)[:-1]:

@@ -5,62 +5,16 @@ chip: limits marked as assumed are taken over from Loihi 1 or from Lava, or fill
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from polystep_snn.errors import InputError
-from polystep_snn.hardware.fixed_point import ALIGNMENT, DECAY_BITS, STATE_BITS, V_LIMIT, decay
-from polystep_snn.hardware.integer_network import BIAS_BITS, VTH_BITS, IntegerLayer, IntegerNetwork
-
-SOURCES = {
-    "Intel": "Intel Labs, Taking Neuromorphic Computing to the Next Level with Loihi 2, technology brief, 2021",
-    "Davies": "Davies et al., Loihi: A Neuromorphic Manycore Processor with On-Chip Learning, IEEE Micro 38(1), 2018",
-    "Lava": "lava-nc 0.10, lava.proc.lif.models (PyLifModelBitAcc) and lava.proc.dense.models (PyDenseModelBitAcc)",
-}
-
-
-class Limit(NamedTuple):
-    """A number, the key of its source in ``SOURCES``, and whether it is assumed to hold for Loihi 2 rather than stated of it."""
-
-    value: int
-    source: str
-    assumed: bool = False
-
-
-class Chip(NamedTuple):
-    """Limits of a chip. Sizes in bytes; KiB are 1,024 bytes.
-
-    Attributes:
-        cores, neurons, synapses: of a chip.
-        neurons_per_core, memory_per_core, synapse_memory_per_core: the synapses' memory is a part of a core's.
-        fan_in: inputs (axons) that reach a core.
-        bytes_per_synapse: a dense 8-bit weight, zeros included, uncompressed.
-        bytes_per_neuron: state and parameters of a CUBA neuron.
-        weight_bits, vth_bits, bias_bits, decay_bits, state_bits: signed ones with their sign.
-        input_bits: of the weighted sum that reaches a neuron in a step. Lava declares it and does not enforce it.
-        documented_bias_bits: of the mantissa. Lava documents 13 and computes with 16.
-    """
-
-    cores: Limit = Limit(128, "Intel")
-    neurons: Limit = Limit(1_000_000, "Intel")
-    synapses: Limit = Limit(120_000_000, "Intel")
-    neurons_per_core: Limit = Limit(8192, "Intel")
-    memory_per_core: Limit = Limit(192 * 1024, "Intel")
-    synapse_memory_per_core: Limit = Limit(128 * 1024, "Intel")
-    fan_in: Limit = Limit(4096, "Davies", assumed=True)
-    bytes_per_synapse: Limit = Limit(1, "Lava", assumed=True)
-    bytes_per_neuron: Limit = Limit(24, "Intel", assumed=True)
-    weight_bits: Limit = Limit(8, "Lava")
-    vth_bits: Limit = Limit(VTH_BITS, "Lava")
-    bias_bits: Limit = Limit(BIAS_BITS, "Lava")
-    decay_bits: Limit = Limit(DECAY_BITS, "Lava")
-    state_bits: Limit = Limit(STATE_BITS, "Lava")
-    input_bits: Limit = Limit(16, "Lava", assumed=True)
-    documented_bias_bits: Limit = Limit(13, "Lava", assumed=True)
-
-
-LOIHI_2 = Chip()
+from polystep_snn.hardware.core_layout import layout_of
+from polystep_snn.hardware.fixed_point import V_LIMIT
+from polystep_snn.hardware.integer_network import IntegerLayer, IntegerNetwork
+from polystep_snn.hardware.limits import LOIHI_2, SOURCES, Chip
+from polystep_snn.hardware.limits import Limit as Limit
+from polystep_snn.hardware.register_bounds import register_bounds
 
 
 @dataclass(frozen=True)
@@ -69,8 +23,10 @@ class Row:
 
     Attributes:
         name: "layer 0" and so on.
-        neurons, fan_in, synapses: numbers; zeros among the weights count.
-        synapse_bytes: of all its weights.
+        neurons: their number.
+        fan_in: inputs that reach a core; of a convolution that fits none, a neuron's.
+        synapses: stored weights, zeros among them too; of a convolution, once for every core that has neurons of the channel.
+        synapse_bytes: of all stored weights.
         cores: of its own; 0 where not even one neuron fits a core.
         weight_bits, vth_bits, bias_bits, decay_bits: that its parameters use, signs included.
         input_max: the largest ``|a|``.
@@ -94,11 +50,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """A network against a chip's limits."""
+    """A network against a chip's limits.
+
+    Attributes:
+        shares_weights: whether some layer is a convolution.
+    """
 
     chip: Chip
     num_steps: int
     rows: tuple[Row, ...]
+    shares_weights: bool = False
 
     @property
     def cores(self) -> int:
@@ -197,7 +158,8 @@ class Report:
         text = [*table, f"From weight to v: bits; u and v: the most that any input of {self.num_steps} steps could ask for."]
         text += [f"Does not fit: {problem}" for problem in self.problems()]
         text += [f"Note: {note}" for note in self.notes()]
-        text.append("* Assumed of Loihi 2, and that no two layers share a core. Sources:")
+        shares = ", and that a core stores one kernel for all the neurons of a channel that it has" if self.shares_weights else ""
+        text.append(f"* Assumed of Loihi 2, and that no two layers share a core{shares}. Sources:")
         limits = {name.replace("_", " "): limit for name, limit in chip._asdict().items()}
         for key, source in SOURCES.items():
             names = [name + "*" * limit.assumed for name, limit in limits.items() if limit.source == key]
@@ -208,24 +170,19 @@ class Report:
 def preflight(network: IntegerNetwork, chip: Chip = LOIHI_2) -> Report:
     """Count what a network needs of a chip. A layer's neurons spread over cores of its own, each with all of its inputs."""
     rows = tuple(_row(f"layer {k}", layer, network.num_steps, chip) for k, layer in enumerate(network.layers))
-    return Report(chip, network.num_steps, rows)
+    return Report(chip, network.num_steps, rows, any(layer.convolution is not None for layer in network.layers))
 
 
 def _row(name: str, layer: IntegerLayer, num_steps: int, chip: Chip) -> Row:
-    synapse_bytes = layer.num_inputs * chip.bytes_per_synapse.value
-    per_core = min(
-        chip.neurons_per_core.value,
-        chip.synapse_memory_per_core.value // synapse_bytes,
-        chip.memory_per_core.value // (synapse_bytes + chip.bytes_per_neuron.value),
-    )
+    layout = layout_of(layer, chip)
     input_max, u_max, v_max = register_bounds(layer, num_steps)
     return Row(
         name,
         layer.num_neurons,
-        layer.num_inputs,
-        layer.weight.size,
-        layer.num_neurons * synapse_bytes,
-        -(-layer.num_neurons // per_core) if per_core else 0,
+        layout.fan_in,
+        layout.synapses,
+        layout.synapses * chip.bytes_per_synapse.value,
+        layout.cores,
         weight_bits=_bits_of(layer.weight),
         vth_bits=int(layer.vth.max()).bit_length(),
         bias_bits=_bits_of(layer.bias_mant),
@@ -234,49 +191,6 @@ def _row(name: str, layer: IntegerLayer, num_steps: int, chip: Chip) -> Row:
         u_max=u_max,
         v_max=v_max,
     )
-
-
-def register_bounds(layer: IntegerLayer, num_steps: int) -> tuple[int, int, int]:
-    """How large a layer's registers could grow, whatever spikes arrive. Interval arithmetic on each neuron's currents and membrane.
-
-    Returns:
-        The largest ``|a|``, ``|u|`` and ``|v|``, the latter two before wrapping, saturation and reset.
-    """
-    weight = layer.weight.astype(np.int64)
-    inputs = np.stack([np.minimum(weight, 0).sum(1), np.maximum(weight, 0).sum(1)])
-    threshold, bias = layer.vth.astype(np.int64) << ALIGNMENT, layer.bias.astype(np.int64)
-    u = v = np.zeros((2, layer.num_neurons), np.int64)
-    u_max = v_max = 0
-    for _ in range(num_steps):
-        before = u, v
-        u = decay(u, layer.du + 1) + (inputs << ALIGNMENT)
-        u_max = max(u_max, int(np.abs(u).max()))
-        u = _wrapped(u[0], u[1])
-        v = decay(v, layer.dv) + u + bias
-        v_max = max(v_max, int(np.abs(v).max()))
-        low, high = np.clip(v, -V_LIMIT, V_LIMIT)
-        v = _reset(low, high, threshold)
-        if np.array_equal(before, (u, v)):
-            break
-    return int(np.abs(inputs).max()), u_max, v_max
-
-
-def _wrapped(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """The interval of a current after ``wrap24``: one that may wrap may have any value of 24 bits, or what one wrap left of more."""
-    half = 2 ** (STATE_BITS - 1)
-    above, below = high > half, low <= -half
-    return np.stack(
-        [
-            np.where(below, np.minimum(1 - half, low + 2 * half), np.where(above, 1 - half, low)),
-            np.where(above, np.maximum(half, high - 2 * half), np.where(below, half, high)),
-        ]
-    )
-
-
-def _reset(low: np.ndarray, high: np.ndarray, threshold: np.ndarray) -> np.ndarray:
-    """The interval of a membrane after the reset: what may stand above the threshold may be zero, or anything up to the threshold."""
-    fires, always = high > threshold, low > threshold
-    return np.stack([np.where(fires, np.minimum(low, 0), low), np.where(fires, np.where(always, 0, threshold), high)])
 
 
 def _signed_bits(magnitude: int) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from polystep_snn.errors import InputError
+from polystep_snn.geometry import Convolution
 from polystep_snn.hardware.fixed_point import DECAY_BITS
 
 VTH_BITS = 17
@@ -24,19 +25,22 @@ READOUTS = ("membrane", "count")
 ENCODERS = ("rate", "latency", "poisson", "population", "events")
 MAX_NUM_STEPS = 2**16
 MAX_DIMENSIONS = 8
+# Of a convolution, whose few weights may look at any number of inputs: as many as a file can hold of a neuron that sees all of them.
+MAX_INPUTS = 2**28
 
 
 @dataclass(frozen=True)
 class IntegerLayer:
-    """Dense int8 weights and the CUBA neurons behind them, N neurons that see M inputs. Names are Lava's.
+    """int8 weights and the CUBA neurons behind them, N neurons that see M inputs. Names are Lava's.
 
     Attributes:
-        weight: ``[N, M]`` int8.
+        weight: ``[N, M]`` int8; of a convolution its ``weight_shape``, ``[channels, input channels, kernel height, kernel width]``.
         vth: ``[N]`` int32 thresholds before alignment, 0 to 2^17 - 1.
         bias_mant: ``[N]`` int16; the membrane receives ``bias_mant << bias_exp`` in every step.
         bias_exp: 0 to 7.
         du, dv: decays of current and membrane in 1/4096, 0 to 4095; ``du = 4095`` keeps no current at all.
         scale: what one unit of weight stood for while training; exchange formats keep it, nothing computes with it.
+        convolution: where the neurons look, numbered by channel, then row, then column, as the inputs are; None where each sees all.
     """
 
     weight: np.ndarray
@@ -46,9 +50,12 @@ class IntegerLayer:
     du: int = 4095
     dv: int = 0
     scale: float = 1.0
+    convolution: Convolution | None = None
 
     def __post_init__(self):
-        _check_array("weights", self.weight, np.int8, 2)
+        _check_array("weights", self.weight, np.int8, 2 if self.convolution is None else 4)
+        if self.convolution is not None:
+            self._check_convolution(self.convolution)
         if not self.weight.size:
             raise InputError(f"weights are {list(self.weight.shape)}: a layer has at least one neuron and one input")
         for name, dtype in (("vth", np.int32), ("bias_mant", np.int16)):
@@ -64,18 +71,49 @@ class IntegerLayer:
         if isinstance(self.scale, bool) or not isinstance(self.scale, int | float) or not 0 < self.scale <= sys.float_info.max:
             raise InputError(f"scale is {shown(self.scale)}: give a positive number")
 
+    def _check_convolution(self, convolution: Convolution) -> None:
+        if not isinstance(convolution, Convolution):
+            raise InputError(f"convolution is {type(convolution).__name__}: give a Convolution, or None")
+        if self.weight.shape != convolution.checked().weight_shape:
+            raise InputError(
+                f"weights are {list(self.weight.shape)}, the convolution's are {list(convolution.weight_shape)}: give one a tap"
+            )
+        if convolution.num_inputs > MAX_INPUTS:
+            raise InputError(f"a convolution sees {convolution.num_inputs} inputs: give it at most {MAX_INPUTS}")
+
     @property
     def num_neurons(self) -> int:
-        return self.weight.shape[0]
+        return self.weight.shape[0] if self.convolution is None else self.convolution.num_neurons
 
     @property
     def num_inputs(self) -> int:
-        return self.weight.shape[1]
+        return self.weight.shape[1] if self.convolution is None else self.convolution.num_inputs
 
     @property
     def bias(self) -> np.ndarray:
         """What the membranes receive in every step, ``[N]`` int32."""
         return self.bias_mant.astype(np.int32) << self.bias_exp
+
+    def dense_weight(self) -> np.ndarray:
+        """The weights as a matrix, ``[N, M]`` int8: a convolution's written out, zeros where a neuron does not look."""
+        if self.convolution is None:
+            return self.weight
+        (_, height, width), (channels, rows, columns) = self.convolution.input_shape, self.convolution.output_shape
+        (down, across), (above, left) = self.convolution.stride, self.convolution.padding
+        matrix = np.zeros((channels, rows, columns, *self.convolution.input_shape), np.int8)
+        for y, x in np.ndindex(rows, columns):
+            top, start = y * down - above, x * across - left
+            # Of the kernel, what lies on the input.
+            seen = self.weight[:, :, max(0, -top) : height - top, max(0, -start) : width - start]
+            matrix[:, y, x, :, max(0, top) : max(0, top) + seen.shape[2], max(0, start) : max(0, start) + seen.shape[3]] = seen
+        return matrix.reshape(self.num_neurons, self.num_inputs)
+
+    def input_sums(self) -> tuple[np.ndarray, np.ndarray]:
+        """Each neuron's negative weights summed, and its positive ones, ``[N]`` int64: between them lies what can arrive in a step."""
+        negative, positive = (f(self.weight, 0).sum(1, dtype=np.int64) for f in (np.minimum, np.maximum))
+        if self.convolution is None:
+            return negative, positive
+        return _windows(negative, self.convolution), _windows(positive, self.convolution)
 
 
 @dataclass(frozen=True)
@@ -140,6 +178,28 @@ class IntegerNetwork:
     def sizes(self) -> list[int]:
         """Widths from input to readout."""
         return [self.layers[0].num_inputs, *(layer.num_neurons for layer in self.layers)]
+
+
+def _windows(taps: np.ndarray, convolution: Convolution) -> np.ndarray:
+    """Sums of the taps ``[channels, kernel height, kernel width]`` that lie on the input, for every neuron, ``[N]``.
+
+    At any place they are a rectangle of the kernel, whose sum is four values of the table of all sums from its first corner on.
+    """
+    table = np.pad(taps.cumsum(1).cumsum(2), ((0, 0), (1, 0), (1, 0)))
+    edges = []
+    for size, places, kernel, stride, padding in zip(
+        convolution.input_shape[1:],
+        convolution.output_shape[1:],
+        convolution.kernel,
+        convolution.stride,
+        convolution.padding,
+        strict=True,
+    ):
+        first = np.arange(places) * stride - padding
+        edges.append((np.maximum(-first, 0), np.minimum(size - first, kernel)))
+    (top, bottom), (left, right) = edges
+    between = table[:, bottom] - table[:, top]
+    return (between[:, :, right] - between[:, :, left]).reshape(-1)
 
 
 def _check_array(name: str, value: np.ndarray, dtype: type, ndim: int) -> None:

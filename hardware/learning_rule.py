@@ -133,10 +133,13 @@ class Learner:
             num_updates: batches in the run, for the schedule.
 
         Raises:
-            InputError: a readout that is not linear, no hidden layer, a radius or a rate that no register holds.
+            InputError: a readout that is not linear, no hidden layer, a convolution, a radius or a rate that no register holds.
         """
         if len(network.layers) < 2:
             raise InputError("the network has no hidden layer: give one")
+        for k, layer in enumerate(network.layers):
+            if layer.convolution is not None:
+                raise InputError(f"layer {k} is a convolution, but networks that learn on the chip are dense: choose a dense one")
         hidden, readout = network.layers[-2:]
         if network.readout != "membrane" or readout.dv or readout.du != 4095:
             raise InputError("learning on the chip needs a readout of integrators without leak: train with --readout membrane")

@@ -1,8 +1,11 @@
 """The integer network as one safetensors file. Numpy only; nothing is pickled.
 
-Schema 1. Tensors, for layer k from 0: ``layers.k.weight`` [N, M] int8, ``layers.k.vth`` [N] int32, ``layers.k.bias_mant`` [N] int16.
+Tensors, for layer k from 0: ``layers.k.weight`` [N, M] int8, ``layers.k.vth`` [N] int32, ``layers.k.bias_mant`` [N] int16.
 Metadata: ``polystep_snn``, a JSON object with ``schema``, every other field of the network, and ``crc32``, of all of that and of the
 tensors. A file is checked from the outside in, and nothing is allocated before its declared sizes are known to be sane.
+
+Schema 1 is that of dense layers. Schema 2 has convolutions too: a layer with the field ``convolution``, an object of ``input_shape``,
+``stride`` and ``padding``, has weights [channels, input channels, kernel height, kernel width]. Networks without them stay schema 1.
 """
 
 import json
@@ -16,19 +19,25 @@ from safetensors import SafetensorError, safe_open
 
 from polystep_snn.errors import InputError
 from polystep_snn.files import write_atomically
+from polystep_snn.geometry import Convolution
 from polystep_snn.hardware.integer_network import IntegerLayer, IntegerNetwork
 
-SCHEMA = 1
+# Of dense layers alone, and the newest.
+DENSE_SCHEMA = 1
+SCHEMA = 2
 # Far beyond one chip: 256 MiB hold as many 8-bit synapses as 16 Loihi 2 chips, and the header a few thousand names of classes.
 MAX_FILE_BYTES = 2**28
 MAX_HEADER_BYTES = 2**20
 MAX_LAYERS = 256
+# Of a convolution: heights, widths, strides.
+MAX_SIZE = 2**31
 
 _KEY = "polystep_snn"
 _TENSORS: dict[str, np.dtype] = {"weight": np.dtype(np.int8), "vth": np.dtype(np.int32), "bias_mant": np.dtype(np.int16)}
 _SAFETENSORS_NAMES = {"weight": "I8", "vth": "I32", "bias_mant": "I16"}
 _NUMBER = (int, float)
 _LAYER_FIELDS: dict[str, Any] = {"bias_exp": int, "du": int, "dv": int, "scale": _NUMBER}
+_CONVOLUTION_SIZES = {"input_shape": 3, "stride": 2, "padding": 2}
 _FIELDS: dict[str, Any] = {
     "schema": int,
     "layers": list,
@@ -50,11 +59,8 @@ def save(path: Path, network: IntegerNetwork) -> None:
     """
     path = Path(path)
     meta: dict[str, Any] = {
-        "schema": SCHEMA,
-        "layers": [
-            {"bias_exp": int(layer.bias_exp), "du": int(layer.du), "dv": int(layer.dv), "scale": float(layer.scale)}
-            for layer in network.layers
-        ],
+        "schema": DENSE_SCHEMA if all(layer.convolution is None for layer in network.layers) else SCHEMA,
+        "layers": [_fields_of(layer) for layer in network.layers],
         "readout": network.readout,
         "num_steps": int(network.num_steps),
         "encoder": network.encoder,
@@ -92,7 +98,7 @@ def load(path: Path) -> IntegerNetwork:
     try:
         with safe_open(path, framework="np") as file:
             meta = _parse(path, file.metadata() or {})
-            _check_tensors(path, file, meta["layers"])
+            convolutions = _check_tensors(path, file, meta["layers"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (OSError, SafetensorError) as error:
         raise _damaged(path, str(error)) from None
@@ -101,8 +107,8 @@ def load(path: Path) -> IntegerNetwork:
     try:
         return IntegerNetwork(
             layers=tuple(
-                IntegerLayer(**{name: tensors[f"layers.{k}.{name}"] for name in _TENSORS}, **fields)
-                for k, fields in enumerate(meta["layers"])
+                IntegerLayer(**{name: tensors[f"layers.{k}.{name}"] for name in _TENSORS}, **(fields | {"convolution": convolution}))
+                for k, (fields, convolution) in enumerate(zip(meta["layers"], convolutions, strict=True))
             ),
             readout=meta["readout"],
             num_steps=meta["num_steps"],
@@ -113,6 +119,13 @@ def load(path: Path) -> IntegerNetwork:
         )
     except InputError as error:
         raise InputError(f"{path} holds no network that can run: {error}") from None
+
+
+def _fields_of(layer: IntegerLayer) -> dict[str, Any]:
+    fields = {"bias_exp": int(layer.bias_exp), "du": int(layer.du), "dv": int(layer.dv), "scale": float(layer.scale)}
+    if layer.convolution is None:
+        return fields
+    return fields | {"convolution": {name: list(getattr(layer.convolution, name)) for name in _CONVOLUTION_SIZES}}
 
 
 def _damaged(path: Path, reason: str) -> InputError:
@@ -150,11 +163,11 @@ def _parse(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
         schema = meta["schema"]
     except (KeyError, TypeError, ValueError, RecursionError):
         raise InputError(f"{path} is no network of polystep-snn: name the file of an exported one") from None
-    if not isinstance(schema, int) or schema < SCHEMA:
+    if not isinstance(schema, int) or schema < DENSE_SCHEMA:
         raise _damaged(path, "its schema is no number of one")
     if schema > SCHEMA:
-        raise InputError(f"{path} has schema {str(schema)[:20]}, this version reads {SCHEMA}: install a newer polystep-snn")
-    if not _has(meta, _FIELDS) or not all(_has(layer, _LAYER_FIELDS) for layer in meta["layers"]):
+        raise InputError(f"{path} has schema {str(schema)[:20]}, this version reads up to {SCHEMA}: install a newer polystep-snn")
+    if not _has(meta, _FIELDS) or not all(_is_layer(layer, schema) for layer in meta["layers"]):
         raise _damaged(path, "its metadata lacks a field, or has one too many")
     if not 1 <= len(meta["layers"]) <= MAX_LAYERS:
         raise _damaged(path, f"{len(meta['layers'])} layers, a network has 1 to {MAX_LAYERS}")
@@ -172,18 +185,52 @@ def _has(value: Any, fields: dict[str, Any]) -> bool:
     )
 
 
-def _check_tensors(path: Path, file: Any, layers: list[Any]) -> None:
-    """InputError unless just the layers' tensors are there, in their dtypes and in shapes that fit. Their data is not read."""
+def _is_layer(value: Any, schema: int) -> bool:
+    if schema == DENSE_SCHEMA or not isinstance(value, dict) or "convolution" not in value:
+        return _has(value, _LAYER_FIELDS)
+    convolution = value["convolution"]
+    return (
+        _has(value, _LAYER_FIELDS | {"convolution": dict})
+        and _has(convolution, dict.fromkeys(_CONVOLUTION_SIZES, list))
+        and all(len(convolution[name]) == length for name, length in _CONVOLUTION_SIZES.items())
+        and all(type(size) is int and 0 <= size <= MAX_SIZE for sizes in convolution.values() for size in sizes)
+    )
+
+
+def _check_tensors(path: Path, file: Any, layers: list[Any]) -> list[Convolution | None]:
+    """The layers' convolutions; InputError unless just their tensors are there, in dtypes and shapes that fit. Their data is not read."""
     if sorted(file.keys()) != sorted(f"layers.{k}.{name}" for k in range(len(layers)) for name in _TENSORS):
         raise _damaged(path, "its tensors are not those of its layers")
-    for k in range(len(layers)):
+    convolutions = []
+    for k, layer in enumerate(layers):
         parts = {name: file.get_slice(f"layers.{k}.{name}") for name in _TENSORS}
         for name, part in parts.items():
             if part.get_dtype() != _SAFETENSORS_NAMES[name]:
                 raise _damaged(path, f"layers.{k}.{name} is {part.get_dtype()} instead of {_SAFETENSORS_NAMES[name]}")
         shapes = {name: part.get_shape() for name, part in parts.items()}
-        if len(shapes["weight"]) != 2 or any(shapes[name] != shapes["weight"][:1] for name in ("vth", "bias_mant")):
+        convolution = _convolution(path, layer, shapes["weight"])
+        num_neurons = shapes["weight"][:1] if convolution is None else [convolution.num_neurons]
+        dimensions = 2 if convolution is None else 4
+        if len(shapes["weight"]) != dimensions or any(shapes[name] != num_neurons for name in ("vth", "bias_mant")):
             raise _damaged(path, f"the tensors of layer {k} have shapes {list(shapes.values())}")
+        convolutions.append(convolution)
+    return convolutions
+
+
+def _convolution(path: Path, layer: dict[str, Any], weight_shape: list[int]) -> Convolution | None:
+    """What a layer's fields and the shape of its weights say of it."""
+    if "convolution" not in layer:
+        return None
+    if len(weight_shape) != 4:
+        raise _damaged(path, f"the weights of a convolution have shape {weight_shape}")
+    input_shape, stride, padding = (tuple(layer["convolution"][name]) for name in _CONVOLUTION_SIZES)
+    try:
+        convolution = Convolution(input_shape, weight_shape[0], (weight_shape[2], weight_shape[3]), stride, padding).checked()
+    except InputError as error:
+        raise InputError(f"{path} holds no network that can run: {error}") from None
+    if convolution.weight_shape != tuple(weight_shape):
+        raise _damaged(path, f"the weights of a convolution of {list(input_shape)} have shape {weight_shape}")
+    return convolution
 
 
 def _checksum(meta: dict[str, Any], tensors: dict[str, np.ndarray]) -> int:

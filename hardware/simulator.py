@@ -1,8 +1,6 @@
 """What the chip computes, spike for spike, on a CPU: every layer's ``cuba_step`` at the same step as the layer before it.
 
-Fast because weights are small integers: 0/1 spikes times int8 weights are sums of integers, which float32 products from BLAS hold
-exactly as long as no neuron's positive or negative weights sum to more than 2^24 (at 131,072 inputs or fewer they never do; float64
-is taken beyond). Shifting a float by 6 bits changes its exponent only.
+The weighted sums of a block of steps come from ``products.py``, in one piece.
 """
 
 from collections.abc import Iterator
@@ -14,12 +12,12 @@ import numpy as np
 from polystep_snn.errors import InputError
 from polystep_snn.hardware.fixed_point import ALIGNMENT, DECAY_BITS, STATE_BITS, V_LIMIT, CubaRegisters
 from polystep_snn.hardware.integer_network import IntegerLayer, IntegerNetwork
+from polystep_snn.hardware.products import product_of
 
 # Bytes of spikes and of drives at a time, about what a CPU's caches hold.
 _BLOCK_BYTES = 2**24
 _BLOCK_STEPS = 16
 _INT32_MAX = 2**31 - 1
-_FLOAT32_INTEGERS = 2**24
 
 
 class LayerRecording(NamedTuple):
@@ -49,13 +47,11 @@ class Simulator:
             InputError: a layer whose currents 32 bits cannot hold.
         """
         self.network = network
-        self._weights = []
+        self._products = []
         for k, layer in enumerate(network.layers):
             reach = largest_input(layer)
             _check_int32(k, layer, reach, network.num_steps)
-            weight = np.ascontiguousarray(layer.weight.T, np.dtype(np.float32 if reach <= _FLOAT32_INTEGERS else np.float64))
-            weight *= 2**ALIGNMENT
-            self._weights.append(weight)
+            self._products.append(product_of(layer, reach))
 
     def run(self, spikes: np.ndarray) -> np.ndarray:
         """What the readout says at the end of each sample; the decision is the ``argmax``, the first one where several are equal.
@@ -99,9 +95,8 @@ class Simulator:
         counts = np.zeros_like(registers[-1].v)
         for start in range(0, len(spikes), _BLOCK_STEPS):
             z = spikes[start : start + _BLOCK_STEPS]
-            for k, (weight, neurons) in enumerate(zip(self._weights, registers, strict=True)):
-                drive = z.reshape(-1, z.shape[-1]).astype(weight.dtype, copy=False) @ weight
-                drive = drive.reshape(len(z), num_samples, -1)
+            for k, (product, neurons) in enumerate(zip(self._products, registers, strict=True)):
+                drive = product(z.reshape(-1, z.shape[-1])).reshape(len(z), num_samples, -1)
                 z = np.empty(drive.shape, np.float32)
                 for i in range(len(z)):
                     neurons.step(drive[i])
@@ -115,8 +110,7 @@ class Simulator:
 
 def largest_input(layer: IntegerLayer) -> int:
     """The largest ``|a|`` that any spikes can cause in one step: every partial sum of weights lies within it, in any order."""
-    positive = np.maximum(layer.weight, 0).sum(1, dtype=np.int64)
-    negative = np.minimum(layer.weight, 0).sum(1, dtype=np.int64)
+    negative, positive = layer.input_sums()
     return int(max(positive.max(), -negative.min()))
 
 
@@ -127,6 +121,11 @@ def _check_int32(k: int, layer: IntegerLayer, reach: int, num_steps: int) -> Non
     Lava's own int32 would overflow silently.
     """
     half, drive = 2 ** (STATE_BITS - 1), reach << ALIGNMENT
+    if layer.convolution is not None and reach >= half:
+        raise InputError(
+            f"layer {k}: weights of one neuron sum to {reach}, and of a convolution's sums Lava keeps {STATE_BITS} bits: "
+            "use a smaller kernel or smaller weights"
+        )
     current = sum_ = 0
     for _ in range(num_steps):
         sum_ = (current * (2**DECAY_BITS - layer.du - 1) >> DECAY_BITS) + drive

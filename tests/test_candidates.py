@@ -34,6 +34,16 @@ class Staircase(nn.Module):
         return (2 * x).floor() / 2
 
 
+class OnGrid(nn.Linear):
+    """Weights and biases are rounded before they are used."""
+
+    def quantise(self, values):
+        return (4 * values).round() / 4
+
+    def forward(self, x):
+        return nn.functional.linear(x, self.quantise(self.weight), None if self.bias is None else self.quantise(self.bias))
+
+
 class Tied(nn.Module):
     """An input and an output layer that share their weights."""
 
@@ -85,6 +95,8 @@ MODULES = {
     "nested": lambda: nn.Sequential(nn.Sequential(nn.Linear(6, 4), nn.Tanh()), nn.Linear(4, 3)),
     "positions": lambda: nn.Sequential(nn.Unflatten(1, (3, 2)), nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 2), nn.Flatten(), nn.Linear(6, 3)),
     "convolution": lambda: nn.Sequential(nn.Unflatten(1, (1, 6)), nn.Conv1d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3)),
+    "quantised": lambda: nn.Sequential(OnGrid(6, 5), nn.Tanh(), OnGrid(5, 4, bias=False), nn.ReLU(), nn.Linear(4, 3)),
+    "quantised positions": lambda: nn.Sequential(nn.Unflatten(1, (3, 2)), OnGrid(2, 4), nn.Flatten(), OnGrid(12, 3)),
     "tied": Tied,
     "hard attention": HardAttention,
     "branching": Branching,
@@ -287,6 +299,7 @@ def test_memory_is_measured():
     assert peak_bytes(lambda: sum((x + 1).sum() for _ in range(9))) < 4100
     # Views and work in place take nothing.
     assert peak_bytes(lambda: (x + 1).view(10, 100).mul_(2)) == 4000
+    assert peak_bytes(lambda: x.view(10, 100)[:, :2] + x[:2].mul_(1)) == 80
 
 
 SNN = {

@@ -247,3 +247,25 @@ def part(tree: Mapping[str, Any], name: str, kind: type, where: str) -> Any:
         wanted = {dict: "a group", str: "a string", list: "strings", np.ndarray: "numbers"}[kind]
         raise InputError(f"{where} {'has no' if value is None else 'has an unusable'} {name!r}, expected {wanted}")
     return value
+
+
+def one_number(group: Tree, name: str) -> int:
+    """The whole number at ``name``, which may stand there many times.
+
+    Raises:
+        InputError: nothing there, fractions, or several numbers.
+    """
+    values = np.unique(whole(name, part(group, name, np.ndarray, "it"), np.int64))
+    if len(values) != 1:
+        raise InputError(f"{name} has {len(values)} different values, but there is one a layer here")
+    return int(values[0])
+
+
+def whole(name: str, value: np.ndarray, dtype: type) -> np.ndarray:
+    """The array in an integer dtype that holds all its values; InputError where it does not."""
+    limits = np.iinfo(dtype)
+    values = value.astype(np.float64)
+    wrong = values[~((values >= limits.min) & (values <= limits.max) & (values == np.round(values)))]
+    if wrong.size:
+        raise InputError(f"{name} has {wrong.flat[0]:g}, which is not a whole number from {limits.min} to {limits.max}")
+    return value.astype(dtype)

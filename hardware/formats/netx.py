@@ -2,11 +2,13 @@ r"""Integer networks as lava-dl's ``.net`` files, which ``lava.lib.dl.netx.hdf5.
 
 ``layer/<k>`` holds ``type`` b"dense", ``shape``, ``inFeatures``, ``outFeatures``, ``weight`` [N, M] float32, ``bias`` [N] if there is
 one, and ``neuron`` with ``type`` "CUBA", ``iDecay`` = du + 1, ``vDecay`` = dv, ``vThMant``, ``refDelay`` = 1, ``gradedSpike`` = False.
+Convolutions are in ``netx_convolution.py``; a network that starts with one has a layer "input" of their shape in front, and a layer
+"flatten" stands between one and a dense layer.
 
-**Weights** are the integers themselves. The loader (``netx/utils.py: optimize_weight_bits``) shifts them left by as many bits as 8 bits
-leave room for and undoes that with the weight exponent, which is lossless: its sums are those of ``fixed_point.py``. Three
-exceptions are refused here: a layer of zeros (it takes the logarithm of 255 / 0), and a layer without a positive weight whose lowest
-one is a power of two: shifted it is -256, and Lava's inhibitory synapses end at -255.
+**Weights** of dense layers are the integers themselves. The loader (``netx/utils.py: optimize_weight_bits``) shifts them left by as
+many bits as 8 bits leave room for and undoes that with the weight exponent, which is lossless: its sums are those of ``fixed_point.py``.
+Three exceptions are refused here: a layer of zeros (it takes the logarithm of 255 / 0), and a layer without a positive weight whose
+lowest one is a power of two: shifted it is -256, and Lava's inhibitory synapses end at -255.
 
 **Biases** are shifted by 6 bits (the loader knows no other exponent), so the others cannot be carried. **Thresholds** are one a layer:
 Lava's LIF has one, of shape (1,).
@@ -28,8 +30,9 @@ import numpy as np
 
 from polystep_snn.errors import InputError
 from polystep_snn.files import write_atomically
+from polystep_snn.hardware.formats import netx_convolution
 from polystep_snn.hardware.formats.embedded import NAME, embed, extract, same
-from polystep_snn.hardware.formats.hdf5 import Tree, part, read_tree, require
+from polystep_snn.hardware.formats.hdf5 import Tree, one_number, part, read_tree, require, whole
 from polystep_snn.hardware.integer_network import IntegerLayer, IntegerNetwork
 
 BIAS_EXP = 6
@@ -61,7 +64,7 @@ def write(path: str | Path, network: IntegerNetwork) -> None:
 
 
 def read(path: str | Path, num_steps: int | None = None) -> IntegerNetwork:
-    """A chain of dense CUBA layers: one that ``write`` was given, or one that lava-dl exported.
+    """A chain of dense and convolutional CUBA layers: one that ``write`` was given, or one that lava-dl exported.
 
     A file of lava-dl says nothing of encoders or classes: the network takes "events", counts spikes, and numbers its classes.
 
@@ -91,11 +94,56 @@ def describe(network: IntegerNetwork) -> Tree:
     Raises:
         InputError: what the format cannot carry.
     """
-    return {str(k): _layer_fields(f"layer {k}", layer) for k, layer in enumerate(network.layers)}
+    layers: list[Tree] = []
+    shape: tuple[int, ...] | None = None
+    for k, layer in enumerate(network.layers):
+        convolution = layer.convolution
+        if convolution is None:
+            layers += [{"type": ["flatten"]}] if shape and len(shape) > 1 else []
+            shape = (layer.num_neurons,)
+        else:
+            if shape is None:
+                layers.append({"type": ["input"], "shape": np.array(convolution.input_shape, np.int64)})
+            elif shape != convolution.input_shape:
+                raise InputError(
+                    f"layer {k} sees {list(convolution.input_shape)}, but what comes before it has shape {list(shape)}: "
+                    "lava-dl cannot reshape it"
+                )
+            shape = convolution.output_shape
+        layers.append(_layer_fields(f"layer {k}", layer))
+    return {str(k): fields for k, fields in enumerate(layers)}
 
 
 def _layer_fields(where: str, layer: IntegerLayer) -> Tree:
-    low, high = int(layer.weight.min()), int(layer.weight.max())
+    if len(np.unique(layer.vth)) > 1:
+        raise InputError(
+            f"{where}: thresholds differ, {int(layer.vth.min())} to {int(layer.vth.max())}, but lava-dl has one a layer: train with one"
+        )
+    neuron: Tree = {
+        "type": "CUBA",
+        "iDecay": np.int64(layer.du + 1),
+        "vDecay": np.int64(layer.dv),
+        "vThMant": np.int64(layer.vth[0]),
+        "refDelay": np.int64(1),
+        "gradedSpike": np.bool_(False),
+    }
+    mantissas = _mantissas(where, layer) if layer.bias.any() else None
+    if layer.convolution is not None:
+        return netx_convolution.describe(where, layer.weight, layer.convolution, mantissas) | {"neuron": neuron}
+    _check_dense_weights(where, layer.weight)
+    fields: Tree = {
+        "type": ["dense"],
+        "shape": np.array([layer.num_neurons], np.int64),
+        "inFeatures": np.int64(layer.num_inputs),
+        "outFeatures": np.int64(layer.num_neurons),
+        "weight": layer.weight.astype(np.float32),
+        "neuron": neuron,
+    }
+    return fields if mantissas is None else fields | {"bias": mantissas.astype(np.float32)}
+
+
+def _check_dense_weights(where: str, weight: np.ndarray) -> None:
+    low, high = int(weight.min()), int(weight.max())
     if low == high == 0:
         raise InputError(f"{where}: all weights are 0, which lava-dl cannot scale: leave the layer out, or give it one other weight")
     if high <= 0 and -low & (-low - 1) == 0:
@@ -103,28 +151,6 @@ def _layer_fields(where: str, layer: IntegerLayer) -> Tree:
             f"{where}: no weight is positive and the lowest is {low}, which lava-dl would clip: "
             f"make it {low + 1 if low < -2 else -3}, or any weight positive"
         )
-    if len(np.unique(layer.vth)) > 1:
-        raise InputError(
-            f"{where}: thresholds differ, {int(layer.vth.min())} to {int(layer.vth.max())}, but lava-dl has one a layer: train with one"
-        )
-    fields: Tree = {
-        "type": ["dense"],
-        "shape": np.array([layer.num_neurons], np.int64),
-        "inFeatures": np.int64(layer.num_inputs),
-        "outFeatures": np.int64(layer.num_neurons),
-        "weight": layer.weight.astype(np.float32),
-        "neuron": {
-            "type": "CUBA",
-            "iDecay": np.int64(layer.du + 1),
-            "vDecay": np.int64(layer.dv),
-            "vThMant": np.int64(layer.vth[0]),
-            "refDelay": np.int64(1),
-            "gradedSpike": np.bool_(False),
-        },
-    }
-    if layer.bias.any():
-        fields["bias"] = _mantissas(where, layer).astype(np.float32)
-    return fields
 
 
 def _mantissas(where: str, layer: IntegerLayer) -> np.ndarray:
@@ -151,80 +177,82 @@ def _fill(group: Any, fields: Tree) -> None:
 def _foreign(path: Path, groups: Tree, num_steps: int) -> IntegerNetwork:
     """A network that lava-dl's loader would build the same."""
     numbered = [groups.get(str(k)) for k in range(len(groups))]
-    layers = []
+    layers: list[IntegerLayer] = []
+    shape: tuple[int, ...] | None = None
+    flat = False
     for k, group in enumerate(numbered):
         where = f"{path}: layer {k}"
         if not isinstance(group, dict):
             raise InputError(f"{where} is missing: the layers must be numbered from 0")
         kind = group.get("type")
         kind = kind[0] if isinstance(kind, list) and kind else kind
-        if k == 0 and kind in ("input", "flatten") and "neuron" not in group:
-            continue
-        if kind != "dense":
-            raise InputError(f"{where} is {kind!r}: only 'dense' layers are read")
         try:
-            layers.append(_foreign_layer(group))
+            if k == 0 and kind == "input" and "neuron" not in group:
+                shape = netx_convolution.sizes(group, "shape", None) if "shape" in group else None
+                continue
+            if kind == "flatten" and (not layers or layers[-1].convolution is not None):
+                flat = True
+                continue
+            if kind == "conv" and not flat:
+                layers.append(_foreign_convolution(group, shape))
+            elif kind == "dense" and (flat or not layers or layers[-1].convolution is None):
+                layers.append(_foreign_layer(group))
+            else:
+                raise InputError(f"it is {kind!r}: only 'dense' layers are read, and 'conv' with a 'flatten' between the two")
+            shape, flat = netx_convolution.output_shape(layers[-1]), False
             _layer_fields("its meaning in lava-dl", layers[-1])
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
     if not layers:
-        raise InputError(f"{path} has no dense layer: export a network")
+        raise InputError(f"{path} has no dense layer and no convolution: export a network")
+    first = layers[0].convolution
     return IntegerNetwork(
         layers=tuple(layers),
         readout="count",
         num_steps=num_steps,
         encoder="events",
-        input_shape=(layers[0].num_inputs,),
+        input_shape=(layers[0].num_inputs,) if first is None else first.input_shape,
         classes=tuple(str(c) for c in range(layers[-1].num_neurons)),
         provenance={"source": path.name},
     )
 
 
 def _foreign_layer(group: Tree) -> IntegerLayer:
-    for name in ("delay", "weight_rec"):
-        if name in group:
-            raise InputError(f"it has {name!r}, which has no counterpart here")
-    neuron = part(group, "neuron", dict, "it")
-    if neuron.get("type") not in ("CUBA", "LOIHI") and neuron.get("type") not in (["CUBA"], ["LOIHI"]):
-        raise InputError(f"its neurons are {neuron.get('type')!r}: only 'CUBA' ones are read")
-    constants = {name: _one_number(neuron, name) for name in ("iDecay", "vDecay", "vThMant")}
-    for name, plain in (("messageBits", 0), ("gradedSpike", 0), ("refDelay", 1)):
-        if name in neuron and _one_number(neuron, name) != plain:
-            raise InputError(f"{name} is {_one_number(neuron, name)}: only {plain} has a counterpart here")
-    weight = _whole("weight", part(group, "weight", np.ndarray, "it"), np.int8)
+    weight = whole("weight", part(group, "weight", np.ndarray, "it"), np.int8)
     if weight.ndim == 1:  # lava-dl's loader takes a flattened matrix too
-        rows = _one_number(group, "shape")
+        rows = one_number(group, "shape")
         if rows < 1 or weight.size % rows:
             raise InputError(f"{weight.size} weights for {rows} neurons: give the same number to each")
         weight = weight.reshape(rows, -1)
     if weight.ndim != 2:
         raise InputError(f"weight is {list(weight.shape)}: give [outputs, inputs]")
     size = len(weight)
-    bias = _whole("bias", group["bias"], np.int16) if isinstance(group.get("bias"), np.ndarray) else np.zeros(size, np.int16)
+    bias = whole("bias", group["bias"], np.int16) if isinstance(group.get("bias"), np.ndarray) else np.zeros(size, np.int16)
+    return IntegerLayer(weight=weight, bias_mant=bias.reshape(-1), **_foreign_neurons(group, size))
+
+
+def _foreign_convolution(group: Tree, input_shape: tuple[int, ...] | None) -> IntegerLayer:
+    weight, convolution, bias = netx_convolution.foreign(group, input_shape)
+    neurons = _foreign_neurons(group, convolution.num_neurons)
+    return IntegerLayer(weight=weight, bias_mant=bias, convolution=convolution, **neurons)
+
+
+def _foreign_neurons(group: Tree, size: int) -> dict[str, Any]:
+    for name in ("delay", "weight_rec"):
+        if name in group:
+            raise InputError(f"it has {name!r}, which has no counterpart here")
+    neuron = part(group, "neuron", dict, "it")
+    if neuron.get("type") not in ("CUBA", "LOIHI") and neuron.get("type") not in (["CUBA"], ["LOIHI"]):
+        raise InputError(f"its neurons are {neuron.get('type')!r}: only 'CUBA' ones are read")
+    constants = {name: one_number(neuron, name) for name in ("iDecay", "vDecay", "vThMant")}
+    for name, plain in (("messageBits", 0), ("gradedSpike", 0), ("refDelay", 1)):
+        if name in neuron and one_number(neuron, name) != plain:
+            raise InputError(f"{name} is {one_number(neuron, name)}: only {plain} has a counterpart here")
     if not -(2**31) <= constants["vThMant"] < 2**31:
         raise InputError(f"vThMant is {constants['vThMant']}: it must fit 17 bits")
-    return IntegerLayer(
-        weight=weight,
-        vth=np.full(size, constants["vThMant"], np.int32),
-        bias_mant=bias.reshape(-1),
-        bias_exp=BIAS_EXP,
-        du=constants["iDecay"] - 1,
-        dv=constants["vDecay"],
-    )
-
-
-def _one_number(group: Tree, name: str) -> int:
-    values = np.unique(_whole(name, part(group, name, np.ndarray, "it"), np.int64))
-    if len(values) != 1:
-        raise InputError(f"{name} has {len(values)} different values, but there is one a layer here")
-    return int(values[0])
-
-
-def _whole(name: str, value: np.ndarray, dtype: type) -> np.ndarray:
-    """The array in an integer dtype that holds all its values; as lava-dl does, but without cutting off."""
-    limits = np.iinfo(dtype)
-    values = value.astype(np.float64)
-    wrong = values[~((values >= limits.min) & (values <= limits.max) & (values == np.round(values)))]
-    if wrong.size:
-        raise InputError(f"{name} has {wrong.flat[0]:g}, which is not a whole number from {limits.min} to {limits.max}")
-    return value.astype(dtype)
+    return {
+        "vth": np.full(size, constants["vThMant"], np.int32),
+        "bias_exp": BIAS_EXP,
+        "du": constants["iDecay"] - 1,
+        "dv": constants["vDecay"],
+    }

@@ -16,6 +16,11 @@ the integers stay exact in float32, and the numbers are about those of training.
 A readout whose membranes decide and whose thresholds are the largest there are (it never fires) becomes ``I``, ``LI`` or ``CubaLI``,
 and the graph puts out its membranes; any other one puts out spikes.
 
+**Convolutions** are ``Conv2d`` in front of neurons of shape (channels, height, width), and a ``Flatten`` of all three leads on to a dense
+layer; NIR counts dimensions without the batch. Three things have no place there and are refused: a kernel that is not square (nir takes
+its height for its width when it checks shapes), biases that differ within a channel unless ``v_leak`` carries them, and neurons that
+are numbered anew in front of a convolution.
+
 What floats cannot say: ``decay`` rounds toward zero, ``u`` wraps and ``v`` saturates at 24 bits. With ``dv = 0`` and ``du = 4095``
 spikes are equal to the last one; otherwise a membrane at its threshold may fall to the other side. The network itself, integer for
 integer, is kept as metadata, and only from there is it read back.
@@ -30,6 +35,7 @@ import numpy as np
 
 from polystep_snn.errors import InputError
 from polystep_snn.files import write_atomically
+from polystep_snn.geometry import Convolution
 from polystep_snn.hardware.fixed_point import ALIGNMENT, DECAY_BITS
 from polystep_snn.hardware.formats.embedded import NAME, embed, extract, same
 from polystep_snn.hardware.formats.hdf5 import Tree, part, read_tree, require
@@ -45,11 +51,12 @@ def write(path: str | Path, network: IntegerNetwork, dt: float = DT) -> None:
 
     Args:
         path: the file, by custom ``.nir``.
-        network: any.
+        network: one that the format can carry: any dense one.
         dt: the step, in s, that the time constants mean.
 
     Raises:
-        InputError: nir is not installed, ``dt`` is not positive, or the file cannot be written.
+        InputError: nir is not installed, ``dt`` is not positive, the file cannot be written, or a layer has what the format has no
+            place for; names it.
     """
     if not (1e-9 <= dt <= 1e9):
         raise InputError(f"dt is {dt:g}: give the length of a step in s")
@@ -142,30 +149,52 @@ def _is_pair(edge: Any) -> bool:
 
 
 def describe(network: IntegerNetwork, dt: float) -> Tree:
-    """The graph of a network as nested dicts, just as ``read_graph`` returns it."""
-    sizes, last = network.sizes, len(network.layers) - 1
-    nodes: Tree = {"input": _end("Input", sizes[0])}
+    """The graph of a network as nested dicts, just as ``read_graph`` returns it.
+
+    Raises:
+        InputError: what the format cannot carry.
+    """
+    last = len(network.layers) - 1
+    shape = _shapes(network.layers[0])[0]
+    nodes: Tree = {"input": _end("Input", shape)}
     for k, layer in enumerate(network.layers):
         integrates = network.readout == "membrane" and k == last and int(layer.vth.min()) == 2**VTH_BITS - 1
-        nodes[f"dense_{k}"], nodes[f"neurons_{k}"] = _dense_and_neurons(layer, dt, integrates)
-    nodes["output"] = _end("Output", sizes[-1])
+        name, (seen, after) = "dense" if layer.convolution is None else "convolution", _shapes(layer)
+        if len(seen) == 1 and len(shape) > 1:
+            nodes[f"flatten_{k}"] = _flatten(shape)
+        elif seen != shape:
+            raise InputError(f"layer {k} sees {list(seen)}, but what comes before it has shape {list(shape)}: NIR cannot reshape it")
+        nodes[f"{name}_{k}"], nodes[f"neurons_{k}"] = _weights_and_neurons(f"layer {k}", layer, dt, integrates)
+        shape = after
+    nodes["output"] = _end("Output", shape)
     names = list(nodes)
     edges = [list(pair) for pair in pairwise(names)]
     return {"type": "NIRGraph", "nodes": nodes, "edges": edges, "metadata": {NAME: embed(network), "dt": np.float64(dt)}}
 
 
-def _end(kind: str, size: int) -> Tree:
-    return {"type": kind, "shape": np.array([size], np.int64)}
+def _shapes(layer: IntegerLayer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Of what arrives and of the neurons."""
+    if layer.convolution is None:
+        return (layer.num_inputs,), (layer.num_neurons,)
+    return layer.convolution.input_shape, layer.convolution.output_shape
 
 
-def _dense_and_neurons(layer: IntegerLayer, dt: float, integrates: bool) -> tuple[Tree, Tree]:
+def _flatten(shape: tuple[int, ...]) -> Tree:
+    return {"type": "Flatten", "input_type": np.array(shape, np.int64), "start_dim": np.int64(0), "end_dim": np.int64(-1)}
+
+
+def _end(kind: str, shape: tuple[int, ...]) -> Tree:
+    return {"type": kind, "shape": np.array(shape, np.int64)}
+
+
+def _weights_and_neurons(where: str, layer: IntegerLayer, dt: float, integrates: bool) -> tuple[Tree, Tree]:
     """A layer's two nodes; see the top of this file."""
     unit = 2.0 ** min(max(round(math.log2(layer.scale)), -40), 40)
     bias, keeps_current = layer.bias * unit / 2**ALIGNMENT, layer.du + 1 < 2**DECAY_BITS
-    leak = layer.dv / 2**DECAY_BITS
+    leak, shape = layer.dv / 2**DECAY_BITS, _shapes(layer)[1]
 
     def full(value: Any) -> np.ndarray:
-        return np.full(layer.num_neurons, value, np.float32)
+        return np.broadcast_to(value, layer.num_neurons).astype(np.float32).reshape(shape)
 
     fields: dict[str, Any]
     gain = 1.0
@@ -183,10 +212,28 @@ def _dense_and_neurons(layer: IntegerLayer, dt: float, integrates: bool) -> tupl
         kind += "F"
         fields |= {"v_threshold": full(layer.vth * unit), "v_reset": full(0)}
 
-    dense: Tree = {"type": "Linear", "weight": (layer.weight * (unit * gain)).astype(np.float32)}
-    if layer.bias.any() and not keeps_current:
-        dense |= {"type": "Affine", "bias": (bias * gain).astype(np.float32)}
+    weights: Tree = {"type": "Linear", "weight": (layer.weight * (unit * gain)).astype(np.float32)}
+    added = None if keeps_current or not layer.bias.any() else bias * gain
+    if layer.convolution is not None:
+        weights |= {"type": "Conv2d", **_convolution(where, layer.convolution, added)}
+    elif added is not None:
+        weights |= {"type": "Affine", "bias": added.astype(np.float32)}
     # For those who look: the integers under the chip's names.
-    dense["metadata"] = {"weight": layer.weight, "scale": np.float64(layer.scale)}
+    weights["metadata"] = {"weight": layer.weight, "scale": np.float64(layer.scale)}
     constants = {name: np.int64(getattr(layer, name)) for name in ("bias_exp", "du", "dv")}
-    return dense, {"type": kind, **fields, "metadata": {"vth": layer.vth, "bias_mant": layer.bias_mant, **constants}}
+    return weights, {"type": kind, **fields, "metadata": {"vth": layer.vth, "bias_mant": layer.bias_mant, **constants}}
+
+
+def _convolution(where: str, convolution: Convolution, bias: np.ndarray | None) -> Tree:
+    """What a ``Conv2d`` has beside its weights; biases ``[N]``."""
+    channels, (height, width) = convolution.channels, convolution.kernel
+    if height != width:
+        raise InputError(
+            f"{where}: the kernel is {height} x {width}, and nir checks square ones alone: fill it up with zeros, or change it"
+        )
+    by_channel = np.zeros((channels, 1)) if bias is None else bias.reshape(channels, -1)
+    if (by_channel != by_channel[:, :1]).any():
+        raise InputError(f"{where}: biases differ within a channel, but NIR's convolutions have one a channel: train with one")
+    pairs = {"stride": convolution.stride, "padding": convolution.padding, "dilation": (1, 1), "input_shape": convolution.input_shape[1:]}
+    fields: Tree = {name: np.array(pair, np.int64) for name, pair in pairs.items()}
+    return fields | {"groups": np.int64(1), "bias": by_channel[:, 0].astype(np.float32)}

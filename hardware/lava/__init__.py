@@ -2,7 +2,7 @@
 
 ::
 
-    client.py ──> worker_process.py ──(protocol.py on a socket)──> worker.py ──> graph.py ──> processes/, Lava's own models
+    client.py ──> worker_process.py ──(protocol.py on a socket)──> worker.py ──> graph.py ──> processes/, convolution/, Lava's own models
     the numbers   one OS process,                                 Python 3.10   build, run,
                   its errors, its end (process_group.py)          lifeline.py   collect
 """

@@ -8,6 +8,9 @@
 Samples follow one another without a pause. What the first layer sees at time step t (from 1 on) left the source at t - 1, since
 every Dense sends what it summed a step before; layer k is k steps further behind, and clears its neurons as the first step of a
 sample reaches it. Lossless int8: a Dense of mixed signs keeps even weights only, so it holds ``2 w`` and shifts its sums right by one.
+
+A convolution takes the place of a Dense, with the same delay. Lava's lays channels innermost and mirrors its kernels; the ports around
+it transpose, so neurons keep their numbers. Its model in Lava keeps all bits of all weights, and knows no exponent.
 """
 
 from collections.abc import Callable
@@ -51,10 +54,8 @@ class Graph:
         port = _through("PyToNxAdapter", self._source.s_out, network.sizes[0]) if on_chip else self._source.s_out
         first_step = 3 if on_chip else 2
         for k, layer in enumerate(network.layers):
-            dense = Dense(weights=2 * layer.weight.astype(np.int32), weight_exp=-1, sign_mode=SignMode.MIXED, name=f"weights {k}")
             neurons = _neurons(layer, network.num_steps, first_step + k, stock=on_chip, name=f"layer {k}")
-            port.connect(dense.s_in)
-            dense.a_out.connect(neurons.a_in)
+            _synapses(layer, port, stock=on_chip, name=f"weights {k}").connect(neurons.a_in)
             port = neurons.s_out
             if record:
                 self._record(k, neurons, len(rows), first_step + k)
@@ -91,6 +92,31 @@ class Graph:
         """
         configuration = Loihi2HwCfg if self._on_chip else Loihi2SimCfg
         run(self._source, configuration(select_tag="fixed_pt"), self.num_steps, lambda: on_step(int(self.clock[0])))
+
+
+def _synapses(layer: IntegerLayer, port: Any, stock: bool, name: str) -> Any:
+    """The out port of a layer's weights, connected to what sends spikes."""
+    if layer.convolution is None:
+        dense = Dense(weights=2 * layer.weight.astype(np.int32), weight_exp=-1, sign_mode=SignMode.MIXED, name=name)
+        port.connect(dense.s_in)
+        return dense.a_out
+    from lava.proc.conv.process import Conv
+
+    from polystep_snn.hardware.lava.convolution.process import Convolution
+
+    channels, height, width = layer.convolution.input_shape
+    options: dict[str, Any] = {
+        # Rows are x here, columns are y.
+        "weight": np.ascontiguousarray(layer.weight[:, :, ::-1, ::-1].transpose(0, 2, 3, 1), np.int32),
+        "input_shape": (height, width, channels),
+        "stride": layer.convolution.stride,
+        "padding": layer.convolution.padding,
+        "name": name,
+    }
+    # As assumed: of mixed signs the chip keeps even weights only, as a Dense does.
+    convolution = Conv(**(options | {"weight": 2 * options["weight"], "weight_exp": -1})) if stock else Convolution(**options)
+    port.reshape((channels, height, width)).transpose((1, 2, 0)).connect(convolution.s_in)
+    return convolution.a_out.transpose((2, 0, 1)).reshape((layer.num_neurons,))
 
 
 def _neurons(layer: IntegerLayer, num_steps: int, first_step: int, stock: bool, name: str) -> AbstractProcess:
