@@ -154,6 +154,7 @@ class ChainBatch:
         stage, x, y = self._stages[first][1], self._at[first], self._at[first + 1]
         arriving, before = x.reshape(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])
         latent = stage.get_parameter(local).detach().reshape(y.shape[-1], -1)
+        bias = None if stage.bias is None else _rounded(stage, stage.get_parameter("bias").detach())
 
         def outputs(neuron: Tensor, coordinate: Tensor, offsets: Tensor) -> Tensor:
             if part.right is None:
@@ -161,12 +162,12 @@ class ChainBatch:
             else:
                 units = part.right[coordinate]
             moved = (latent[neuron] + torch.einsum("vkp,kpn->vkn", offsets, units)).to(latent.dtype)
-            rounded = stage.quantise(moved)
+            rounded = _rounded(stage, moved)
             if local == "bias":
-                return before[:, neuron].T + (rounded - stage.quantise(latent[neuron]))
-            if stage.bias is None:
+                return before[:, neuron].T + (rounded - _rounded(stage, latent[neuron]))
+            if bias is None:
                 return rounded @ arriving.T
-            return rounded @ arriving.T + stage.quantise(stage.bias.detach())[neuron][:, None]
+            return rounded @ arriving.T + bias[neuron][:, None]
 
         return outputs
 
@@ -246,7 +247,12 @@ def _linear_rows(x: Tensor, y: Tensor, local: str, part: Rows) -> RowOutputs:
 def _weight_of(stage: nn.Linear) -> Tensor:
     """The weights that a linear stage computes with."""
     weight = stage.weight.detach()
-    return stage.quantise(weight) if is_quantised(stage) else weight  # type: ignore[operator]
+    return _rounded(stage, weight) if is_quantised(stage) else weight
+
+
+def _rounded(stage: nn.Module, values: Tensor) -> Tensor:
+    """What a quantised stage makes of weights or biases."""
+    return stage.quantise(values)  # type: ignore[operator]
 
 
 def _index(part: Rows, offsets: Tensor) -> tuple[Tensor, Tensor]:
