@@ -1,4 +1,4 @@
-"""Train attention that looks at one place only, from forward passes alone: 8 x 8 digits, a minute on one core.
+"""Train attention that looks at one place only, from forward passes alone: 8 x 8 digits.
 
 Every patch of an image asks with its query, and takes the value of the patch whose key answers best: an argmax, where a transformer
 has a softmax. Writes ``argmax_attention.png``: a digit, and where its patches look.

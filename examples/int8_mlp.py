@@ -1,4 +1,4 @@
-"""Train a multilayer perceptron whose weights are signed bytes, from forward passes alone: 8 x 8 digits, half a minute on one core.
+"""Train a multilayer perceptron whose weights are signed bytes, from forward passes alone: 8 x 8 digits, ten seconds on one core.
 
 Rounding has no slope, so nothing is differentiated and nothing stands in for a derivative: candidates lie far enough apart to change
 bytes. Writes ``int8_mlp.png``: which bytes the two layers use.

@@ -1,4 +1,4 @@
-"""Train a hard mixture of experts from forward passes alone: digits and inverted digits, 20 classes, a minute on one core.
+"""Train a hard mixture of experts from forward passes alone: digits and inverted digits, 20 classes.
 
 A gate sends every image to one of four experts, by argmax: there is no slope that could tell the gate what another expert would have
 said. Writes ``mixture_of_experts.png``: which expert the classes go to.
@@ -63,7 +63,13 @@ def main():
     figure = plots.new_figure(6, 2.2)
     ax = figure.subplots()
     ax.imshow(shares.T, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    ax.set(title="share of each class that an expert gets", xlabel="class (from 10: inverted)", ylabel="expert", yticks=range(4))
+    ax.set(
+        title="share of each class that an expert gets",
+        xlabel="class (from 10: inverted)",
+        ylabel="expert",
+        xticks=range(0, 20, 2),
+        yticks=range(4),
+    )
     figure.savefig("mixture_of_experts.png")
 
 

@@ -1,4 +1,4 @@
-"""Train a network whose activation is a staircase, from forward passes alone: 8 x 8 digits, half a minute on one core.
+"""Train a network whose activation is a staircase, from forward passes alone: 8 x 8 digits, some seconds on one core.
 
 The staircase is flat everywhere, its derivative zero: there is nothing to backpropagate. Writes ``staircase_activation.png``: the
 staircase, and how often the trained hidden neurons stand on each of its steps.

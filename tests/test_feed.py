@@ -5,7 +5,6 @@ import os
 import re
 import sys
 from dataclasses import replace
-from math import prod
 from pathlib import Path
 
 import numpy as np

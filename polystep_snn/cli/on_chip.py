@@ -35,7 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.resume:
         raise InputError("--resume has no meaning with --on-chip: start the run again")
     config = TrainConfig(**{**RECIPES[arguments.dataset], **NEURON_RECIPES["loihi"], "batch_size": _BATCH_SIZE, **given, "neuron": "loihi"})
-    if len(config.hidden) != 1:
+    width = config.hidden[0]
+    if len(config.hidden) != 1 or not isinstance(width, int):
         raise InputError(f"hidden is {list(config.hidden)}: the loop on the chip trains networks of one hidden layer, give one width")
     dataset = load(config.dataset, arguments.data_dir)
     if not isinstance(dataset.train, Samples):
@@ -50,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     shape = dataset.train.images.shape[1:]
     dv = min(round(4096 * (1 - config.beta)), 4095)
-    sizes = (int(np.prod(shape)), config.hidden[0], dataset.num_classes)
+    sizes = (int(np.prod(shape)), width, dataset.num_classes)
     network = random_network(sizes, config.num_steps, config.encoder, shape, dataset.classes, dv, config.seed)
     rule = LearningRule(("readout", "hidden"), config.batch_size, schedule="cosine", radius=config.radius, eps=config.eps)
     lesson, pool = training_lesson(

@@ -62,11 +62,11 @@ class Rows(NamedTuple):
     """The probes of a layer that have changed a spike so far.
 
     Attributes:
-        index: ``[R]`` which: ``(v K + k) B + b``.
+        which: ``[R]``, ``(v K + k) B + b``.
         populations: ``[R, N]`` each layer behind; ``[R, P]`` where a convolution reaches P neurons.
     """
 
-    index: Tensor
+    which: Tensor
     populations: list[Population]
 
 
@@ -101,11 +101,11 @@ def advance_rows(
     num_samples = moved.shape[-1]
     moved = moved.flatten()
     if rows is not None:
-        moved = moved.index_fill(0, rows.index, False)
+        moved = moved.index_fill(0, rows.which, False)
     new = moved.nonzero()[:, 0]
     entering = [_of_samples(population, new % num_samples, _targets(layers, new, changed, k)) for k, population in enumerate(before)]
     if rows is not None:
-        new = torch.cat([rows.index, new])
+        new = torch.cat([rows.which, new])
         entering = [_joined(pair) for pair in zip(rows.populations, entering, strict=True)]
     if not len(new):
         return Rows(new, entering)
@@ -144,11 +144,14 @@ def row_costs(
 
 def _tiles(rows: Rows, tile: int) -> list[tuple[Tensor, list[Population]]]:
     """Rows in tiles of one size; the last row fills what is left over."""
-    starts = range(0, len(rows.index), tile)
-    return [
-        (_filled(rows.index[k : k + tile], tile), [_mapped(p, lambda x, k=k: _filled(x[k : k + tile], tile)) for p in rows.populations])
-        for k in starts
-    ]
+    found = []
+    for start in range(0, len(rows.which), tile):
+
+        def part(x: Tensor, start: int = start) -> Tensor:
+            return _filled(x[start : start + tile], tile)
+
+        found.append((part(rows.which), [_mapped(population, part) for population in rows.populations]))
+    return found
 
 
 def _filled(x: Tensor, tile: int) -> Tensor:

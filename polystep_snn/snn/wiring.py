@@ -159,7 +159,7 @@ def wirings_of(architecture: list[int | Shape | Conv | SumPool]) -> list[Wiring]
     if isinstance(first, int):
         num_inputs = first
     else:
-        shape = _checked_shape(first)
+        shape = _input_shape(first)
         num_inputs = shape[0] * shape[1] * shape[2]
     wirings: list[Wiring] = []
     pool: Pool | None = None
@@ -178,6 +178,8 @@ def wirings_of(architecture: list[int | Shape | Conv | SumPool]) -> list[Wiring]
                 )
             shape = pool.output_shape
             continue
+        elif not isinstance(item, Conv):
+            raise InputError(f"{item} is no layer: give a width, Conv or SumPool; only the input has a shape")
         else:
             kernel, stride, padding = ((n, n) for n in item[1:])
             geometry = Convolution(shape, item.channels, kernel, stride, padding).checked()
@@ -189,7 +191,7 @@ def wirings_of(architecture: list[int | Shape | Conv | SumPool]) -> list[Wiring]
     return wirings
 
 
-def _checked_shape(shape: Shape) -> Shape:
-    if len(shape) != 3 or not all(isinstance(n, int) and n >= 1 for n in shape):
+def _input_shape(shape: Shape | Conv | SumPool) -> Shape:
+    if isinstance(shape, Conv | SumPool) or len(shape) != 3 or not all(isinstance(n, int) and n >= 1 for n in shape):
         raise InputError(f"the input's shape is {shape}: give channels, height and width, or one width")
     return shape[0], shape[1], shape[2]

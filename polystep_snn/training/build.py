@@ -11,6 +11,7 @@ from polystep_snn.baselines.bptt import SurrogateBPTT
 from polystep_snn.datasets import Dataset, Framing, load
 from polystep_snn.datasets.augment import Augmentation
 from polystep_snn.errors import InputError
+from polystep_snn.geometry import Conv, Shape, SumPool
 from polystep_snn.polystep.cost import CrossEntropy, RateTarget, rate_scale
 from polystep_snn.polystep.schedule import Schedule
 from polystep_snn.polystep.step import NodeSpace, PolyStep
@@ -102,8 +103,8 @@ def build_network(config: TrainConfig, shape: Sequence[int], num_classes: int) -
     flat = all(isinstance(item, int) for item in hidden)
     if not flat and num_inputs != prod(shape):
         raise InputError(f"encoder is {config.encoder!r}, which gives a pixel several inputs: choose another one for convolutions")
-    maps = (*[1] * (3 - len(shape)), *shape)
-    architecture = [num_inputs if flat else maps, *hidden, num_classes]
+    maps = (shape[0] if len(shape) == 3 else 1, shape[-2], shape[-1])
+    architecture: list[int | Shape | Conv | SumPool] = [num_inputs if flat else maps, *hidden, num_classes]
     generator = torch.Generator().manual_seed(config.seed)
     try:
         network = SpikingNetwork(architecture, neuron._replace(v_th=config.v_th or 1.0), readout, generator, config.weight_bits)
