@@ -29,6 +29,7 @@ KINDS = {
     "float": ["--encoder", "rate"],
     "direct": [],
 }
+SIZES = {"deep": [64, 20, 12, 10], "maps": [64, 4 * 6 * 6, 8 * 2 * 2, 10]}
 ON_CHIP = [kind for kind, options in KINDS.items() if "loihi" in options]
 
 
@@ -132,7 +133,7 @@ def test_auto_takes_lava_and_says_so(runs, capsys):
 @pytest.mark.parametrize("kind", [*ON_CHIP, "float"])
 def test_verify_compares_every_neuron_step_and_sample(runs, capsys, kind):
     result, lines = call(capsys, "verify", runs[kind])
-    neurons, steps = (42 if kind == "deep" else 30), (15 if kind == "float" else 16)
+    neurons, steps = sum(SIZES.get(kind, [64, 20, 10])[1:]), (15 if kind == "float" else 16)
     assert result == {
         "samples": 360,
         "backends": ["simulator"],
@@ -152,7 +153,7 @@ def test_verify_compares_every_neuron_step_and_sample(runs, capsys, kind):
 @pytest.mark.parametrize("kind", [*ON_CHIP, "float"])
 def test_verify_on_lava(runs, capsys, kind):
     result, _ = call(capsys, "verify", runs[kind], "--backend", "lava", "--limit", 40)
-    neurons, steps = (42 if kind == "deep" else 30), (15 if kind == "float" else 16)
+    neurons, steps = sum(SIZES.get(kind, [64, 20, 10])[1:]), (15 if kind == "float" else 16)
     assert result["backends"] == ["simulator", "lava"]
     assert (result["samples"], result["spikes_compared"], result["differences"]) == (40, 2 * 40 * steps * neurons, 0)
 
@@ -245,7 +246,7 @@ def test_every_format_gives_the_network_back(runs, capsys, tmp_path, kind):
         result, lines = call(capsys, "export", runs[kind], "--format", form, "--out", tmp_path / "deep" / form)
         assert result["file"] == str(tmp_path / "deep" / form)
         assert result["format"] == form
-        assert result["sizes"] == ([64, 20, 12, 10] if kind == "deep" else [64, 20, 10])
+        assert result["sizes"] == SIZES.get(kind, [64, 20, 10])
         assert result["cores"] == len(result["sizes"]) - 1
         assert lines[-1] == f"wrote {result['file']}"
         assert any(line.startswith("layer 0 ") and " 64 " in line for line in lines), "the table of the chip's limits"

@@ -150,6 +150,8 @@ class TrainConfig:
         kind = str if default is MISSING else type(default)
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             object.__setattr__(self, name, float(value))
+        elif kind is tuple and isinstance(value, int) and not isinstance(value, bool):
+            object.__setattr__(self, name, (value,))
         elif kind is tuple and isinstance(value, list | tuple):
             kinds = (int, str) if name == "hidden" else (int,)
             if not all(isinstance(n, kinds) and not isinstance(n, bool) for n in value):
