@@ -104,7 +104,7 @@ def test_nothing_is_pickled(tmp_path, digits):
         ({"averaging": 1.0}, "averaging is 1.0: choose a fraction from 0 to below 1"),
         ({"device": "tpu"}, "choose cpu, cuda or auto"),
         ({"batch_size": 2000}, "digits has 1257 training samples"),
-        ({"hidden": 24}, "hidden is 24: give a value of type tuple"),
+        ({"hidden": 2.5}, "hidden is 2.5: give a value of type tuple"),
         ({"hidden": (2.5,)}, "give whole numbers"),
         ({"num_steps": 15.5}, "num_steps is 15.5: give a value of type int"),
         ({"compile": "no"}, "compile is 'no'"),
