@@ -5,7 +5,7 @@ import torch
 
 from polystep_snn import CrossEntropy, DirectCurrent, LIFParameters, MembraneReadout, SpikeCountReadout, SpikingNetwork, ZeroOne
 from polystep_snn.polystep.compiled import Kernels
-from polystep_snn.polystep.nodes import LayerProbes, node_costs
+from polystep_snn.polystep.nodes import LayerProbes, node_costs, run_probes
 from polystep_snn.polystep.polytope import vertices, with_radii
 from tests.reference import naive_nodes
 
@@ -80,6 +80,26 @@ def test_costs_are_those_of_full_forward_passes(depth, neuron, readout):
     found = assert_equal_costs(network, inputs, target, make_probes(network, 19))
     hidden = found.layers[0].cost
     assert ((hidden - found.cost).abs() > 1e-6).double().mean() > 0.1, "the probes change too little to tell anything"
+
+
+class Plain(Kernels):
+    """Takes the ways that are taken when compiled, without compiling."""
+
+    def __call__(self, fn):
+        return fn
+
+
+@pytest.mark.parametrize("depth", SIZES)
+def test_few_output_neurons_are_simulated_under_every_probe(depth):
+    network = make_network(SIZES[depth], LIF, READOUTS["count and residual"], seed=depth)
+    inputs, target = make_batch(num_steps=19, num_inputs=6, seed=1)
+    probes = make_probes(network, 19, num_windows=2, num_probed=2)
+    done = run_probes(network, network.layers(), inputs, target, CrossEntropy(), probes, Plain())
+    assert done.plan.hops
+    assert done.state.output is not None
+    found = node_costs(network, inputs, target, probes, CrossEntropy(), Plain())
+    for layer, expected in zip(found.layers, naive_nodes.costs(network, inputs, target, probes, CrossEntropy()), strict=True):
+        torch.testing.assert_close(layer.cost, expected, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("readout", READOUTS.values(), ids=READOUTS)

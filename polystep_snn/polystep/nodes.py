@@ -25,12 +25,15 @@ from polystep_snn.errors import InputError
 from polystep_snn.polystep.compiled import Kernels
 from polystep_snn.polystep.cost import Cost, RateTarget
 from polystep_snn.polystep.ends import LayerCosts, LinearEnd, NeuronEnd, chosen, make_end
-from polystep_snn.polystep.populations import Neuron, Population, at_rest, drive, probe
+from polystep_snn.polystep.populations import Neuron, Population, at_rest, drive, hop, probe
 from polystep_snn.polystep.products import currents
 from polystep_snn.polystep.rows import Layers, Rows, Unprobed, advance_rows, row_costs, tile_size
 from polystep_snn.snn.encoders import Constant, Frames, time_blocks
 from polystep_snn.snn.network import Layer, SpikingNetwork
 from polystep_snn.snn.wiring import Fan, Wiring
+
+# Output neurons so few that, compiled, all probes of the layer before are simulated faster than those that changed a spike are found.
+_NARROW = 32
 
 
 class LayerProbes(NamedTuple):
@@ -67,7 +70,8 @@ class NodeCosts(NamedTuple):
 
 class Plan(NamedTuple):
     """What stays the same throughout a pass: the network, and what is probed in it. Lists have one entry a spiking layer,
-    but for wirings, weights, biases and probes, which have the readout's as well. ``constant`` tells whether every frame is the same."""
+    but for wirings, weights, biases and probes, which have the readout's as well. ``constant`` tells whether every frame is the
+    same, ``hops`` whether output neurons are simulated under every probe of the layer before."""
 
     wirings: list[Wiring]
     weights: list[Tensor]
@@ -76,6 +80,7 @@ class Plan(NamedTuple):
     decays: list[float]
     probes: list[LayerProbes]
     constant: bool
+    hops: bool
 
 
 class State(NamedTuple):
@@ -88,6 +93,7 @@ class State(NamedTuple):
         drive: the first layer's current where it is constant, computed once; None before, and where it is not.
         total: sum of all input currents so far: where it is not finite, an input or a weight is not.
         probed: the probed neurons, ``[V, K, B]`` a layer.
+        output: the output neurons under the probes of the layer before, ``[V, K, C, B]``; None where those are followed as rows.
     """
 
     base: list[Population]
@@ -96,6 +102,7 @@ class State(NamedTuple):
     drive: Tensor | None
     total: Tensor
     probed: list[Population]
+    output: Population | None
 
 
 class Block(NamedTuple):
@@ -171,8 +178,10 @@ def run_probes(
     neurons += end.neurons
     wirings, weights = [layer.wiring for layer in layers], [layer.weight for layer in layers]
     decays = [1.0] * (len(neurons) - 1) + [end.decay]
-    plan = Plan(wirings, weights, [layer.bias for layer in layers], neurons, decays, list(probes), isinstance(inputs, Constant))
-    behind = [_behind(plan, layers, k) for k in range(len(neurons) - 1)]
+    narrow = wirings[-1].is_matrix and wirings[-1].num_neurons <= _NARROW
+    hops = kernels.compile and narrow and isinstance(end, NeuronEnd) and len(neurons) > 1
+    plan = Plan(wirings, weights, [layer.bias for layer in layers], neurons, decays, list(probes), isinstance(inputs, Constant), hops)
+    behind = [_behind(plan, layers, k) for k in range(len(neurons) - 1 - hops)]
     tiles = [tile_size(b, len(p.offsets) * len(b.fan.values) * batch_size, chunk) for b, p in zip(behind, probes, strict=False)]
     rows: list[Rows | None] = [None] * len(behind)
     state: State | None = None
@@ -214,7 +223,11 @@ def _at_start(plan: Plan, batch_size: int) -> State:
         activity.append(like.new_zeros(windows.shape[1], batch_size, wiring.num_inputs))
         probed.append(at_rest(chosen(like, neurons, 0).expand(len(offsets), -1, -1), p))
     base = [at_rest(like, p) for like, p in zip(rest, plan.neurons, strict=True)]
-    return State(base, [torch.zeros_like(like) for like in rest], activity, None, rest[0].new_zeros(()), probed)
+    output = None
+    if plan.hops:
+        before = probed[-2].trace
+        output = at_rest(before.new_zeros(*before.shape[:2], *rest[-1].shape), plan.neurons[-1])
+    return State(base, [torch.zeros_like(like) for like in rest], activity, None, rest[0].new_zeros(()), probed, output)
 
 
 def advance(plan: Plan, state: State | None, frames: Tensor, windows: list[Tensor], num_steps: int) -> tuple[State, Block]:
@@ -258,13 +271,18 @@ def advance(plan: Plan, state: State | None, frames: Tensor, windows: list[Tenso
         probed.append(own)
         changed.append(own_changed)
         moved.append(own_moved)
+    output, followed = state.output, last
+    if output is not None:
+        columns = plan.wirings[last].fan(plan.weights[last], plan.probes[last - 1].neurons).values.contiguous()
+        output = hop(driven[last], columns, changed[last - 1], output, plan.neurons[last], plan.decays[last], num_steps)
+        followed = last - 1
     # What is followed into later layers takes samples as rows.
     unprobed = Unprobed(
-        [x.transpose(1, 2).contiguous() for x in driven[1:]],
-        [x.transpose(1, 2).contiguous() if x is not None and k < last - 1 else None for k, x in enumerate(spikes[1:])],
+        [x.transpose(1, 2).contiguous() for x in driven[1:] if followed],
+        [x.transpose(1, 2).contiguous() if x is not None and k < last - 1 else None for k, x in enumerate(spikes[1:]) if followed],
     )
-    after = State(base, counts, activity, driven[0] if plan.constant else None, total, probed)
-    return after, Block(changed[:last], moved[:last], unprobed)
+    after = State(base, counts, activity, driven[0] if plan.constant else None, total, probed, output)
+    return after, Block(changed[:followed], moved[:followed], unprobed)
 
 
 def _windowed(share: Tensor, incoming: Tensor) -> Tensor:
@@ -285,7 +303,10 @@ def settle(done: Pass, target: Tensor, cost: Cost, rate_target: RateTarget | Non
     plan, state, end, total_steps, behind = done
     last = state.base[-1]
     value = end.value(plan.weights, last)
-    found = [*behind, end.cost(plan.weights, state.probed[-1], plan.probes[len(behind)].neurons, last, value, target, cost)]
+    found = list(behind)
+    if state.output is not None and isinstance(end, NeuronEnd):
+        found.append(cost(end.read(state.output), target))
+    found.append(end.cost(plan.weights, state.probed[-1], plan.probes[len(found)].neurons, last, value, target, cost))
     if rate_target is not None:
         for k in range(len(plan.wirings) - 1):
             counts = chosen(state.counts[k], plan.probes[k].neurons, 0)

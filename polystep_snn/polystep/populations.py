@@ -89,3 +89,18 @@ def probe(current: Tensor, shift: Tensor, base: Tensor | None, population: Popul
             moved = differs if moved is None else moved | differs
             changed.append((z - base[t]).to(torch.int8))
     return (torch.stack(changed) if base is not None else None), moved, population
+
+
+def hop(current: Tensor, columns: Tensor, changed: Tensor, population: Population, p: Neuron, decay: float, num_steps: int) -> Population:
+    """The last layer under every probe of the one before: a changed spike moves its current by a column of the weights.
+
+    Args:
+        current: ``[U, N, B]``, without the probe.
+        columns: ``[K, N]``, the weights that leave the probed neurons.
+        changed: ``[U, V, K, B]`` from ``probe``.
+        population: shapes ``[V, K, N, B]``.
+    """
+    for t in range(num_steps):
+        moved = columns[:, :, None] * changed[t][:, :, None, :].to(columns.dtype)
+        _, population = tick(_at(current, t) + moved, population, p, decay)
+    return population
