@@ -29,6 +29,11 @@ def ackley(x):
     return -20 * torch.exp(-0.2 * x.square().mean(-1).sqrt()) - waves + 20 + math.e
 
 
+def ellipsoid(x):
+    """Second derivatives from 2 to 20,000."""
+    return (torch.logspace(0, 4, x.shape[-1], dtype=x.dtype) * x.square()).sum(-1)
+
+
 def median(f, dim, budget, seeds=20, **options):
     """Of the cheapest candidates, from starting points in [-2, 2]."""
     found = []
@@ -82,6 +87,35 @@ def test_a_step_is_the_barycenter():
     assert torch.equal(optimizer.best, candidates[1])
     assert optimizer.best_cost == 1.0
     assert optimizer.radius == 0.25
+
+
+def test_the_polytope_becomes_flat_where_the_valley_is():
+    """A step by hand, then a whole search."""
+    optimizer = PolyStepES(torch.zeros(2, dtype=torch.float64), radius=1.0, transport=Greedy(), covariance=0.4)
+    candidates = optimizer.ask()
+    costs = torch.arange(4.0)
+    optimizer.tell(costs)
+    reach = (2 * candidates[0].square() - 1).clamp(max=1)
+    torch.testing.assert_close(optimizer.scale, torch.exp(0.2 * (reach - reach.mean())))
+    optimizer = PolyStepES(torch.tensor([1.0, 1.0], dtype=torch.float64))
+    for _ in range(60):
+        optimizer.tell(ellipsoid(optimizer.ask()))
+    assert 20 < optimizer.scale[0] / optimizer.scale[1] < 500  # a valley 100 times as long as wide
+    torch.testing.assert_close(optimizer.scale.prod().item(), 1.0)
+
+
+def test_what_a_diagonal_covariance_is_good_for():
+    assert median(ellipsoid, 4, 3000, seeds=5) < 1e-6
+    assert median(ellipsoid, 4, 3000, seeds=5, covariance=0.0) > 1e-2
+
+
+def test_a_coordinate_that_means_nothing_does_not_grow_without_end():
+    optimizer = PolyStepES(torch.tensor([1.0, 1.0]), covariance=1.0)
+    for _ in range(300):
+        optimizer.tell(optimizer.ask()[:, 0].square())
+    assert optimizer.scale.isfinite().all()
+    assert optimizer.mean.isfinite().all()
+    assert optimizer.best[0].abs() < 1e-3
 
 
 def test_the_radius_follows_the_path():

@@ -10,9 +10,11 @@ as in pycma and evosax. ``minimize`` is this loop, with a budget.
 
 Here one particle has all coordinates: an orthoplex of 2 dim vertices (or another polytope), turned at random each time. Costs are
 taken relative to their spread, so that nothing depends on the function's scale. The radius grows while steps agree in direction, and
-shrinks once they turn back: step-size adaptation by the path, as in CMA-ES, with a memory of one step.
+shrinks once they turn back: step-size adaptation by the path, as in CMA-ES, with a memory of one step. The polytope is stretched along the
+coordinates in which its cheap vertices reach far: adaptation of a diagonal covariance.
 
-Source: arXiv 2605.01928 (the step); Hansen and Ostermeier 2001, section 4 (step-size adaptation by the path).
+Source: arXiv 2605.01928 (the step); Hansen and Ostermeier 2001, section 4 (step-size adaptation by the path); Ros and Hansen 2008
+(diagonal covariance).
 """
 
 import math
@@ -32,6 +34,8 @@ from polystep_snn.polystep.transport import Softmax, Transport
 
 # At rest: the fraction of the radius that it began with. Widest: in first radii, when beginning again.
 _AT_REST, _WIDEST = 1e-6, 16
+# The logarithm of a coordinate's scale lies between minus this and this.
+_FLATTEST = 10.0
 
 
 class AskTell(ABC):
@@ -146,10 +150,14 @@ def search(optimizer: AskTell, f: Callable[[Tensor], Tensor], budget: Budget) ->
 class PolyStepES(AskTell):
     """PolyStep on a vector.
 
-    A generation is one polytope around ``mean``. With its barycenter ``d`` (``|d| <= 1``) and that of the generation before, ``d'``::
+    A generation is one polytope around ``mean``, with the vertices ``mean + r s u_v`` (``|u_v| = 1``; ``s``, a number a coordinate). With
+    the transport weights ``P``, the barycenter ``d = sum_v P_v u_v`` and that of the generation before, ``d'``::
 
-        mean <- mean + r d
+        mean <- mean + r s d
         r    <- r exp(adaptation cos(d, d'))
+        s_i  <- s_i exp(covariance / 2 (dim sum_v P_v u_vi^2 - 1))       the difference at most 1; the geometric mean of s stays 1
+
+    Where vertices that reach far along a coordinate are costly on both sides, the polytope becomes flat.
 
     On a plateau, where all costs are equal, r grows, to 16 times the first radius. Once it has fallen to a millionth, the search has
     come to rest: it begins again at the best candidate with twice the radius that it began with before (beyond 16 times the first
@@ -161,10 +169,12 @@ class PolyStepES(AskTell):
         transport: from costs to weights.
         polytope: "orthoplex" (popsize 2 dim), "simplex" (dim + 1) or "cube" (2^dim).
         adaptation: how fast the radius follows; 0 keeps it, and never begins again.
+        covariance: how fast the coordinates' scales follow; 0 keeps them equal.
         seed: decides every random number.
 
     Attributes:
         radius: r, now.
+        scale: s, now: ``[dim]``, the square roots of the diagonal covariance, but for their size.
     """
 
     def __init__(
@@ -174,16 +184,20 @@ class PolyStepES(AskTell):
         transport: Transport = Relative(Softmax(eps=0.3)),
         polytope: str = "orthoplex",
         adaptation: float = 0.3,
+        covariance: float = 0.2,
         seed: int = 0,
     ):
         super().__init__(x0, seed)
         if not (0.0 < radius < math.inf and 0.0 <= adaptation < math.inf):
             raise InputError(f"radius is {radius:g} and adaptation {adaptation:g}: choose a positive radius, and 0 or more")
+        if not 0.0 <= covariance <= 1.0:
+            raise InputError(f"covariance is {covariance:g}: choose a rate from 0 to 1")
         self._points = vertices(polytope, len(x0)).to(self.mean)
         self.popsize = len(self._points)
         self.transport = transport
         self.radius = radius
-        self._adaptation = adaptation
+        self.scale = torch.ones_like(self.mean)
+        self._adaptation, self._covariance = adaptation, covariance
         self._first_radius = self._begun_with = radius
         self._before = torch.zeros_like(self.mean)
         self._turned = self._points
@@ -192,12 +206,12 @@ class PolyStepES(AskTell):
 
     def _ask(self) -> Tensor:
         self._turned = self._points @ random_rotation(len(self.mean), self.generator).to(self.mean)
-        return self._center + self.radius * self._turned
+        return self._center + self.radius * self.scale * self._turned
 
     def _tell(self, candidates: Tensor, costs: Tensor) -> None:
-        weights = self.transport(costs[:, None], at(self.transport.eps, 0.0))
-        displacement = (weights.to(self.mean.dtype) * self._turned).sum(0)
-        self._center = self._center + self.radius * displacement
+        weights = self.transport(costs[:, None], at(self.transport.eps, 0.0)).to(self.mean.dtype)
+        displacement = (weights * self._turned).sum(0)
+        self._center = self._center + self.radius * self.scale * displacement
         agreement = torch.nn.functional.cosine_similarity(displacement, self._before, dim=0, eps=1e-30)
         if displacement.any():
             self.radius *= math.exp(self._adaptation * float(agreement))
@@ -205,11 +219,16 @@ class PolyStepES(AskTell):
             # A plateau: nothing at this distance tells candidates apart, so look further.
             self.radius *= math.exp(self._adaptation)
         self._before = displacement
+        # Over all vertices of a regular polytope the mean square of a coordinate is 1 / dim.
+        reach = (len(self.mean) * (weights * self._turned.square()).sum(0) - 1).clamp(max=1)
+        log_scale = self.scale.log() + self._covariance / 2 * reach
+        # Along a coordinate that means nothing it would grow without end.
+        self.scale = (log_scale - log_scale.mean()).clamp(-_FLATTEST, _FLATTEST).exp()
         if self.radius < _AT_REST * self._begun_with:
             again = 2 * self._begun_with
             self._begun_with = self.radius = again if again <= _WIDEST * self._first_radius else self._first_radius
             self._center, self._cost_at_rest = self.best.clone(), self.best_cost
-            self._before = torch.zeros_like(self.mean)
+            self._before, self.scale = torch.zeros_like(self.mean), torch.ones_like(self.mean)
             self.mean = self._center
         elif self.best_cost < self._cost_at_rest:
             self.mean = self._center
@@ -223,6 +242,7 @@ def minimize(
     transport: Transport = Relative(Softmax(eps=0.3)),
     polytope: str = "orthoplex",
     adaptation: float = 0.3,
+    covariance: float = 0.2,
     seed: int = 0,
 ) -> Minimum:
     """Minimize a function of a vector with ``PolyStepES``, whose settings these are.
@@ -235,5 +255,5 @@ def minimize(
     Raises:
         InputError: a budget below one generation (2 dim evaluations for an orthoplex), or costs of the wrong shape, NaN or infinite.
     """
-    optimizer = PolyStepES(x0, radius, transport, polytope, adaptation, seed)
+    optimizer = PolyStepES(x0, radius, transport, polytope, adaptation, covariance, seed)
     return search(optimizer, f, budget if isinstance(budget, Budget) else Budget(budget))
