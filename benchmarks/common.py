@@ -1,5 +1,7 @@
 """What every benchmark does alike: the machine it ran on, the table it prints, the JSON it writes."""
 
+import argparse
+import importlib.util
 import json
 import os
 import platform
@@ -9,7 +11,24 @@ from typing import Any
 
 import torch
 
+from polystep_snn import files
+
 RESULTS = Path(__file__).parent / "results"
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, as a ``type`` of argparse."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is too few: choose at least 1")
+    return number
+
+
+def require(parser: argparse.ArgumentParser, *packages: str) -> None:
+    """End with a message, before anything is measured, where a package is missing."""
+    for package in packages:
+        if not importlib.util.find_spec(package):
+            parser.error(f"{package} is not installed: pip install {package}")
 
 
 def machine() -> dict[str, Any]:
@@ -42,7 +61,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 def report(name: str, methods: dict[str, dict[str, Any]], rows: list[dict[str, Any]], details: dict[str, Any], as_json: bool) -> None:
     """Print the table (for people, on standard error) and one JSON line if asked; write both under ``results/``."""
     print(f"\n{name}\n\n{table(rows)}", file=sys.stderr)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps({"methods": methods, "machine": machine(), **details}, indent=1) + "\n")
     if as_json:
-        print(json.dumps(methods))
+        print(json.dumps(methods), flush=True)
+    RESULTS.mkdir(exist_ok=True)
+    files.write_text(RESULTS / f"{name}.json", json.dumps({"methods": methods, "machine": machine(), **details}, indent=1) + "\n")

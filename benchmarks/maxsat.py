@@ -1,7 +1,7 @@
 r"""Weight space where the loss is a count: random 3-SAT at 4.27 clauses a variable, as many clauses satisfied as possible.
 
     python benchmarks/maxsat.py
-    python benchmarks/maxsat.py --variables 1000000 --seeds 1
+    python benchmarks/maxsat.py --variables 10000 --methods polystep --steps 200    # to results/maxsat-10000-part.json
 
 A variable is true where its latent value is above 0, a hard threshold; every variable is a particle that probes both its values. What
 a probe changes is known exactly from the clauses in which the variable stands, so that one pass over the clauses evaluates all 2 n
@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from common import report
+from common import positive, report, require
 from torch import Tensor, nn
 
 from polystep_snn.errors import InputError
@@ -38,10 +38,16 @@ from polystep_snn.polystep.weights import WeightSpace, WeightStep
 RATIO = 4.27
 # Seeds of formulas for each number of variables.
 SIZES = {100: 5, 1_000: 5, 10_000: 5, 100_000: 3, 1_000_000: 1}
-FIRST_SEED = 100
+FIRST_SEED, STEPS = 100, 1000
 METHODS = ("random", "greedy", "polystep", "probsat")
 # Percent of clauses in the paper (arXiv 2605.01928), for comparison.
 PUBLISHED = {100_000: {"polystep": 98.0, "probsat": 99.6}, 1_000_000: {"polystep": 92.6, "probsat": 98.9}}
+
+
+def check_size(num_variables: int) -> None:
+    """Raises InputError: fewer than three variables, or more literals than int32 holds."""
+    if not 3 <= num_variables < 2**30:
+        raise InputError(f"num_variables is {num_variables}: choose at least 3 and less than 2^30")
 
 
 def random_formula(num_variables: int, seed: int, ratio: float = RATIO) -> np.ndarray:
@@ -52,8 +58,7 @@ def random_formula(num_variables: int, seed: int, ratio: float = RATIO) -> np.nd
     Raises:
         InputError: fewer than three variables, or more literals than int32 holds.
     """
-    if not 3 <= num_variables < 2**30:
-        raise InputError(f"num_variables is {num_variables}: choose at least 3 and less than 2^30")
+    check_size(num_variables)
     generator = np.random.default_rng(seed)
     num_clauses = round(ratio * num_variables)
     variables = generator.integers(num_variables, size=(num_clauses, 3), dtype=np.int32)
@@ -127,7 +132,7 @@ class Solution(NamedTuple):
     unsatisfied: int
 
 
-def polystep(literals: np.ndarray, num_variables: int, seed: int, steps: int = 1000) -> Solution:
+def polystep(literals: np.ndarray, num_variables: int, seed: int, steps: int = STEPS) -> Solution:
     """PolyStep on latent values; the regularisation and the learning rate fall over the steps."""
     module = Assignment(num_variables, seed)
     # The radius is beyond every latent value, which weight decay holds near [-1, 1]: each probe sees both values of its variable.
@@ -267,7 +272,7 @@ class Run:
     method: str
     num_variables: int
     seed: int
-    steps: int = 1000
+    steps: int = STEPS
     seconds: float = 0.0
 
 
@@ -302,7 +307,10 @@ def run(r: Run) -> dict[str, Any]:
 
 
 def in_a_process(r: Run) -> dict[str, Any]:
-    done = subprocess.run([sys.executable, __file__, "--run", json.dumps(r.__dict__)], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run([sys.executable, __file__, "--run", json.dumps(r.__dict__)], stdout=subprocess.PIPE, text=True)
+    if done.returncode == 2:
+        sys.exit(2)  # it has said why
+    done.check_returncode()
     result = json.loads(done.stdout)
     print(f"{r.num_variables:,} variables, seed {r.seed}, {r.method}: {result}", file=sys.stderr, flush=True)
     return result
@@ -311,20 +319,29 @@ def in_a_process(r: Run) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variables", type=int, nargs="+", default=list(SIZES))
-    parser.add_argument("--seeds", type=int, help="formulas of each size (default: five, three of 100,000 variables, one of 1,000,000)")
+    parser.add_argument("--seeds", type=positive, help="formulas of each size (default: 5; 3 of 100,000 variables, 1 of 1,000,000)")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
-    parser.add_argument("--steps", type=int, default=1000, help="of PolyStep")
+    parser.add_argument("--steps", type=positive, default=STEPS, help="of PolyStep")
     parser.add_argument("--seconds", type=float, default=60.0, help="of probSAT, where PolyStep does not run beside it")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output: size, method, figures")
     parser.add_argument("--run", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.run:
-        print(json.dumps(run(Run(**json.loads(arguments.run)))))
-        return
+    try:
+        if arguments.run:
+            print(json.dumps(run(Run(**json.loads(arguments.run)))))
+            return
+        for n in arguments.variables:
+            check_size(n)
+    except InputError as error:
+        parser.error(str(error))
+    if "probsat" in arguments.methods:
+        require(parser, "numba")
 
+    found: dict[int, dict[str, Any]] = {}
     for n in arguments.variables:
+        num_seeds = arguments.seeds or SIZES.get(n, 1)
         runs: dict[str, list[dict[str, Any]]] = {method: [] for method in METHODS if method in arguments.methods}
-        for seed in range(FIRST_SEED, FIRST_SEED + (arguments.seeds or SIZES.get(n, 1))):
+        for seed in range(FIRST_SEED, FIRST_SEED + num_seeds):
             for method, results in runs.items():
                 limit = runs["polystep"][-1]["seconds"] if method == "probsat" and "polystep" in runs else arguments.seconds
                 results.append(in_a_process(Run(method, n, seed, arguments.steps, limit)))
@@ -343,7 +360,12 @@ def main() -> None:
             row["GiB"] = f"{max(r['peak_gib'] for r in results):.2f}"
             rows.append(row | {"paper %": PUBLISHED.get(n, {}).get(method, "")})
         details = {"ratio": RATIO, "steps": arguments.steps, "first_seed": FIRST_SEED, "published": PUBLISHED.get(n)}
-        report(f"maxsat-{n}", methods, rows, details, arguments.json)
+        # What is only a part of a table does not replace it.
+        whole = len(runs) == len(METHODS) and num_seeds >= SIZES.get(n, 1) and arguments.steps == STEPS
+        report(f"maxsat-{n}" if whole else f"maxsat-{n}-part", methods, rows, details, False)
+        found[n] = methods
+    if arguments.json:
+        print(json.dumps(found))
 
 
 if __name__ == "__main__":

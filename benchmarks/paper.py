@@ -27,17 +27,20 @@ import time
 from typing import Any
 
 import torch
-from common import RESULTS, report
+from common import RESULTS, positive, report, require
 from paper_methods import SETTINGS, make_method
 from paper_tasks import TASKS, Task, accuracy
 
 from polystep_snn.errors import InputError
+from polystep_snn.files import read_json
 
 _VALIDATIONS = 20
 # Candidates of the runs that settings are chosen by, and where those runs stand.
 _TUNING_BUDGET, _TUNED = 20_000, "paper-tune"
 # Which setting has the long run.
 _LONG = {"weights": 1}
+# What methods need that this package does not.
+_PACKAGES = {"published": "polystep", "cma_es": "cma"}
 
 Parts = dict[str, tuple[torch.Tensor, torch.Tensor]]
 
@@ -98,11 +101,21 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def summaries(runs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """A summary of every method that has run."""
+    return {name: summary(own) for name in SETTINGS if (own := [r for r in runs if r["method"] == name])}
+
+
+def tuned() -> dict[str, Any]:
+    """What ``tune`` has left, by method."""
+    file = RESULTS / f"{_TUNED}.json"
+    return read_json(file)["methods"] if file.is_file() else {}
+
+
 def tune(task_name: str, names: list[str], batch_size: int, as_json: bool) -> None:
     """What validation says of every setting at a small budget; test images are not looked at."""
     data = TASKS[task_name].data()
-    file = RESULTS / f"{_TUNED}.json"
-    results: dict[str, Any] = json.loads(file.read_text())["methods"] if file.is_file() else {}
+    results = tuned()
     for name in names:
         found = [run(name, task_name, _TUNING_BUDGET, batch_size, 0, setting, data, test=False) for setting in SETTINGS[name]]
         best = max(found, key=lambda r: r["validation"])
@@ -123,12 +136,11 @@ def chosen_settings(names: list[str], long: bool) -> dict[str, dict[str, Any]]:
     """
     if long:
         return {name: SETTINGS[name][_LONG.get(name, 0)] for name in names}
-    file = RESULTS / f"{_TUNED}.json"
-    tuned = json.loads(file.read_text())["methods"] if file.is_file() else {}
+    found = tuned()
     for name in names:
-        if name not in tuned or tuned[name]["chosen"] not in SETTINGS[name]:
+        if name not in found or found[name]["chosen"] not in SETTINGS[name]:
             raise InputError(f"{name} has no tuned setting: run `paper.py int8 --tune --methods {name}` first, or give --setting")
-    return {name: tuned[name]["chosen"] for name in names}
+    return {name: found[name]["chosen"] for name in names}
 
 
 def kept_runs(path: str, details: dict[str, Any], settings: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
@@ -136,7 +148,7 @@ def kept_runs(path: str, details: dict[str, Any], settings: dict[str, dict[str, 
     file = RESULTS / f"{path}.json"
     if not file.is_file():
         return []
-    earlier = json.loads(file.read_text())
+    earlier = read_json(file)
     if any(earlier.get(key) != value for key, value in details.items()):
         raise InputError(f"{file.name} was measured with other settings: leave --resume out to replace it")
     return [r for r in earlier["runs"] if r["setting"] == settings.get(r["method"], r["setting"])]
@@ -157,20 +169,19 @@ def compare(arguments: argparse.Namespace) -> None:
     torch.manual_seed(0)
     num_parameters = sum(p.numel() for p in task.make().parameters())
     version = importlib.metadata.version("polystep") if importlib.util.find_spec("polystep") else None
-    methods: dict[str, dict[str, Any]] = {}
     for seed in arguments.seeds:
         for name in names:
             if any(r["method"] == name and r["seed"] == seed for r in runs):
                 continue
             runs.append(run(name, arguments.task, details["budget"], arguments.batch_size, seed, settings[name], data))
             print({k: v for k, v in runs[-1].items() if k != "curve"}, file=sys.stderr, flush=True)
-            methods = {n: summary([r for r in runs if r["method"] == n]) for n in SETTINGS if any(r["method"] == n for r in runs)}
+            methods = summaries(runs)
             rows = [{"method": n, **{k: v for k, v in m.items() if k != "seeds"}, "seeds": m["seeds"]} for n, m in methods.items()]
             more = {"parameters": num_parameters, "paper": task.paper, "published_version": version, "runs": runs}
             # After every run: what stands is kept.
             report(path, methods, rows, details | more, False)
     if arguments.json:
-        print(json.dumps(methods))
+        print(json.dumps(summaries(runs)))
 
 
 def main() -> None:
@@ -178,14 +189,15 @@ def main() -> None:
     parser.add_argument("task", choices=TASKS)
     parser.add_argument("--methods", nargs="+", choices=SETTINGS, default=["weights"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--budget", type=int, help="candidate evaluations of a run, for all methods; the task's own, long one if left out")
-    parser.add_argument("--batch-size", type=int, default=256)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--budget", type=positive, help="candidate evaluations of a run, for all methods; the task's own if left out")
+    parser.add_argument("--batch-size", type=positive, default=256)
+    parser.add_argument("--threads", type=positive, default=1)
     parser.add_argument("--setting", type=int, choices=range(4), help="which of a method's four settings, in place of the tuned one")
     parser.add_argument("--tune", action="store_true", help="compare settings on validation images instead")
     parser.add_argument("--resume", action="store_true", help="keep the runs that the result file holds, and add to them")
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     arguments = parser.parse_args()
+    require(parser, *(package for method, package in _PACKAGES.items() if method in arguments.methods))
     torch.set_num_threads(arguments.threads)
     try:
         if arguments.tune:

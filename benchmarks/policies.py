@@ -2,7 +2,7 @@ r"""Policies that balance a pole and swing up an acrobot, with float, int8 and b
 
     pip install gymnasium cma
     python benchmarks/policies.py
-    python benchmarks/policies.py --tasks cartpole --weights binary --seeds 1
+    python benchmarks/policies.py --tasks cartpole --weights binary --seeds 1    # to results/policies-cartpole-part.json
 
 A policy is ``observation -> tanh -> action`` with 8 hidden neurons and no biases; it takes the action with the largest output. On the int8
 grid every matrix is rounded to 255 levels, binary weights are signs: the return is a step function of what is searched, the latent
@@ -18,15 +18,17 @@ that all methods see, by hand on seed 0. The settings of the others were not tun
 
 import argparse
 import importlib.util
+import json
 import math
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from common import report
+from common import positive, report, require
 from torch import Tensor
 
 from polystep_snn.baselines.evolution import CMAES, OpenAIES
@@ -34,7 +36,7 @@ from polystep_snn.errors import InputError
 from polystep_snn.polystep.ask_tell import PolyStepES
 
 HIDDEN, EPISODES, LIMIT = 8, 4, 500
-FIRST_SEED = 100
+FIRST_SEED, SEEDS = 100, 5
 WEIGHTS = ("float", "int8", "binary")
 
 
@@ -232,10 +234,15 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
     parser.add_argument("--weights", nargs="+", choices=WEIGHTS, default=list(WEIGHTS))
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+    parser.add_argument("--seeds", type=positive, default=SEEDS)
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output: task, weights and method, figures")
     arguments = parser.parse_args()
+    require(parser, "gymnasium", *(["cma"] if "cma-es" in arguments.methods else []))
+    # What is only a part of a table does not replace it.
+    parts = (arguments.weights, WEIGHTS), (arguments.methods, METHODS)
+    whole = arguments.seeds >= SEEDS and all(set(chosen) == set(there) for chosen, there in parts)
 
+    results: dict[str, dict[str, Any]] = {}
     for task_name in arguments.tasks:
         task = TASKS[task_name]
         methods: dict[str, dict[str, Any]] = {}
@@ -259,7 +266,11 @@ def main() -> None:
                 row["worst"] = f"{min(scores):.1f}"
                 row["episodes"] = f"{statistics.mean(result['episodes']):,.0f}"
                 rows.append(row | {"seconds": f"{result['seconds']:.1f}"})
-            report(f"policies-{task_name}", methods, rows, details, arguments.json and weights == arguments.weights[-1])
+                print(f"{task_name}: {rows[-1]}", file=sys.stderr, flush=True)
+        report(f"policies-{task_name}" if whole else f"policies-{task_name}-part", methods, rows, details, False)
+        results[task_name] = methods
+    if arguments.json:
+        print(json.dumps(results))
 
 
 if __name__ == "__main__":

@@ -8,9 +8,10 @@ from pathlib import Path
 from polystep_snn.datasets.base import Dataset as Dataset
 from polystep_snn.datasets.base import Samples as Samples
 from polystep_snn.datasets.framing import Framing as Framing
+from polystep_snn.datasets.recordings import EventSet
 from polystep_snn.errors import InputError
 
-NAMES = ("digits", "mnist", "nmnist")
+NAMES = ("digits", "mnist", "nmnist", "shd", "dvsgesture")
 
 
 def load(name: str, data_dir: Path | None = None, framing: Framing | None = None) -> Dataset:
@@ -19,13 +20,14 @@ def load(name: str, data_dir: Path | None = None, framing: Framing | None = None
     Args:
         name: one of ``NAMES``.
         data_dir: where to look first. Data that is embedded in a package ignores it.
-        framing: how the events of "nmnist" become frames.
+        framing: how the events of "nmnist", "shd" or "dvsgesture" become frames.
 
     Returns:
-        Parts that are ``Samples`` (images) or, of "nmnist", ``EventSamples``.
+        Parts that are ``Samples`` (images) or ``EventSamples`` (recordings).
 
     Raises:
-        InputError: an unknown name; a framing for images; files that are missing and cannot be downloaded, or that are damaged.
+        InputError: an unknown name; a framing for images, or one that undoes N-MNIST's saccades for another set; files that are missing
+            and cannot be downloaded, or that are damaged.
     """
     if framing is not None and name in ("digits", "mnist"):
         raise InputError(f"{name} holds images, which are not framed: leave framing out")
@@ -41,4 +43,26 @@ def load(name: str, data_dir: Path | None = None, framing: Framing | None = None
         from polystep_snn.datasets.nmnist import load_nmnist
 
         return load_nmnist(data_dir, framing).dataset()
+    if name == "shd":
+        from polystep_snn.datasets.shd import load_shd
+
+        return load_shd(data_dir, framing).dataset()
+    if name == "dvsgesture":
+        from polystep_snn.datasets.dvs_gesture import load_dvs_gesture
+
+        return load_dvs_gesture(data_dir, framing).dataset()
     raise InputError(f"there is no data set {name!r}: choose one of {', '.join(NAMES)}")
+
+
+def event_set(name: str) -> EventSet:
+    """What the set of recordings called ``name`` is: its sensor, its classes. Nothing is read.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    from polystep_snn.datasets import dvs_gesture, nmnist, shd
+
+    sets = {source.name: source for source in (nmnist.SOURCE, shd.SOURCE, dvs_gesture.SOURCE)}
+    if name not in sets:
+        raise InputError(f"there is no set of recordings {name!r}: choose one of {', '.join(sets)}")
+    return sets[name]

@@ -31,7 +31,8 @@ class Augmentation:
     """What may happen to a recording. The defaults change nothing.
 
     Attributes:
-        shift: the whole recording moves by up to so many pixels along either axis.
+        shift: the whole recording moves by up to so many pixels along either axis. Along an axis of one pixel, such as the height of a
+            cochlea, nothing ever moves.
         jitter: standard deviation in pixels, along either axis, of a normal move of every event.
         time_jitter: standard deviation in steps of a normal move of every event in time.
         drop: probability with which an event is dropped.
@@ -120,9 +121,10 @@ class Augmentation:
             channels = channels + np.repeat((flips * (len(canvas.places) // 8)).astype(np.int32), lengths)
         at = canvas.places.take(channels)
         dx, dy = (((whole[:, k].astype(np.int64) * (2 * self.shift + 1)) >> 16) - self.shift for k in (3, 4))
-        at += np.repeat((dy * canvas.width + dx).astype(np.int32), lengths)
+        right, down = int(shape[2] > 1), canvas.width * (shape[1] > 1)
+        at += np.repeat((dy * down + dx * right).astype(np.int32), lengths)
         if each is not None:
-            at += _moves_in_space(self.jitter, canvas.width).take(each)
+            at += _moves_in_space(self.jitter, right, down).take(each)
         return canvas.channels.take(at)
 
     def _draw(self, numbers: np.ndarray, lengths: np.ndarray, rows: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
@@ -196,8 +198,8 @@ def _moves_in_time(sigma: float) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def _moves_in_space(sigma: float, width: int) -> np.ndarray:
-    """Moves along both axes at once, on a canvas so wide."""
+def _moves_in_space(sigma: float, right: int, down: int) -> np.ndarray:
+    """Moves along both axes at once; ``right`` and ``down`` are one pixel's, 0 where nothing moves."""
     moves = np.arange(-_furthest(sigma), _furthest(sigma) + 1)
     chances = _rounded_normal(sigma)
-    return _table(np.add.outer(moves * width, moves).ravel(), np.multiply.outer(chances, chances).ravel())
+    return _table(np.add.outer(moves * down, moves * right).ravel(), np.multiply.outer(chances, chances).ravel())

@@ -20,6 +20,9 @@ from polystep_snn.errors import InputError
 SACCADE_US = 105_000
 _BINNINGS = ("time", "count")
 
+Sensor = tuple[int, int, int] | tuple[int, int]
+"""Width, height and number of polarities, as tonic's ``sensor_size``; two polarities where they are left out."""
+
 
 class Framed(NamedTuple):
     """A recording after framing: ``steps`` and ``channels`` ``[n]``, uint16, and how many events came after the window."""
@@ -41,7 +44,7 @@ class Framing:
             which keeps all events of the first so many µs); 0 keeps all.
         stabilize: undo the motion of N-MNIST's three saccades, as its authors do (``tonic.datasets.nmnist.stabilize``).
         crop: left, top, width and height in pixels of the part of the sensor that is kept; None keeps all.
-        polarity: ON and OFF events as two channels, else both in one.
+        polarity: ON and OFF events as two channels, else both in one; a sensor without polarities has one channel in any case.
         counts: a frame holds the number of events, at most 255, else 0 or 1.
 
     Raises:
@@ -82,29 +85,30 @@ class Framing:
         """All settings, for the key of a cache."""
         return asdict(self)
 
-    def shape(self, sensor: tuple[int, int]) -> tuple[int, int, int]:
+    def shape(self, sensor: Sensor) -> tuple[int, int, int]:
         """Channels, height and width of a frame.
 
         Args:
-            sensor: its width and height in pixels.
+            sensor: see ``Sensor``.
 
         Raises:
             InputError: a crop that leaves the sensor, or more units than a cache can number.
         """
-        left, top, width, height = self.crop or (0, 0, *sensor)
+        polarities = sensor[2] if len(sensor) == 3 else 2
+        left, top, width, height = self.crop or (0, 0, *sensor[:2])
         if left + width > sensor[0] or top + height > sensor[1]:
             raise InputError(f"crop is {self.crop}, but the sensor has {sensor[0]} x {sensor[1]} pixels: stay inside")
-        shape = (2 if self.polarity else 1, height, width)
+        shape = (polarities if self.polarity else 1, height, width)
         if np.prod(shape) > 65_535:
             raise InputError(f"a frame of {shape} has {np.prod(shape)} values, at most 65535 can be numbered: crop it")
         return shape
 
-    def frame(self, events: np.ndarray, sensor: tuple[int, int], where: str) -> Framed:
+    def frame(self, events: np.ndarray, sensor: Sensor, where: str) -> Framed:
         """Step and channel of every event that is kept.
 
         Args:
             events: a recording that has passed ``check_events``; may be changed in place.
-            sensor: its width and height in pixels.
+            sensor: see ``Sensor``.
             where: its name, for messages.
 
         Raises:
@@ -132,15 +136,15 @@ class Framing:
             x, y, p, t = x[inside], y[inside], p[inside], t[inside]
             _refuse_nothing(x, where, f"in the crop {self.crop}: choose a larger one")
         steps = t * self.num_steps // self.window_us if self.bin_by == "time" else np.arange(len(x)) * self.num_steps // len(x)
-        channels = ((p if self.polarity else 0) * shape[1] + y) * shape[2] + x
+        channels = ((p if shape[0] == 2 else 0) * shape[1] + y) * shape[2] + x
         return Framed(steps.astype(np.uint16), channels.astype(np.uint16), late)
 
 
-def check_events(events: np.ndarray, sensor: tuple[int, int], where: str) -> None:
-    """InputError unless there are events, all on the sensor (its width and height) and in order of time."""
+def check_events(events: np.ndarray, sensor: Sensor, where: str) -> None:
+    """InputError unless there are events, all on the sensor and in order of time, which begins at 0 or later."""
     if not len(events):
         raise InputError(f"{where} holds no event: fetch it again, or delete it")
-    for axis, size in zip("xy", sensor, strict=True):
+    for axis, size in zip("xy", sensor[:2], strict=True):
         lowest, highest = int(events[axis].min()), int(events[axis].max())
         if lowest < 0 or highest >= size:
             raise InputError(
@@ -150,6 +154,8 @@ def check_events(events: np.ndarray, sensor: tuple[int, int], where: str) -> Non
     if len(back):
         before, after = events["t"][back[0] : back[0] + 2]
         raise InputError(f"{where} goes back in time, from {before} to {after} µs at event {back[0] + 1}: fetch it again")
+    if events["t"][0] < 0:
+        raise InputError(f"{where} begins at {events['t'][0]} µs, before time 0: fetch it again")
 
 
 def _refuse_nothing(events: np.ndarray, where: str, reason: str) -> None:

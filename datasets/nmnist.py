@@ -4,36 +4,26 @@ The layout is that of ``tonic.datasets.NMNIST``: ``Train/<label>/<number>.bin`` 
 hold only some of the recordings; the set is then called a subset wherever its ``title`` is printed.
 """
 
-import hashlib
-import importlib.metadata
 import os
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
-from polystep_snn.datasets.base import Dataset
-from polystep_snn.datasets.download import cache_dir, given_folders
-from polystep_snn.datasets.events import EventSamples
-from polystep_snn.datasets.folds import stratified_folds, stratified_split
-from polystep_snn.datasets.frames_cache import cached
-from polystep_snn.datasets.framing import Framing, check_events
+from polystep_snn.datasets.framing import Framing
+from polystep_snn.datasets.recordings import EventSet, Recording, Recordings, find_folder, frame_recordings
 from polystep_snn.errors import InputError
 
-SENSOR = (34, 34)
+SENSOR = (34, 34, 2)
 CLASSES = tuple("0123456789")
+SOURCE = EventSet("nmnist", "N-MNIST", SENSOR, CLASSES, "NMNIST", ("Train", "Test"), Framing(), saccades=True)
+HOME = "https://www.garrickorchard.com/datasets/n-mnist"
 # Recordings of each class in the full set: as many as MNIST has images.
 FULL = {
     "Train": (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
     "Test": (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009),
 }
-VALIDATION_SHARE = 0.1
-# Which training recordings validate does not depend on a run's seed.
-_SPLIT_SEED = 0
 _EVENT_BYTES = 5
 
 
@@ -55,60 +45,8 @@ class Folder(NamedTuple):
     subset: bool
 
 
-@dataclass(frozen=True)
-class NMNIST:
-    """All recordings of a folder, framed.
-
-    Attributes:
-        samples: those of ``Train``, then those of ``Test``.
-        num_train: how many are those of ``Train``.
-        subset: whether recordings of the full set are missing.
-        late: ``[n]``, events of each recording that came after the window and were dropped.
-    """
-
-    samples: EventSamples
-    num_train: int
-    subset: bool
-    late: np.ndarray
-
-    @property
-    def note(self) -> str:
-        """What must be said beside every result; empty for the full set."""
-        return f"subset: {self.num_train} + {len(self.samples) - self.num_train} recordings" if self.subset else ""
-
-    def dataset(self) -> Dataset[EventSamples]:
-        """The given split, with a tenth of every class of ``Train`` as validation."""
-        everything = np.arange(len(self.samples))
-        return self._dataset(everything[: self.num_train], everything[self.num_train :], VALIDATION_SHARE, self.note)
-
-    def folds(self, k: int = 5, seed: int = 0, validation: float = VALIDATION_SHARE) -> Iterator[Dataset[EventSamples]]:
-        """Cross-validation over all recordings, ``Train`` and ``Test`` alike: each of them is a test sample in one of the sets.
-
-        Args:
-            k: number of folds.
-            seed: of the shuffle.
-            validation: share of every class, of what is not tested, that validates.
-
-        Raises:
-            InputError: a class with too few recordings.
-        """
-        parts = stratified_folds(self.samples.labels, k, seed)
-        for number, test in enumerate(parts, 1):
-            rest = np.setdiff1d(np.arange(len(self.samples)), test)
-            note = f"fold {number} of {k}"
-            yield self._dataset(rest, test, validation, f"{self.note}; {note}" if self.note else note)
-
-    def _dataset(self, rest: np.ndarray, test: np.ndarray, validation: float, note: str) -> Dataset[EventSamples]:
-        train, validate = stratified_split(self.samples.labels[rest], validation, _SPLIT_SEED)
-        take = self.samples.take
-        return Dataset("nmnist", take(rest[train]), take(rest[validate]), take(test), len(CLASSES), CLASSES, note)
-
-
-def load_nmnist(data_dir: Path | None = None, framing: Framing | None = None) -> NMNIST:
-    """All recordings of the first folder that holds N-MNIST, framed; framed ones come from the cache folder.
-
-    They are looked for in ``data_dir`` and in ``$POLYSTEP_SNN_DATA``, each time under ``NMNIST``, under ``nmnist`` or directly, then in the
-    user's cache folder; else the full set is downloaded into that.
+def load_nmnist(data_dir: Path | None = None, framing: Framing | None = None) -> Recordings:
+    """All recordings of the first folder that holds N-MNIST, framed; see ``recordings``.
 
     Args:
         data_dir: where to look first.
@@ -118,38 +56,21 @@ def load_nmnist(data_dir: Path | None = None, framing: Framing | None = None) ->
         InputError: a folder that is half-extracted or lacks a class; a recording that is empty, truncated, not of this sensor or out of
             order; nothing found and nothing to be downloaded.
     """
-    framing = framing or Framing()
-    shape = framing.shape(SENSOR)
-    folder = list_folder(_find(data_dir))
-    arrays = cached("nmnist", _key(folder, framing), lambda: _frame_all(folder, framing))
-    bounds = np.concatenate([[0], np.cumsum(arrays["lengths"])])
-    samples = EventSamples(
-        folder.labels,
-        arrays["steps"],
-        arrays["channels"],
-        bounds[:-1],
-        bounds[1:],
-        np.arange(len(folder.labels)),
-        framing.num_steps,
-        shape,
-        framing.counts,
-    )
-    return NMNIST(samples, folder.num_train, folder.subset, arrays["late"])
+    framing = SOURCE.framing(framing)
+    folder = list_folder(find_folder(SOURCE, data_dir, download_nmnist))
+    full = (sum(FULL["Train"]), sum(FULL["Test"]))
+    return frame_recordings(SOURCE, folder.path, folder.files, full, lambda: _read(folder), framing, len(folder.files))
 
 
-def _find(data_dir: Path | None) -> Path:
-    for base in given_folders(data_dir):
-        if not base.is_dir():
-            raise InputError(f"the data folder {base} does not exist: create it, or leave --data-dir (or $POLYSTEP_SNN_DATA) out")
-        for folder in (base / "NMNIST", base / "nmnist", base):
-            if any((folder / part).is_dir() for part in FULL):
-                return folder
-    target = cache_dir() / "NMNIST"
-    if not target.is_dir():
-        from polystep_snn.datasets.nmnist_download import download_nmnist
+def download_nmnist(target: Path) -> None:
+    """The full set, about 1.2 GB; see ``tonic_download.download``."""
+    from polystep_snn.datasets.tonic_download import download
 
-        download_nmnist(target)
-    return target
+    def check(folder: Path) -> None:
+        if list_folder(folder).subset:
+            raise InputError("the archives do not hold all recordings")
+
+    download(SOURCE, HOME, check, target)
 
 
 def list_folder(path: Path) -> Folder:
@@ -192,28 +113,10 @@ def _check_counts(path: Path, counts: list[int], full: tuple[int, ...]) -> None:
         )
 
 
-def _key(folder: Folder, framing: Framing) -> dict:
-    """What decides the frames: settings, recordings (by name, size and time of change), and the tonic that reads and cleans them."""
-    try:
-        tonic = importlib.metadata.version("tonic")
-    except importlib.metadata.PackageNotFoundError:
-        raise InputError("tonic, which reads N-MNIST, is not installed: pip install tonic") from None
-    identity = hashlib.sha256(str(folder.path.resolve()).encode())
-    for name in folder.files:
-        status = os.stat(folder.path / name)
-        identity.update(f"\n{name} {status.st_size} {status.st_mtime_ns}".encode())
-    return {"framing": framing.settings, "recordings": identity.hexdigest(), "tonic": tonic}
-
-
-def _frame_all(folder: Folder, framing: Framing) -> dict[str, np.ndarray]:
-    bar = tqdm(folder.files, desc="framing N-MNIST", unit=" recordings", leave=False, file=sys.stderr, disable=not sys.stderr.isatty())
-    framed = [framing.frame(read_recording(folder.path / name), SENSOR, str(folder.path / name)) for name in bar]
-    return {
-        "steps": np.concatenate([recording.steps for recording in framed]),
-        "channels": np.concatenate([recording.channels for recording in framed]),
-        "lengths": np.array([len(recording.steps) for recording in framed], np.int64),
-        "late": np.array([recording.late for recording in framed], np.int64),
-    }
+def _read(folder: Folder) -> Iterator[Recording]:
+    for number, (name, label) in enumerate(zip(folder.files, folder.labels.tolist(), strict=True)):
+        path = folder.path / name
+        yield Recording(str(path), label, number >= folder.num_train, read_recording(path))
 
 
 def read_recording(path: Path) -> np.ndarray:
@@ -223,7 +126,7 @@ def read_recording(path: Path) -> np.ndarray:
         ``[n]`` with the fields ``x``, ``y``, ``t`` and ``p``.
 
     Raises:
-        InputError: an empty or truncated file, an event beside the sensor, a time before the one before it.
+        InputError: an empty or truncated file.
     """
     from tonic.io import events_struct, read_mnist_file
 
@@ -233,8 +136,6 @@ def read_recording(path: Path) -> np.ndarray:
             raise InputError(f"{path} is empty: fetch it again, or delete it")
         if size % _EVENT_BYTES:
             raise InputError(f"{path} is truncated ({size} bytes are no multiple of {_EVENT_BYTES}): fetch it again, or delete it")
-        events = read_mnist_file(str(path), dtype=events_struct)
+        return read_mnist_file(str(path), dtype=events_struct)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): fetch it again, or delete it") from None
-    check_events(events, SENSOR, str(path))
-    return events

@@ -52,10 +52,12 @@ class Shift:
         """Shifted images.
 
         Args:
-            images: ``[n, height, width]`` float32 in [0, 1].
+            images: ``[n, height, width]`` float32 in [0, 1]; n may be 0.
             seed: of what is random; what is the sensor's own depends on nothing else.
             first: number of the first image, so that parts of a stream are shifted as the whole.
         """
+        if not len(images):
+            return images.astype(np.float32)
         return np.clip(_KINDS[self.kind][0](images, self.amount, seed, first), 0.0, 1.0).astype(np.float32)
 
 

@@ -5,7 +5,7 @@
 Nothing is computed in floating point between an image and a weight: the simulator and Lava learn the same int8 weights.
 """
 
-import sys
+import argparse
 
 import numpy as np
 
@@ -18,8 +18,10 @@ from polystep_snn.hardware.learning_rule import LearningRule
 from polystep_snn.hardware.lesson import JUDGE
 from polystep_snn.hardware.simulator import Simulator
 
-figure_path = sys.argv[1] if len(sys.argv) > 1 else "learn_on_chip.png"
-backend_name = sys.argv[2] if len(sys.argv) > 2 else "simulator"
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("figure", nargs="?", default="learn_on_chip.png")
+parser.add_argument("backend", nargs="?", choices=("simulator", "lava"), default="simulator")
+arguments = parser.parse_args()
 
 digits = load("digits")
 train, validation = (Images(part.images.astype(np.float32) / part.full_scale, part.labels) for part in (digits.train, digits.validation))
@@ -28,10 +30,10 @@ train, validation = (Images(part.images.astype(np.float32) / part.full_scale, pa
 newborn = random_network((64, 64, 10), 8, "rate", (8, 8), digits.classes)
 rule = LearningRule(("readout", "hidden"), batch_size=16, rate=0.5, schedule="cosine")
 lesson, pool = training_lesson(newborn, rule, train, validation, epochs=10, seed=0)
-with open_backend(backend_name, newborn) as backend:
+with open_backend(arguments.backend, newborn) as backend:
     backend.learn(lesson, pool.spikes)
 deployed = lesson.learner.learned()
-print(f"trained on the {backend_name}: {max(lesson.scores):.1%} of the validation set, after {lesson.learner.updates} weight writes")
+print(f"trained on the {arguments.backend}: {max(lesson.scores):.1%} of the validation set, after {lesson.learner.updates} weight writes")
 
 # Black and white both turn grey; labels still come in for a while.
 shift = Shift.parse("inversion:0.4")
@@ -39,7 +41,7 @@ grey, grey_validation = (Images(shift(part.images, seed), part.labels) for seed,
 rule = LearningRule(("readout",), batch_size=8, readout_rate=1.0, schedule="cosine")
 stream = Stream(samples=len(train.labels), held_out=100, round_size=250)
 recovery, pool = field_lesson(deployed, rule, stream, grey, train, grey_validation, validation)
-with open_backend(backend_name, deployed) as backend:
+with open_backend(arguments.backend, deployed) as backend:
     backend.learn(recovery, pool.spikes)
 
 
@@ -58,5 +60,5 @@ shown = recovery.plan.kinds != JUDGE
 frozen = Simulator(deployed).run(pool.spikes(recovery.plan.samples[shown])).argmax(1)
 labels = recovery.plan.labels[shown]
 plots.running_accuracy(field, {"learning": recovery.decisions[shown] == labels, "as deployed": frozen == labels})
-figure.savefig(figure_path)
-print(f"wrote {figure_path}")
+figure.savefig(arguments.figure)
+print(f"wrote {arguments.figure}")

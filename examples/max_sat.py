@@ -7,19 +7,26 @@ changes is known from the clauses it stands in, so an evaluator of ten lines pri
 some seconds on one core. ``benchmarks/maxsat.py`` goes to a million, beside other methods.
 """
 
-import sys
+import argparse
 
 import torch
 from torch import nn
 
 from polystep_snn import Schedule, Softmax, WeightSpace, WeightStep
+from polystep_snn.errors import InputError
 from polystep_snn.polystep.subspaces import FullSpace
 
 
 class Formula:
-    """``variables [M, 3]`` of every clause, and whether each shall be true, ``wanted [M, 3]``. Evaluates candidates for ``WeightStep``."""
+    """``variables [M, 3]`` of every clause, and whether each shall be true, ``wanted [M, 3]``. Evaluates candidates for ``WeightStep``.
+
+    Raises:
+        InputError: fewer than three variables: those of a clause differ.
+    """
 
     def __init__(self, num_variables: int, ratio: float = 4.27, seed: int = 0):
+        if num_variables < 3:
+            raise InputError(f"num_variables is {num_variables}: choose at least 3")
         generator = torch.Generator().manual_seed(seed)
         shape = (round(ratio * num_variables), 3)
         self.variables = torch.randint(num_variables, shape, generator=generator)
@@ -74,12 +81,18 @@ def solve(formula: Formula, num_variables: int, steps: int = 500, seed: int = 0)
     return best
 
 
-def main(num_variables: int = 20_000) -> None:
-    formula = Formula(num_variables)
-    best = solve(formula, num_variables)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("variables", type=int, nargs="?", default=20_000)
+    arguments = parser.parse_args()
+    try:
+        formula = Formula(arguments.variables)
+    except InputError as error:
+        parser.error(str(error))
+    best = solve(formula, arguments.variables)
     satisfied = (best[formula.variables] == formula.wanted).any(1).double().mean()
     print(f"{satisfied:.2%} of the clauses are satisfied; a random assignment satisfies 87.5%")
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main()

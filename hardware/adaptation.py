@@ -5,6 +5,8 @@ with the held-out samples, which decide whether it is kept. One judgement stands
 improved on is given back.
 """
 
+import math
+import reprlib
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,9 +14,12 @@ import numpy as np
 
 from polystep_snn.errors import InputError
 from polystep_snn.hardware.encoders import encode
-from polystep_snn.hardware.integer_network import IntegerNetwork
+from polystep_snn.hardware.integer_network import IntegerLayer, IntegerNetwork
 from polystep_snn.hardware.learning_rule import Learner, LearningRule
 from polystep_snn.hardware.lesson import JUDGE, LEARN, WATCH, Lesson, Plan
+
+# Weights of an untrained network: the int8 grid leaves eightfold room to grow.
+_INITIAL = 16
 
 
 @dataclass(frozen=True)
@@ -40,16 +45,16 @@ class Stream:
     def __post_init__(self):
         for name, least in (("samples", 1), ("held_out", 0), ("round_size", 1), ("seed", 0)):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise InputError(f"{name} is {value}: choose a whole number, at least {least}")
-        if not 0 <= self.replay <= 10:
-            raise InputError(f"replay is {self.replay:g}: choose from 0 to 10 clean samples for a new one")
-        if not 0 < self.labelled <= 1:
-            raise InputError(f"labelled is {self.labelled:g}, but learning needs labels: choose a fraction above 0, 1 at most")
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise InputError(f"{name} is {reprlib.repr(value)}: choose a whole number, at least {least}")
+        if not isinstance(self.replay, int | float) or not 0 <= self.replay <= 10:
+            raise InputError(f"replay is {reprlib.repr(self.replay)}: choose from 0 to 10 clean samples for a new one")
+        if not isinstance(self.labelled, int | float) or not 0 < self.labelled <= 1:
+            raise InputError(f"labelled is {reprlib.repr(self.labelled)}, but learning needs labels: choose a fraction above 0, 1 at most")
 
 
 class Images(NamedTuple):
-    """Intensities ``[n, height, width]`` float32 in [0, 1], and classes ``[n]``."""
+    """Intensities ``[n, height, width]`` float32 in [0, 1], and classes ``[n]``, integers."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -60,17 +65,22 @@ class Pool:
 
     Args:
         network: whose encoder and number of steps.
-        parts: one after the other.
+        parts: one after the other; any may be empty.
+
+    Raises:
+        InputError: samples of another size, not one label each, labels that are no integers.
     """
 
     def __init__(self, network: IntegerNetwork, *parts: Images):
         self._network = network
-        self.images = np.concatenate([part.images.reshape(len(part.images), -1) for part in parts])
+        for images, labels in parts:
+            size = math.prod(images.shape[1:])
+            if size != math.prod(network.input_shape):
+                raise InputError(f"the network takes samples of {list(network.input_shape)}, these have {size} values: choose its own data")
+            if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
+                raise InputError(f"labels are {labels.dtype} {list(labels.shape)} for {len(images)} images: give one integer an image")
+        self.images = np.concatenate([part.images.reshape(len(part.images), math.prod(network.input_shape)) for part in parts])
         self.labels = np.concatenate([part.labels for part in parts]).astype(np.int64)
-        if self.images.shape[1] != int(np.prod(network.input_shape)):
-            raise InputError(
-                f"the network takes samples of {list(network.input_shape)}, these have {self.images.shape[1]} values: choose its own data"
-            )
 
     def spikes(self, numbers: np.ndarray) -> np.ndarray:
         """``[T, B, M]`` uint8."""
@@ -84,26 +94,33 @@ def field_lesson(
 
     Args:
         new: at least ``samples`` shifted ones.
-        clean: at least one to replay, if any are.
+        clean: at least one, if any are replayed.
         held_out: shifted ones that judge; clean ones judge beside them in the proportion of the replay.
 
     Raises:
-        InputError: fewer samples than the stream needs, or fewer labels than a batch.
+        InputError: fewer samples than the stream needs, or fewer labels than a batch; what ``Pool`` and ``Lesson`` refuse.
     """
     if len(new.labels) < stream.samples:
         raise InputError(f"samples is {stream.samples}, but the stream has {len(new.labels)}: choose fewer")
     if len(held_out.labels) < stream.held_out:
         raise InputError(f"held_out is {stream.held_out}, but only {len(held_out.labels)} samples are there to judge: choose fewer")
+    num_clean = round(stream.held_out * stream.replay / (1 + stream.replay))
+    if len(clean_held_out.labels) < num_clean:
+        raise InputError(
+            f"held_out is {stream.held_out}, of which a replay of {stream.replay:g} makes {num_clean} clean ones, but only "
+            f"{len(clean_held_out.labels)} are there to judge: choose fewer"
+        )
+    if stream.replay and not len(clean.labels):
+        raise InputError(f"replay is {stream.replay:g}, but there are no clean samples: give some, or choose 0")
     generator = np.random.default_rng(stream.seed)
     pool = Pool(network, new, clean, held_out, clean_held_out)
     starts = np.cumsum([0, len(new.labels), len(clean.labels), len(held_out.labels)])
-    num_clean = round(stream.held_out * stream.replay / (1 + stream.replay))
     judges = np.concatenate([starts[2] + np.arange(stream.held_out - num_clean), starts[3] + np.arange(num_clean)])
     labelled = generator.random(stream.samples) < stream.labelled
     samples, kinds = [judges], [np.full(len(judges), JUDGE)]
     for start in range(0, stream.samples, stream.round_size):
         shown = np.arange(start, min(start + stream.round_size, stream.samples))
-        replayed = starts[1] + generator.integers(len(clean.labels), size=round(stream.replay * len(shown)))
+        replayed = starts[1] + generator.integers(max(1, len(clean.labels)), size=round(stream.replay * len(shown)))
         order = generator.permutation(len(shown) + len(replayed))
         kind = np.concatenate([np.where(labelled[shown], LEARN, WATCH), np.full(len(replayed), LEARN)])
         samples += [np.concatenate([shown, replayed])[order], judges]
@@ -142,8 +159,6 @@ def random_network(
 
     The latent unit is that of a network with weights in plus or minus ``1 / sqrt(fan-in)`` and a threshold of 1.
     """
-    from polystep_snn.hardware.integer_network import IntegerLayer
-
     generator = np.random.default_rng(seed)
 
     def layer(num_neurons: int, num_inputs: int, integrates: bool) -> IntegerLayer:
@@ -154,6 +169,3 @@ def random_network(
 
     layers = (layer(sizes[1], sizes[0], False), layer(sizes[2], sizes[1], True))
     return IntegerNetwork(layers, "membrane", num_steps, encoder, input_shape, classes, {"trained_in": "nothing yet"})
-
-
-_INITIAL = 16

@@ -126,7 +126,7 @@ class IntegerNetwork:
             readout's neurons are those of its layer, threshold included.
         num_steps: T, at most 2^16.
         encoder: name of the input's code: "rate", "latency", "poisson", "population", or "events" for spikes that need none.
-        input_shape: of one sample before it is encoded, such as (28, 28).
+        input_shape: of one sample before it is encoded, such as (28, 28); in front of a convolution what it sees, a single channel apart.
         classes: their names.
         provenance: where it comes from: versions, seed, accuracy. Plain values.
     """
@@ -162,7 +162,7 @@ class IntegerNetwork:
                 raise InputError(f"provenance {key!r} is {shown(value)}: give text or a finite number")
 
     def _check_input(self) -> None:
-        """InputError unless a sample of ``input_shape``, encoded, has as many channels as the first layer has inputs."""
+        """InputError unless a sample of ``input_shape``, encoded, is what the first layer sees."""
         if not 1 <= len(self.input_shape) <= MAX_DIMENSIONS:
             raise InputError(f"input_shape has {len(self.input_shape)} sizes: give those of one sample, 1 to {MAX_DIMENSIONS}")
         for size in self.input_shape:
@@ -173,6 +173,11 @@ class IntegerNetwork:
         if not fits:
             shape = " x ".join(map(str, self.input_shape))
             raise InputError(f"layer 0 takes {channels} inputs, but a sample is {shape}: give the shape that {self.encoder} encodes")
+        convolution = self.layers[0].convolution
+        if convolution is not None and convolution.input_shape not in (tuple(self.input_shape), (1, *self.input_shape)):
+            raise InputError(
+                f"layer 0 sees {list(convolution.input_shape)}, but a sample is {list(self.input_shape)}: give channels, height and width"
+            )
 
     @property
     def sizes(self) -> list[int]:

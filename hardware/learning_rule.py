@@ -33,6 +33,8 @@ _ONE = 2**15
 _FULL = 1024
 _LARGEST_WEIGHT = 127
 _LARGEST_BIAS = 2**12 - 1
+# Of a layer before the readout: with more, sums of weights as they may be learned leave what float32 and Lava's registers hold.
+_MOST_INPUTS = 2**17
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class LearningRule:
         unknown = sorted(set(self.writable) - set(WRITABLE))
         if unknown or not self.writable:
             raise InputError(f"writable is {list(self.writable)}: choose some of {', '.join(WRITABLE)}")
-        if not isinstance(self.batch_size, int) or not 1 <= self.batch_size <= 2**16:
+        if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or not 1 <= self.batch_size <= 2**16:
             raise InputError(f"batch_size is {self.batch_size}: choose a whole number from 1 to {2**16}")
         if not 1e-3 <= self.eps <= 100:
             raise InputError(f"eps is {self.eps}: choose from 0.001 to 100 nats")
@@ -98,6 +100,11 @@ class Costs:
             raise InputError(f"a unit of the readout is worth {nats_per_unit:g} nats: choose a rule with from 1e-6 to 1")
         self._exp = np.round(_ONE * np.exp(-np.arange(16 * _NAT) / _NAT)).astype(np.int32)
         self._log = np.round(_NAT * np.log(np.arange(_NAT, num_classes * _NAT + 2) / _NAT)).astype(np.int32)
+
+    def holds(self, largest: int) -> bool:
+        """Whether 32 bits hold the logits of readouts up to ``largest``, and their costs."""
+        product = largest * self._factor
+        return product < 2**31 and 2 * (product >> self._shift) + int(self._log[-1]) < 2**31
 
     def logits(self, readout: np.ndarray) -> np.ndarray:
         """Readouts as multiples of 1/1024 nat."""
@@ -133,13 +140,16 @@ class Learner:
             num_updates: batches in the run, for the schedule.
 
         Raises:
-            InputError: a readout that is not linear, no hidden layer, a convolution, a radius or a rate that no register holds.
+            InputError: a readout that is not linear, no hidden layer, a convolution, more inputs or steps than 32 bits hold the sums of,
+                a radius or a rate that no register holds.
         """
         if len(network.layers) < 2:
             raise InputError("the network has no hidden layer: give one")
         for k, layer in enumerate(network.layers):
             if layer.convolution is not None:
                 raise InputError(f"layer {k} is a convolution, but networks that learn on the chip are dense: choose a dense one")
+            if layer.num_inputs > _MOST_INPUTS:
+                raise InputError(f"layer {k} has {layer.num_inputs} inputs, but layers that learn have at most {_MOST_INPUTS}: use fewer")
         hidden, readout = network.layers[-2:]
         if network.readout != "membrane" or readout.dv or readout.du != 4095:
             raise InputError("learning on the chip needs a readout of integrators without leak: train with --readout membrane")
@@ -168,6 +178,10 @@ class Learner:
             )
         steps = network.num_steps
         self._costs = Costs(rule.nats * readout.scale / steps, readout.num_neurons)
+        # A copy in a neuron's place moves a readout by one weight in every step at most.
+        largest = (V_LIMIT + 1 >> ALIGNMENT) + max(map(abs, self._limits["readout"])) * steps
+        if rule.probes_hidden and not self._costs.holds(largest):
+            raise InputError(f"in {steps} steps a probe can move a readout to {largest}, whose cost 32 bits do not hold: use fewer steps")
         self._lead = round(rule.readout_radius * _NAT)
         reach = np.arange(math.ceil(8 * max(1.0, rule.eps)) * _NAT)
         self._tanh = np.round(_FULL * np.tanh(reach / (2 * rule.eps * _NAT))).astype(np.int32)
@@ -228,15 +242,15 @@ class Learner:
             InputError: one that would have fired or saturated.
         """
         layer = self.network.layers[-1]
-        bias = self.parameters["readout_bias"] << layer.bias_exp
-        membranes = 2**ALIGNMENT * _product(self.parameters["readout"], own.T) + (self.network.num_steps * bias)[:, None]
+        bias = self.parameters["readout_bias"].astype(np.int64) << layer.bias_exp
+        membranes = 2**ALIGNMENT * _product(self.parameters["readout"], own.T, np.int64) + (self.network.num_steps * bias)[:, None]
         held = np.minimum(layer.vth << ALIGNMENT, V_LIMIT)[:, None]
         if (membranes > held).any() or (membranes < -V_LIMIT).any():
             raise InputError(
                 f"a readout's membrane reaches {membranes.max()} and {membranes.min()}, where {held.min()} and {-V_LIMIT} are held: "
                 "choose a smaller readout_rate, fewer steps or fewer hidden neurons"
             )
-        return membranes
+        return membranes.astype(np.int32)
 
     def update(self) -> None:
         """Move the weights by what the batch has taught."""
@@ -300,6 +314,6 @@ def with_parameters(network: IntegerNetwork, parameters: Mapping[str, np.ndarray
     return replace(network, layers=tuple(layers))
 
 
-def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+def _product(left: np.ndarray, right: np.ndarray, dtype: type = np.int32) -> np.ndarray:
     """Integer matrices multiplied by BLAS: every sum is below 2^53, which float64 holds exactly."""
-    return (left.astype(np.float64) @ right.astype(np.float64)).astype(np.int32)
+    return (left.astype(np.float64) @ right.astype(np.float64)).astype(dtype)

@@ -24,7 +24,7 @@ class Plan:
 
     Attributes:
         samples: ``[S]`` which sample is shown.
-        labels: ``[S]`` their classes.
+        labels: ``[S]`` their classes; of WATCH samples anything.
         kinds: ``[S]`` LEARN, WATCH or JUDGE.
         batch_size: LEARN samples a write.
         rollback: whether a judgement below the best one takes the weights back there.
@@ -39,6 +39,8 @@ class Plan:
     def __post_init__(self):
         if not len(self.samples) == len(self.labels) == len(self.kinds):
             raise InputError(f"{len(self.samples)} samples, {len(self.labels)} labels and {len(self.kinds)} kinds: give as many of each")
+        if self.labels.dtype.kind not in "iu":
+            raise InputError(f"labels are {self.labels.dtype}: give integers")
         if self.num_updates < 1:
             raise InputError(
                 f"the stream has {int((self.kinds == LEARN).sum())} samples to learn from, less than a batch of {self.batch_size}"
@@ -70,11 +72,18 @@ class Lesson:
         scores: of every judgement, fractions of JUDGE samples that were right.
         rollbacks: how many of them took the weights back.
         checksum: of weights, biases and accumulators after every time they changed: lessons that agree in it learned the same throughout.
+
+    Raises:
+        InputError: batches of two sizes; a sample to learn from, or to judge by, without a label that is a class.
     """
 
     def __init__(self, learner: Learner, plan: Plan):
         if plan.batch_size != learner.rule.batch_size:
             raise InputError(f"batches are {plan.batch_size} in the plan and {learner.rule.batch_size} in the rule: give one size")
+        known, num_classes = plan.labels[plan.kinds != WATCH], len(learner.network.classes)
+        wrong = known[(known < 0) | (known >= num_classes)]
+        if wrong.size:
+            raise InputError(f"a label is {wrong[0]}, but the network has {num_classes} classes: give 0 to {num_classes - 1}")
         self.learner, self.plan = learner, plan
         self.decisions = np.full(len(plan.samples), -1, np.int16)
         self.scores: list[float] = []

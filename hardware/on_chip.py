@@ -58,7 +58,7 @@ class _Forward:
     def _run(self, k: int, z: np.ndarray, biases: np.ndarray, keep: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """Counts ``[K, B, N]`` and, where kept, spikes ``[T, K, B, N]`` of a layer and its copies, with biases ``[K, N]``."""
         layer, (num_steps, num_samples, width) = self.layers[k], z.shape
-        # Small integers: float32 sums are exact, as in simulator.py.
+        # Small integers of at most as many inputs as the learner takes: float32 sums are exact.
         drive = z.reshape(-1, width).astype(np.float32) @ self.weights[k]
         drive = drive.reshape(num_steps, num_samples, -1).astype(np.int32) << ALIGNMENT
         registers = CubaRegisters((len(biases), num_samples, drive.shape[-1]), layer.du, layer.dv, layer.vth, biases[:, None])

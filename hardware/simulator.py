@@ -18,6 +18,8 @@ from polystep_snn.hardware.products import product_of
 _BLOCK_BYTES = 2**24
 _BLOCK_STEPS = 16
 _INT32_MAX = 2**31 - 1
+RECORDED_BYTES = 9
+"""Of a neuron, step and sample that is recorded: a spike, a current and a membrane."""
 
 
 class LayerRecording(NamedTuple):
@@ -68,7 +70,7 @@ class Simulator:
         return self._run(spikes, None)
 
     def record(self, spikes: np.ndarray) -> Recording:
-        """As ``run``, with every spike, current and membrane: 9 bytes a neuron, step and sample."""
+        """As ``run``, with every spike, current and membrane: ``RECORDED_BYTES`` a neuron, step and sample."""
         check_spikes(spikes, self.network)
         shapes = [(*spikes.shape[:2], layer.num_neurons) for layer in self.network.layers]
         layers = tuple(LayerRecording(np.empty(s, np.bool_), np.empty(s, np.int32), np.empty(s, np.int32)) for s in shapes)

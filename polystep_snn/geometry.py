@@ -6,6 +6,7 @@ squares first is one with a larger kernel and stride, so sum-pooling takes no ne
     conv(k, stride s, padding q) after sums over p x p     =     conv(k p, stride s p, padding q p), every weight p x p times
 """
 
+from reprlib import repr as shown
 from typing import NamedTuple
 
 from polystep_snn.errors import InputError
@@ -81,6 +82,10 @@ class Convolution(NamedTuple):
 
     def checked(self) -> "Convolution":
         """This geometry, or InputError where there is nothing to compute."""
+        for name, length in (("input_shape", 3), ("kernel", 2), ("stride", 2), ("padding", 2)):
+            value = getattr(self, name)
+            if not isinstance(value, tuple) or len(value) != length:
+                raise InputError(f"{name} of a convolution is {shown(value)}: give a tuple of {length} whole numbers")
         sizes = (*self.input_shape, self.channels, *self.kernel, *self.stride)
         whole = all(isinstance(n, int) and not isinstance(n, bool) for n in (*sizes, *self.padding))
         if not whole or min(sizes) < 1 or min(self.padding) < 0:

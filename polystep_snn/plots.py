@@ -152,7 +152,8 @@ def confusion(ax: Axes, labels: np.ndarray, predictions: np.ndarray, classes: Se
     for i, j in zip(*np.nonzero(table), strict=True):
         strong = wrong[i, j] > 0.6 * wrong.max() and i != j
         ax.text(j, i, table[i, j], ha="center", va="center", fontsize=7, color="white" if strong else GREY if i == j else "black")
-    ax.set_xticks(range(n), classes)
+    words = max(map(len, classes)) > 2
+    ax.set_xticks(range(n), classes, rotation=90 if words else 0)
     ax.set_yticks(range(n), classes)
     _tidy(ax, f"Decisions: {np.mean(labels == predictions):.2%} of {len(labels)} right", "decision", "true class")
     ax.spines[:].set_visible(False)

@@ -30,8 +30,8 @@ _RESET_HIGH_WATER_MARK = "5"
 _STRICT_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 _TIME_BUDGET_S = 2.0
 _IMAGE_SHAPES = {"mnist": (1, 28, 28), "digits": (1, 8, 8)}
-# In a recording of N-MNIST, on average.
-_EVENTS = 4000
+# Events of a recording: N-MNIST's on average; of the others, which are not at hand, the order of magnitude.
+_EVENTS = {"nmnist": 4000, "shd": 8000, "dvsgesture": 100_000}
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Point:
     """What is measured at one point.
 
     Attributes:
-        method: a key of ``METHODS``.
+        method: one of ``METHODS``; "polystep" is in the configuration's space.
         num_steps: T.
         config: of the run whose network and options are profiled, as JSON.
         num_classes: of its data.
@@ -55,11 +55,18 @@ class Point:
 
 def sample_shape(config: TrainConfig) -> tuple[int, int, int]:
     """Channels, height and width of an image, or of a frame of events, of the data set that a configuration names."""
-    from polystep_snn.datasets.nmnist import SENSOR
+    from polystep_snn.datasets import event_set
     from polystep_snn.training.build import build_framing
 
     framing = build_framing(config)
-    return framing.shape(SENSOR) if framing else _IMAGE_SHAPES[config.dataset]
+    return framing.shape(event_set(config.dataset).sensor) if framing else _IMAGE_SHAPES[config.dataset]
+
+
+def num_classes(config: TrainConfig) -> int:
+    """Of the data set that a configuration names."""
+    from polystep_snn.datasets import event_set
+
+    return len(event_set(config.dataset).classes) if config.encoder == EVENTS else 10
 
 
 def measure(method: str, num_steps: int, config: dict[str, Any], num_classes: int) -> dict[str, Any]:
@@ -113,7 +120,7 @@ def _make_step(point: Point):
 
 
 def _random_samples(config: TrainConfig, num_classes: int):
-    """A batch of images of which a fifth of the pixels are on, as in MNIST, or of recordings with as many events as N-MNIST's."""
+    """A batch of images of which a fifth of the pixels are on, as in MNIST, or of recordings with as many events as there may be."""
     import numpy as np
 
     from polystep_snn.datasets import Samples
@@ -125,10 +132,11 @@ def _random_samples(config: TrainConfig, num_classes: int):
     if config.encoder != EVENTS:
         images = generator.integers(1, 256, (n, *shape[1:])) * (generator.random((n, *shape[1:])) < 0.2)
         return Samples(images.astype(np.uint8), labels)
-    ends = _EVENTS * np.arange(1, n + 1)
-    steps = np.sort(generator.integers(config.num_steps, size=(n, _EVENTS)), 1).astype(np.uint16).ravel()
-    channels = generator.integers(prod(shape), size=n * _EVENTS).astype(np.uint16)
-    return EventSamples(labels, steps, channels, ends - _EVENTS, ends, np.arange(n), config.num_steps, shape, config.counts)
+    each = _EVENTS[config.dataset]
+    ends = each * np.arange(1, n + 1)
+    steps = np.sort(generator.integers(config.num_steps, size=(n, each)), 1).astype(np.uint16).ravel()
+    channels = generator.integers(prod(shape), size=n * each).astype(np.uint16)
+    return EventSamples(labels, steps, channels, ends - each, ends, np.arange(n), config.num_steps, shape, config.counts)
 
 
 def _resident(name: str) -> int:

@@ -82,6 +82,13 @@ def test_it_learns():
     assert result.accuracy == 1
 
 
+def test_a_state_of_something_else_is_no_state():
+    step = SurrogateBPTT(SpikingNetwork([3, 2, 2]), compile=False)
+    step.load_state_dict(step.state_dict())
+    with pytest.raises(InputError, match="has no state, but this one holds generator"):
+        step.load_state_dict({"generator": torch.zeros(1)})
+
+
 def test_an_unknown_surrogate():
     with pytest.raises(InputError, match="choose one of fast_sigmoid, superspike"):
         SurrogateBPTT(SpikingNetwork([3, 2, 2]), "cosine")

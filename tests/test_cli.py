@@ -11,6 +11,7 @@ import pytest
 from matplotlib.image import imread
 
 from polystep_snn.cli.main import main
+from polystep_snn.hardware import network_file
 
 QUICK = ["--hidden", "24", "--num-steps", "6", "--epochs", "2", "--batch-size", "96", "--threads", "1", "--no-compile"]
 
@@ -30,9 +31,10 @@ def last_json(capsys):
     return json.loads(out)
 
 
-def test_train_eval_plot(tmp_path, capsys):
+@pytest.mark.parametrize("options", [[], ["--space", "weight", "--rank", "4", "--encoder", "rate"]], ids=["node", "weight"])
+def test_train_eval_plot_export(tmp_path, capsys, options):
     folder = tmp_path / "run"
-    assert main(["train", "digits", "--out", str(folder), *QUICK, "--json"]) == 0
+    assert main(["train", "digits", "--out", str(folder), *QUICK, *options, "--json"]) == 0
     summary = last_json(capsys)
     assert summary == json.loads((folder / "summary.json").read_text())
     assert main(["eval", str(folder), "--json"]) == 0
@@ -44,6 +46,9 @@ def test_train_eval_plot(tmp_path, capsys):
     assert [os.path.basename(f) for f in figures] == ["curves.png", "activity.png", "rates.png", "confusion.png"]
     for figure in figures:
         assert np.std(imread(figure)) > 0.02, "an empty picture"
+    if options:
+        assert main(["export", str(folder), "--format", "network", "--out", str(tmp_path / "chip.safetensors")]) == 0
+        assert network_file.load(tmp_path / "chip.safetensors").sizes == [64, 24, 10]
 
 
 def test_resuming_a_finished_run_gives_its_summary(run_folder, capsys):
@@ -80,6 +85,8 @@ def test_a_recipe_can_be_overridden(tmp_path):
         ("train digits --out /proc/nothing/here", "cannot be created"),
         ("train digits --out {file}/run", "cannot be created"),
         ("train mnist --out {tmp}/new --data-dir {tmp}/nowhere", "does not exist"),
+        ("train digits --out {tmp}/new --space weight --windows 3", "windows is 3, but the space 'weight' has no such option"),
+        ("train digits --out {tmp}/new --on-chip --space weight", "the neuron 'loihi' is probed in the space 'node' only"),
         ("eval {tmp}/new", "holds no run"),
         ("eval {run} --limit 0", "--limit is 0"),
         ("plot {run} --sample 360", "test samples 0..359"),

@@ -183,6 +183,7 @@ def test_a_recording_of_which_nothing_is_left(settings, message):
         ([(0, 4, 0, 0)], "here has an event at y = 4, the sensor ends at 3"),
         ([(0, -1, 0, 0)], "here has an event at y = -1"),
         ([(0, 0, 5, 0), (0, 0, 7, 0), (0, 0, 6, 0)], "here goes back in time, from 7 to 6 µs at event 2"),
+        ([(0, 0, -5, 0), (0, 0, 7, 0)], "here begins at -5 µs, before time 0"),
     ],
 )
 def test_events_that_cannot_be(events, message):
@@ -541,7 +542,10 @@ def test_folds_and_splits_that_cannot_be():
         stratified_split(labels, 1, 0)
 
 
-def test_neither_torch_nor_tonic_is_imported_until_recordings_are_read():
-    code = "import polystep_snn.datasets.nmnist, sys; print('torch' in sys.modules, 'tonic' in sys.modules)"
+def test_nothing_large_is_imported_until_recordings_are_read():
+    code = (
+        "from polystep_snn.datasets import dvs_gesture, nmnist, shd; import sys; "
+        "print(*(module in sys.modules for module in ('torch', 'tonic', 'h5py')))"
+    )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ}, timeout=120)
-    assert answer.stdout.split() == ["False", "False"]
+    assert answer.stdout.split() == ["False", "False", "False"]

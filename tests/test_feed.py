@@ -204,6 +204,16 @@ def test_a_data_sets_recipe_counts_more_than_a_neurons():
     assert (config.encoder, config.num_steps, config.hidden) == ("events", 30, (128,))
 
 
+def test_a_space_counts_more_than_a_data_set():
+    """Radius, temperature and learning rate of node space are in other units."""
+    for dataset in RECIPES:
+        config = TrainConfig(dataset, space="weight", **recipe(dataset, space="weight"))
+        assert (config.radius, config.polytope, config.eps, config.lr, config.weight_decay) == (0.5, "simplex", 1.0, 2e-2, 0.0)
+    config = TrainConfig("nmnist", space="weight", **recipe("nmnist", space="weight"))
+    assert (config.encoder, config.num_steps, config.windows, config.v_th, config.shift) == ("events", 30, 1, 1.0, 2)
+    assert recipe("nmnist", space="node") == RECIPES["nmnist"]
+
+
 @pytest.mark.parametrize("name", EVENT_OPTIONS)
 def test_event_options_have_no_meaning_for_images(name):
     value = {"bin_by": "count", "crop": (0, 0, 4, 4), "stabilize": True, "counts": True, "polarity": False}.get(name, 1)

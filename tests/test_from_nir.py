@@ -282,9 +282,9 @@ def inconsistent(weight):
         (nested, "node 'n1' is NIRGraph, expected LIF"),
         (lambda: with_edges([("input", "n0"), ("n0", "nowhere")]), "'nowhere', but there is no such node"),
         (lambda: with_edges([("input", "n0", "n1")]), "no usable 'edges'"),
-        (lambda: graph_of(linear()), "the graph has 1 nodes between"),
+        (lambda: graph_of(linear()), "node 'n0' is the last layer and has no neurons"),
         (lambda: graph_of(linear(), linear(3, 3)), "node 'n1' is Linear, expected LIF, CubaLIF, IF, LI, I"),
-        (lambda: graph_of(lif(), lif()), "node 'n0' is LIF, expected Affine or Linear"),
+        (lambda: graph_of(lif(), lif()), "node 'n0' is LIF, expected Affine, Linear, Conv2d, SumPool2d, AvgPool2d"),
         (lambda: graph_of(linear(), nir.LI(*np.ones((2, 3)), np.zeros(3)), linear(3, 3), lif()), "node 'n1' is LI.*only the last may"),
         (lambda: graph_of(linear(), nir.CubaLI(*np.ones((3, 3)), np.zeros(3))), "node 'n1' is CubaLI"),
         (lambda: graph_of(linear(), nir.Threshold(np.ones(3))), "node 'n1' is Threshold"),
@@ -324,5 +324,5 @@ def test_a_step_has_a_length(dt):
 def test_widths_must_fit():
     graph = graph_of(linear(), lif(), linear(2, 3), lif(2))
     graph.nodes["n2"].weight = np.ones((2, 7))
-    with pytest.raises(InputError, match="node 'n2' takes 7 inputs, but 'n1' has 3 neurons"):
+    with pytest.raises(InputError, match="node 'n2' takes 7 inputs, but node 'n1' sends 3"):
         from_nir(graph)

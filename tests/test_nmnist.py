@@ -1,11 +1,9 @@
 """N-MNIST: generated recordings in its 40-bit format, folders that are broken in every way, and the real subset where it is at hand."""
 
 import hashlib
-import http.server
 import io
 import os
 import shutil
-import threading
 import time
 import zipfile
 from pathlib import Path
@@ -17,9 +15,9 @@ import tonic.datasets
 from polystep_snn.datasets import Framing, load, nmnist
 from polystep_snn.datasets.augment import Augmentation
 from polystep_snn.datasets.framing import SACCADE_US
-from polystep_snn.datasets.nmnist import load_nmnist, read_recording
-from polystep_snn.datasets.nmnist_download import download_nmnist
+from polystep_snn.datasets.nmnist import download_nmnist, load_nmnist, read_recording
 from polystep_snn.errors import InputError
+from tests.publisher import serving
 
 
 @pytest.fixture(scope="module")
@@ -263,28 +261,12 @@ def test_recordings_that_changed_are_read_again(base, cache):
 # Download
 
 
-class Served(http.server.BaseHTTPRequestHandler):
-    contents: dict[str, bytes]
-
-    def do_GET(self):
-        content = self.contents.get(self.path)
-        self.send_response(200 if content is not None else 404)
-        self.send_header("Content-Length", str(len(content or b"")))
-        self.end_headers()
-        self.wfile.write(content or b"")
-
-    def log_message(self, *arguments):
-        pass
-
-
 @pytest.fixture
 def publisher(monkeypatch, tiny_full, tmp_path):
     """A server on this machine takes the publisher's place, with archives of the tiny full set; returns what it serves, changeable."""
     source = write_folder(tmp_path / "source")
     complete(source)
-    handler = type("Handler", (Served,), {"contents": {}})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    contents: dict[str, bytes] = {}
 
     def serve(part):
         packed = io.BytesIO()
@@ -292,15 +274,14 @@ def publisher(monkeypatch, tiny_full, tmp_path):
             for path in sorted((source / part).rglob("*.bin")):
                 archive.write(path, path.relative_to(source))
         name = part.lower()
-        handler.contents[f"/{name}"] = packed.getvalue()
-        monkeypatch.setattr(tonic.datasets.NMNIST, f"{name}_url", f"http://127.0.0.1:{server.server_port}/{name}")
+        contents[f"/{name}"] = packed.getvalue()
+        monkeypatch.setattr(tonic.datasets.NMNIST, f"{name}_url", f"{address}/{name}")
         monkeypatch.setattr(tonic.datasets.NMNIST, f"{name}_md5", hashlib.md5(packed.getvalue()).hexdigest())
 
-    serve("Train")
-    serve("Test")
-    yield source, serve, handler.contents
-    server.shutdown()
-    server.server_close()
+    with serving(contents) as address:
+        serve("Train")
+        serve("Test")
+        yield source, serve, contents
 
 
 def test_the_full_set_is_downloaded_once(publisher, cache, capsys):

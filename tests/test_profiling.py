@@ -8,7 +8,7 @@ import pytest
 from polystep_snn.cli.main import main
 from polystep_snn.errors import InputError
 from polystep_snn.profiling import measure
-from polystep_snn.training.config import TrainConfig
+from polystep_snn.training.config import TrainConfig, recipe
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the high-water mark of memory can be reset on Linux only")
 
@@ -20,6 +20,14 @@ def test_memory_is_flat_in_time_and_below_backpropagations():
     bptt = measure("bptt", 200, config, 10)["peak_mb"]
     assert long < 1.1 * short  # benchmarks hold the figure; here, page granularity and other tests' noise
     assert long < 0.5 * bptt
+
+
+@pytest.mark.slow
+def test_weight_space_keeps_the_currents_of_every_step():
+    options = {**recipe("digits", space="weight"), "hidden": (64,), "rank": 2, "batch_size": 512}
+    config = TrainConfig("digits", space="weight", compile=False, threads=1, **options).to_json()
+    short, long = (measure("polystep", num_steps, config, 10)["peak_mb"] for num_steps in (10, 60))
+    assert long > 2 * short
 
 
 @pytest.mark.slow

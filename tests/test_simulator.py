@@ -21,7 +21,9 @@ DU, DV = (0, 1000, 4095), (0, 128, 4095)
 
 def make_network(layers, num_steps=1, readout="membrane", encoder="events"):
     classes = tuple(f"class {n}" for n in range(layers[-1].num_neurons))
-    return IntegerNetwork(tuple(layers), readout, num_steps, encoder, (layers[0].num_inputs,), classes)
+    convolution = layers[0].convolution
+    shape = (layers[0].num_inputs,) if convolution is None else convolution.input_shape
+    return IntegerNetwork(tuple(layers), readout, num_steps, encoder, shape, classes)
 
 
 def dense(weight, vth=0, bias=0, **constants):

@@ -100,6 +100,29 @@ def test_random_subsets_and_rotations_follow_the_seed():
     assert (run(1, num_probed=2)[0].abs().sum(1) > 0).sum() <= 2
 
 
+def test_a_state_goes_on_where_it_was_taken():
+    network = make_network(SIZES[2], LIF, MembraneReadout(), seed=33)
+    inputs, target = make_batch(num_steps=12, num_inputs=6, seed=33)
+
+    def steps(step, count):
+        found = []
+        for _ in range(count):
+            step.step(inputs, target)
+            found.append(grads(network))
+        return found
+
+    space = {"num_probed": 2, "num_windows": 3, "rotate": True}
+    whole = make_step(network, seed=1, space=space)
+    steps(whole, 2)
+    state = {name: value.clone() for name, value in whole.state_dict().items()}
+    other = make_step(network, seed=2, space=space)
+    other.load_state_dict(state)
+    for mine, expected in zip(steps(other, 2), steps(whole, 2), strict=True):
+        assert all(map(torch.equal, mine, expected))
+    with pytest.raises(InputError, match="no state of a PolyStep: 'generator' is missing"):
+        other.load_state_dict({"steps": torch.tensor(3)})
+
+
 def test_chunks_change_no_bit_of_the_gradient():
     network = make_network([20, 16, 12, 3], LIF, MembraneReadout(), seed=33).float()
     inputs, target = make_batch(num_steps=9, num_inputs=20, seed=33, batch=17)

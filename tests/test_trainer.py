@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from polystep_snn import LIFParameters, Sinkhorn
+from polystep_snn import LIFParameters, Sinkhorn, WeightSpace
 from polystep_snn.datasets import Dataset, Samples
 from polystep_snn.errors import InputError
+from polystep_snn.polystep.relative import Relative
+from polystep_snn.polystep.subspaces import HybridLowRank
 from polystep_snn.training import checkpoint, metrics, trainer
-from polystep_snn.training.build import resolve
-from polystep_snn.training.config import RECIPES, TrainConfig
+from polystep_snn.training.build import build_bptt, resolve
+from polystep_snn.training.config import RECIPES, TrainConfig, recipe
 from polystep_snn.training.observer import Observer
 from polystep_snn.training.run_folder import open_run
 from polystep_snn.training.trainer import Trainer
@@ -39,6 +41,9 @@ def small_config(**changes):
             **changes,
         }
     )
+
+
+WEIGHT_SPACE = {"probed": 0, "space": "weight", "rank": 4, "radius": 0.5, "polytope": "simplex", "lr": 0.02, "weight_decay": 0.0}
 
 
 class StopAt(Observer):
@@ -84,10 +89,10 @@ def test_another_seed_does_not(straight, digits, tmp_path):
     assert tensors["model.linears.0.weight"] != straight[0]["model.linears.0.weight"]
 
 
-@pytest.mark.parametrize("readout", ["membrane", "count"])
+@pytest.mark.parametrize("changes", [{}, {"readout": "count"}, WEIGHT_SPACE, {**WEIGHT_SPACE, "readout": "count"}], ids=str)
 @pytest.mark.parametrize("stops", [(1,), (5, 1, 9), (13,), (25,)], ids=str)
-def test_a_run_stopped_at_any_step_ends_as_if_it_had_not(digits, tmp_path, stops, readout):
-    config = small_config(readout=readout)
+def test_a_run_stopped_at_any_step_ends_as_if_it_had_not(digits, tmp_path, stops, changes):
+    config = small_config(**changes)
     Trainer(config, tmp_path / "whole", digits).fit()
     for k, stop in enumerate(stops):
         observer = StopAt(stop)
@@ -100,7 +105,19 @@ def test_a_run_stopped_at_any_step_ends_as_if_it_had_not(digits, tmp_path, stops
         assert summary[name] == json.loads((tmp_path / "whole" / "summary.json").read_text())[name]
 
 
-COMMAND = "train digits --hidden 24 --num-steps 6 --epochs 2 --batch-size 96 --encoder poisson --probed 10 --threads 1 --no-compile"
+def test_backpropagation_goes_on_too(digits, tmp_path):
+    config = small_config(probed=0)
+    Trainer(config, tmp_path / "whole", digits, make_method=build_bptt).fit()
+    observer = StopAt(9)
+    run = observer.trainer = Trainer(config, tmp_path / "run", digits, observer=observer, make_method=build_bptt)
+    assert run.fit() is None
+    Trainer(config, tmp_path / "run", digits, resume=True, make_method=build_bptt).fit()
+    assert final(tmp_path / "run") == final(tmp_path / "whole")
+
+
+COMMAND = "train digits --hidden 24 --num-steps 6 --epochs 2 --batch-size 96 --encoder poisson --threads 1 --no-compile"
+# How each space is chosen on the command line, and what that means.
+SPACES = {"node": ("--probed 10", {}), "weight": ("--space weight --rank 4", WEIGHT_SPACE)}
 
 
 SAVING_EVERY_STEP = """
@@ -112,20 +129,22 @@ sys.exit(main())
 """
 
 
-def start(folder, *options):
+def start(folder, *options, space="node"):
     """The same run on the command line, saving after every step."""
-    command = [sys.executable, "-c", SAVING_EVERY_STEP, *COMMAND.split(), "--out", str(folder), *options]
+    command = [sys.executable, "-c", SAVING_EVERY_STEP, *COMMAND.split(), *SPACES[space][0].split(), "--out", str(folder), *options]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.slow
-def test_killed_again_and_again(straight, tmp_path):
+@pytest.mark.parametrize("space", SPACES)
+def test_killed_again_and_again(digits, tmp_path, space):
     """SIGKILL at random moments, so also while a checkpoint is written."""
+    Trainer(small_config(**SPACES[space][1]), tmp_path / "straight", digits).fit()
     generator = np.random.default_rng(0)
     folder = tmp_path / "run"
     kills = 0
     for _ in range(30):
-        process = start(folder, *(["--resume"] if (folder / "checkpoint.safetensors").exists() else []))
+        process = start(folder, *(["--resume"] if (folder / "checkpoint.safetensors").exists() else []), space=space)
         while process.poll() is None and not (folder / "checkpoint.safetensors").exists():
             time.sleep(0.002)
         stamp = (folder / "checkpoint.safetensors").stat().st_mtime_ns
@@ -138,11 +157,11 @@ def test_killed_again_and_again(straight, tmp_path):
         process.communicate()
         kills += 1
         if kills == 6:
-            _, err = start(folder, "--resume").communicate(timeout=120)
+            _, err = start(folder, "--resume", space=space).communicate(timeout=120)
             assert "test accuracy" in err, err
             break
     assert kills >= 3
-    assert final(folder) == straight
+    assert final(folder) == final(tmp_path / "straight")
 
 
 @pytest.mark.slow
@@ -293,6 +312,43 @@ def test_options_reach_the_method(digits, tmp_path):
     assert run.network.neurons == [LIFParameters.from_beta(0.8, reset="subtract", v_th=0.5)]
     assert run.network.readout.neuron == LIFParameters.from_beta(0.8, reset="subtract")
     assert run.optimizer.param_groups[0]["weight_decay"] == 0.5
+
+
+def test_options_reach_weight_space(digits, tmp_path):
+    options = {"polytope": "cube", "transport": "sinkhorn", "eps": 0.7, "radius": 0.3, "seed": 5, "epochs": 1}
+    run = Trainer(small_config(**{**WEIGHT_SPACE, **options}), tmp_path / "run", digits)
+    assert run.method.space == WeightSpace(0.3, HybridLowRank(4), particle_dim=4, polytope="cube")
+    assert (run.method.transport, run.method.seed) == (Relative(Sinkhorn(eps=0.7)), 5)
+    run.fit()
+
+
+def test_candidates_are_counted(digits, tmp_path):
+    """A simplex of four coordinates has five vertices; a bias is a coordinate alone, with two."""
+    observer = StopAt(20)
+    run = observer.trainer = Trainer(small_config(**WEIGHT_SPACE), tmp_path / "run", digits, observer=observer)
+    assert run.fit() is None
+    Trainer(small_config(**WEIGHT_SPACE), tmp_path / "run", digits, resume=True).fit()
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    candidates = 24 * 5 + 24 * 2 + 10 * 5 + 10 * 2
+    assert [line["forward_passes"] for line in lines] == [13 * candidates, 26 * candidates]
+
+
+@pytest.mark.parametrize("changes", [{"readout": "count"}, {"weight_bits": 8, "hidden": 6}], ids=str)
+def test_layers_whose_spikes_nobody_told_are_not_called_dead(digits, tmp_path, changes):
+    class Listening(Observer):
+        def warn(self, message):
+            raise AssertionError(message)
+
+    run = Trainer(small_config(**{**WEIGHT_SPACE, **changes, "rank": 2, "epochs": 1}), tmp_path / "run", digits, observer=Listening())
+    run.fit()
+    told = 1 if "readout" in changes else 0
+    assert [len(run.position.history[0][name]) for name in ("firing_rates", "dead_neurons", "saturated_neurons")] == [told] * 3
+
+
+@pytest.mark.slow
+def test_digits_are_learned_in_weight_space(digits, tmp_path):
+    config = TrainConfig("digits", space="weight", compile=False, threads=1, **recipe("digits", space="weight"))
+    assert Trainer(config, tmp_path / "run", digits).fit()["test_accuracy"] > 0.9
 
 
 def test_the_learning_rate_and_the_schedules_run_to_their_end(digits, tmp_path, monkeypatch):

@@ -2,16 +2,12 @@
 
 HDF5 is a file system in a file: links out of it, loops, arrays of terabytes in a few bytes, references, filters that are loaded
 from disk. Only groups, numbers and strings are taken, each once, within limits that are checked before anything is allocated.
-The C library itself does not survive every damaged file (of some thousand, one keeps it busy for ever), so it runs in a
-child process with a deadline and little memory, and what it found comes back as safetensors.
+This happens in a child process (``polystep_snn.hdf5_child``), and what it found comes back as safetensors.
 """
 
-import importlib
 import json
 import math
 import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +17,9 @@ from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
 from polystep_snn.errors import InputError
+from polystep_snn.hdf5_child import SIGNATURE as SIGNATURE
+from polystep_snn.hdf5_child import Limits, filters_of, one_line, read_in_child
+from polystep_snn.hdf5_child import require as require
 
 # Loihi 2 has about 120 million synapses: as float32 they fit.
 MAX_BYTES = 2**30
@@ -30,27 +29,12 @@ MAX_TEXT = 2**24
 MAX_DEPTH = 8
 # Many times what a large network takes.
 CPU_S = 8
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
-# The filters that HDF5 and h5py bring along: gzip, shuffle, Fletcher's checksum, LZF.
-FILTERS = (1, 2, 3, 32000)
 # At best, gzip makes 1032 bytes one.
 GZIP_RATIO = 1040
-_REFUSED = 3
+_REMEDY = "write it again"
 
 Tree = dict[str, Any]
 """Groups as dicts; below them arrays of numbers, strings, and nested lists of strings."""
-
-
-def require(name: str) -> Any:
-    """A module of the extra ``formats``.
-
-    Raises:
-        InputError: not installed; says how.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise InputError(f"{name} cannot be imported ({error}): pip install {name}") from None
 
 
 def read_tree(path: str | Path, deadline_s: float = 60.0) -> Tree:
@@ -63,73 +47,12 @@ def read_tree(path: str | Path, deadline_s: float = 60.0) -> Tree:
     Raises:
         InputError: no such file, not HDF5, damaged, larger than the limits above, or with links, references and the like.
     """
-    require("h5py")
     path = Path(path).absolute()
-    _check_file(path)
-    # The child searches where this process does. Of the working folder it must import nothing, so the path comes first.
-    code = f"import sys; sys.path[:] = sys.argv[2:]; from {__name__} import serve; serve(sys.argv[1])"
-    # Plugins for filters stay out of the way; a file that cannot be locked, on a read-only disk, can still be read.
-    quiet = {"HDF5_PLUGIN_PRELOAD": "::", "HDF5_USE_FILE_LOCKING": "FALSE", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    try:
-        child = subprocess.run(
-            [sys.executable, "-c", code, str(path), *sys.path],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=deadline_s,
-            env={**os.environ, **quiet},
-        )
-    except subprocess.TimeoutExpired:
-        raise InputError(f"{path} is damaged (HDF5 was not through with it after {deadline_s:g} s): write it again") from None
-    if child.returncode == _REFUSED:
-        raise InputError(f"{path} {child.stdout.decode(errors='replace')}")
-    if child.returncode:
-        reason = (child.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
-        raise InputError(f"{path} is damaged (HDF5 ended with code {child.returncode}: {reason}): write it again")
-    return _unpack(child.stdout, path)
+    limits = Limits(MAX_BYTES, 4 * MAX_BYTES, CPU_S, deadline_s)
+    return _unpack(read_in_child(__name__, path, limits, "a .nir or .net file", _REMEDY), path)
 
 
-def serve(path: str) -> None:
-    """What the child process does: the file's content to standard output, or why not."""
-    _limit_itself()
-    try:
-        answer, code = _pack(path), 0
-    except InputError as error:
-        answer, code = str(error).encode(errors="replace"), _REFUSED
-    except Exception as error:  # whatever HDF5 and h5py make of a damaged file
-        answer, code = f"is damaged ({_one_line(error)}): write it again".encode(errors="replace"), _REFUSED
-    sys.stdout.buffer.write(answer)
-    sys.stdout.buffer.flush()
-    # HDF5's own clearing up may stumble over a damaged file once more.
-    os._exit(code)
-
-
-def _limit_itself() -> None:
-    try:
-        import resource
-    except ImportError:  # Windows: the limits above alone
-        return
-    for limit, wanted in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_AS, 4 * MAX_BYTES), (resource.RLIMIT_CPU, CPU_S)):
-        _, hard = resource.getrlimit(limit)
-        resource.setrlimit(limit, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
-
-
-def _check_file(path: Path) -> None:
-    try:
-        # A pipe would block, a device might never end.
-        if not path.is_file():
-            raise InputError(f"{path} is not a file: give one that was exported")
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            start = file.read(len(SIGNATURE))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror})") from None
-    if start != SIGNATURE:
-        raise InputError(f"{path} is not an HDF5 file: give a .nir or .net file")
-    if size > MAX_BYTES:
-        raise InputError(f"{path} has {size} bytes: at most {MAX_BYTES} are read")
-
-
-def _pack(path: str) -> bytes:
+def pack(path: str) -> bytes:
     """The file as safetensors: numbers by their place, strings in the metadata."""
     h5py = require("h5py")
     numbers: dict[str, np.ndarray] = {}
@@ -152,7 +75,7 @@ def _unpack(data: bytes, path: Path) -> Tree:
         length = int.from_bytes(data[:8], "little")
         strings = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["strings"])
     except (SafetensorError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is damaged ({_one_line(error)}): write it again") from None
+        raise InputError(f"{path} is damaged ({one_line(error)}): {_REMEDY}") from None
     tree: Tree = {}
     for name, value in {**numbers, **strings}.items():
         *groups, leaf = name.split("/")
@@ -202,10 +125,7 @@ class _Walk:
         is_string = self.h5py.check_string_dtype(dtype) is not None
         if item.shape is None or not (is_string or (dtype.kind in "biuf" and dtype.itemsize <= 8)):
             raise InputError(f"has {dtype} at {place!r}: only numbers and strings are read")
-        layout = item.id.get_create_plist()
-        filters = [layout.get_filter(k)[0] for k in range(layout.get_nfilters())]
-        if item.is_virtual or layout.get_external_count() or not set(filters) <= set(FILTERS):
-            raise InputError(f"has data at {place!r} that lie in another file or need a plugin: copy them into the file, with gzip or none")
+        filters = filters_of(item, place)
         # A chunk is allocated whole, however few of its values are asked for.
         size = dtype.itemsize * max(count, math.prod(int(n) for n in item.chunks or ()))
         # Nothing that was written takes more than it holds, or than gzip gets out of it.
@@ -230,10 +150,6 @@ class _Walk:
         if self.text_left < 0:
             raise InputError(f"has text up to {place!r} that is longer than {MAX_TEXT} bytes: do not trust this file")
         return bytes(value).decode("utf-8")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def part(tree: Mapping[str, Any], name: str, kind: type, where: str) -> Any:

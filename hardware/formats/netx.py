@@ -22,8 +22,10 @@ lava-dl takes no notice of the dataset ``polystep_snn`` beside ``layer``: our ow
 Source: lava-dl ``netx/hdf5.py``, ``netx/utils.py`` and ``netx/blocks/process.py``; lava-nc ``utils/weightutils.py``.
 """
 
+import io
 from dataclasses import replace
 from pathlib import Path
+from reprlib import repr as shown
 from typing import Any
 
 import numpy as np
@@ -50,17 +52,16 @@ def write(path: str | Path, network: IntegerNetwork) -> None:
     """
     h5py = require("h5py")
     layers, data = describe(network), embed(network)
-
-    def fill(temporary: Path) -> None:
-        with h5py.File(temporary, "w") as file:
-            for k, fields in layers.items():
-                group = file.create_group(f"layer/{k}")
-                # The shape and type that lava-dl gives the name.
-                group.create_dataset("type", (1,), "S10", [fields["type"][0].encode()])
-                _fill(group, {name: value for name, value in fields.items() if name != "type"})
-            file[NAME] = data
-
-    write_atomically(Path(path), fill)
+    # HDF5 does not survive a full disk: it writes to memory.
+    memory = io.BytesIO()
+    with h5py.File(memory, "w") as file:
+        for k, fields in layers.items():
+            group = file.create_group(f"layer/{k}")
+            # The shape and type that lava-dl gives the name.
+            group.create_dataset("type", (1,), "S10", [fields["type"][0].encode()])
+            _fill(group, {name: value for name, value in fields.items() if name != "type"})
+        file[NAME] = data
+    write_atomically(Path(path), lambda temporary: temporary.write_bytes(memory.getbuffer()))
 
 
 def read(path: str | Path, num_steps: int | None = None) -> IntegerNetwork:
@@ -184,9 +185,8 @@ def _foreign(path: Path, groups: Tree, num_steps: int) -> IntegerNetwork:
         where = f"{path}: layer {k}"
         if not isinstance(group, dict):
             raise InputError(f"{where} is missing: the layers must be numbered from 0")
-        kind = group.get("type")
-        kind = kind[0] if isinstance(kind, list) and kind else kind
         try:
+            kind = _type_of(group, "it")
             if k == 0 and kind == "input" and "neuron" not in group:
                 shape = netx_convolution.sizes(group, "shape", None) if "shape" in group else None
                 continue
@@ -198,7 +198,7 @@ def _foreign(path: Path, groups: Tree, num_steps: int) -> IntegerNetwork:
             elif kind == "dense" and (flat or not layers or layers[-1].convolution is None):
                 layers.append(_foreign_layer(group))
             else:
-                raise InputError(f"it is {kind!r}: only 'dense' layers are read, and 'conv' with a 'flatten' between the two")
+                raise InputError(f"it is {shown(kind)}: only 'dense' layers are read, and 'conv' with a 'flatten' between the two")
             shape, flat = netx_convolution.output_shape(layers[-1]), False
             _layer_fields("its meaning in lava-dl", layers[-1])
         except InputError as error:
@@ -217,6 +217,13 @@ def _foreign(path: Path, groups: Tree, num_steps: int) -> IntegerNetwork:
     )
 
 
+def _type_of(group: Tree, where: str) -> str:
+    """The text at "type", alone or in a list of one."""
+    value = group.get("type")
+    value = value[0] if isinstance(value, list) and len(value) == 1 else value
+    return part({"type": value}, "type", str, where)
+
+
 def _foreign_layer(group: Tree) -> IntegerLayer:
     weight = whole("weight", part(group, "weight", np.ndarray, "it"), np.int8)
     if weight.ndim == 1:  # lava-dl's loader takes a flattened matrix too
@@ -227,7 +234,7 @@ def _foreign_layer(group: Tree) -> IntegerLayer:
     if weight.ndim != 2:
         raise InputError(f"weight is {list(weight.shape)}: give [outputs, inputs]")
     size = len(weight)
-    bias = whole("bias", group["bias"], np.int16) if isinstance(group.get("bias"), np.ndarray) else np.zeros(size, np.int16)
+    bias = whole("bias", part(group, "bias", np.ndarray, "it"), np.int16) if "bias" in group else np.zeros(size, np.int16)
     return IntegerLayer(weight=weight, bias_mant=bias.reshape(-1), **_foreign_neurons(group, size))
 
 
@@ -242,8 +249,9 @@ def _foreign_neurons(group: Tree, size: int) -> dict[str, Any]:
         if name in group:
             raise InputError(f"it has {name!r}, which has no counterpart here")
     neuron = part(group, "neuron", dict, "it")
-    if neuron.get("type") not in ("CUBA", "LOIHI") and neuron.get("type") not in (["CUBA"], ["LOIHI"]):
-        raise InputError(f"its neurons are {neuron.get('type')!r}: only 'CUBA' ones are read")
+    kind = _type_of(neuron, "its 'neuron'")
+    if kind not in ("CUBA", "LOIHI"):
+        raise InputError(f"its neurons are {shown(kind)}: only 'CUBA' ones are read")
     constants = {name: one_number(neuron, name) for name in ("iDecay", "vDecay", "vThMant")}
     for name, plain in (("messageBits", 0), ("gradedSpike", 0), ("refDelay", 1)):
         if name in neuron and one_number(neuron, name) != plain:

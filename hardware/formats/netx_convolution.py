@@ -99,9 +99,9 @@ def foreign(group: Tree, input_shape: tuple[int, ...] | None) -> tuple[np.ndarra
 
 
 def _biases(group: Tree, convolution: Convolution) -> np.ndarray:
-    if not isinstance(group.get("bias"), np.ndarray):
+    if "bias" not in group:
         return np.zeros(convolution.num_neurons, np.int16)
-    bias, shape = whole("bias", group["bias"], np.int16), convolution.output_shape
+    bias, shape = whole("bias", part(group, "bias", np.ndarray, "it"), np.int16), convolution.output_shape
     if bias.shape == shape[::-1]:
         return np.ascontiguousarray(bias.transpose(2, 1, 0)).reshape(-1)
     if bias.shape == shape[:1]:

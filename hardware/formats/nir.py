@@ -26,9 +26,11 @@ spikes are equal to the last one; otherwise a membrane at its threshold may fall
 integer, is kept as metadata, and only from there is it read back.
 """
 
+import io
 import math
 from itertools import pairwise
 from pathlib import Path
+from reprlib import repr as shown
 from typing import Any
 
 import numpy as np
@@ -69,7 +71,10 @@ def write(path: str | Path, network: IntegerNetwork, dt: float = DT) -> None:
         nodes[name] = kind({kind.__name__.lower(): fields["shape"]}) if "shape" in fields else kind(**fields)
     edges = [(before, after) for before, after in graph["edges"]]
     built = nir.NIRGraph(nodes=nodes, edges=edges, metadata=graph["metadata"])
-    write_atomically(Path(path), lambda temporary: nir.write(temporary, built))
+    # HDF5 does not survive a full disk: it writes to memory.
+    memory = io.BytesIO()
+    nir.write(memory, built)
+    write_atomically(Path(path), lambda temporary: temporary.write_bytes(memory.getbuffer()))
 
 
 def read(path: str | Path) -> IntegerNetwork:
@@ -87,7 +92,7 @@ def read(path: str | Path) -> IntegerNetwork:
     network = extract(part(metadata, NAME, np.ndarray, f"{path}: the metadata"), path)
     dt = part(metadata, "dt", np.ndarray, f"{path}: the metadata")
     if dt.dtype != np.float64 or dt.shape or not 1e-9 <= dt <= 1e9:
-        raise InputError(f"{path} is damaged (its dt is {dt!r}): export it again")
+        raise InputError(f"{path} is damaged (its dt is {shown(dt.tolist())}): export it again")
     if not same(describe(network, float(dt)), graph):
         raise InputError(f"{path}: the graph is no longer that of the integers inside: read it with polystep_snn.from_nir, or export again")
     return network
@@ -100,8 +105,9 @@ def read_graph(path: str | Path) -> Tree:
         InputError: what ``hdf5.read_tree`` refuses, or a file without a graph.
     """
     graph = part(read_tree(path), "node", dict, f"{path} is no NIR file: it")
-    if graph.get("type") != "NIRGraph":
-        raise InputError(f"{path} holds {graph.get('type')!r} instead of a NIRGraph: write the whole graph")
+    kind = part(graph, "type", str, f"{path}: the graph")
+    if kind != "NIRGraph":
+        raise InputError(f"{path} holds {shown(kind)} instead of a NIRGraph: write the whole graph")
     return graph
 
 
@@ -118,7 +124,7 @@ def chain(graph: Tree) -> list[tuple[str, Tree]]:
         raise InputError("the graph has no usable 'edges': give pairs of names")
     for name, node in nodes.items():
         if not isinstance(node, dict) or not isinstance(node.get("type"), str):
-            raise InputError(f"node {name!r} has no type: write the graph again")
+            raise InputError(f"node {shown(name)} has no type: write the graph again")
     ends = {kind: [name for name, node in nodes.items() if node["type"] == kind] for kind in ("Input", "Output")}
     for kind, names in ends.items():
         if len(names) != 1:
@@ -128,10 +134,10 @@ def chain(graph: Tree) -> list[tuple[str, Tree]]:
     for source, target in edges:
         for name in (source, target):
             if name not in nodes:
-                raise InputError(f"an edge leads to or from {name!r}, but there is no such node")
+                raise InputError(f"an edge leads to or from {shown(name)}, but there is no such node")
         if source in after or target in before:
             name = source if source in after else target
-            raise InputError(f"node {name!r} has more than one edge {'out' if source in after else 'in'}: only chains are read")
+            raise InputError(f"node {shown(name)} has more than one edge {'out' if source in after else 'in'}: only chains are read")
         after[source], before[target] = target, source
     name = ends["Input"][0]
     names = [name]
@@ -140,7 +146,7 @@ def chain(graph: Tree) -> list[tuple[str, Tree]]:
         names.append(name)
     if names[-1] != ends["Output"][0] or len(names) != len(nodes):
         loose = sorted(set(nodes) - set(names))
-        raise InputError(f"node {(loose or names[-1:])[0]!r} is not on the way from input to output: only chains are read")
+        raise InputError(f"node {shown((loose or names[-1:])[0])} is not on the way from input to output: only chains are read")
     return [(name, nodes[name]) for name in names]
 
 

@@ -17,9 +17,8 @@ from polystep_snn.hardware.lava.worker_process import LavaWorker
 from polystep_snn.hardware.learning_rule import with_parameters
 from polystep_snn.hardware.lesson import Lesson
 from polystep_snn.hardware.network_file import save
-from polystep_snn.hardware.simulator import LayerRecording, Recording, Simulator, check_spikes
+from polystep_snn.hardware.simulator import RECORDED_BYTES, LayerRecording, Recording, Simulator, check_spikes
 
-_RECORDED_BYTES = 9
 # Nothing here has run on a chip: its first samples are held against the simulator, in every run.
 _CHECKED_ON_CHIP = 8
 # Samples encoded at a time.
@@ -49,13 +48,13 @@ class LavaBackend:
         """
         Args:
             network: what to run.
-            timeout_s: longest time without a step before a call fails. Compiling counts.
+            timeout_s: longest time without a step before a call fails, up to 1e6. Compiling counts.
             on_progress: called a few times a second with the number of samples that are through.
             on_chip: on Loihi 2, through Intel's extension, instead of in Lava's models. Has never been run.
             worker: one to share with other networks, one call at a time; it stays open. Without it this backend has its own.
 
         Raises:
-            InputError: no Python with Lava; a layer whose currents 32 bits cannot hold; no Intel's extension; a network that
+            InputError: no such time; no Python with Lava; a layer whose currents 32 bits cannot hold; no Intel's extension; a network that
                 cannot be read from the chip.
             BackendError: the worker does not start.
         """
@@ -99,7 +98,7 @@ class LavaBackend:
         if self._on_chip:
             raise InputError("currents and membranes are not read from the chip: record with the simulator or lava")
         num_steps, num_samples, _ = spikes.shape
-        size = _RECORDED_BYTES * num_steps * sum(self.network.sizes[1:])
+        size = RECORDED_BYTES * num_steps * sum(self.network.sizes[1:])
         if size * num_samples > MAX_ARRAY_BYTES:
             raise InputError(f"{num_samples} samples fill {size * num_samples} bytes: record at most {MAX_ARRAY_BYTES // size} at a time")
         if not num_samples:

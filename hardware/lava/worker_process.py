@@ -9,6 +9,7 @@ import tempfile
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from reprlib import repr as shown
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from polystep_snn.hardware.backend import BackendError
 from polystep_snn.hardware.lava import protocol
 from polystep_snn.hardware.lava.process_group import end_group
 
+# 11 days; sockets wait for 24 at most.
+_LONGEST_S = 1_000_000
 PYTHON_VARIABLE = "POLYSTEP_SNN_LAVA_PYTHON"
 # Beside hardware/, where the project is installed from its repository.
 _ENVIRONMENT = Path(__file__).parents[2] / ".venv-lava"
@@ -56,12 +59,14 @@ class LavaWorker:
     def __init__(self, timeout_s: float = 60.0):
         """
         Args:
-            timeout_s: longest silence. A run tells of its steps several times a second while it makes any.
+            timeout_s: longest silence, up to 1e6. A run tells of its steps several times a second while it makes any.
 
         Raises:
-            InputError: no Python with Lava, or one that cannot run it.
+            InputError: no such time; no Python with Lava, or one that cannot run it.
             BackendError: it does not start.
         """
+        if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not 0 < timeout_s <= _LONGEST_S:
+            raise InputError(f"timeout_s is {shown(timeout_s)}: give seconds, more than 0 and at most {_LONGEST_S}")
         python = find_python()
         self._timeout_s = timeout_s
         self._socket, theirs = socket.socketpair()
@@ -115,6 +120,7 @@ class LavaWorker:
             on_arrays: called with what is told while it runs.
 
         Raises:
+            InputError: the request is larger than a message may be.
             BackendError: it failed, and why. The worker is closed then, as after any other exception. Or it was closed before.
         """
         self.check_open()
@@ -153,6 +159,8 @@ class LavaWorker:
     def _send(self, fields: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         try:
             protocol.send(self._socket, fields, arrays)
+        except protocol.ProtocolError as error:
+            raise InputError(f"Lava is asked for too much ({error}): give fewer samples, or a smaller network") from None
         except TimeoutError:
             raise BackendError(f"the Lava worker took nothing in for {self._timeout_s:g} s") from None
         except OSError:

@@ -9,6 +9,8 @@ and the reset is not differentiated. It is written to be fast: the current of a 
 without leak is one product with the spike counts, and the loops are compiled, forwards and backwards.
 """
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -68,7 +70,12 @@ class SurrogateBPTT:
         surrogate: a key of ``SURROGATES``.
         cost: what a readout costs; by default that of ``PolyStep``.
         compile: compile the loops with ``torch.compile``.
+
+    Attributes:
+        evaluations: forward passes of a step.
     """
+
+    evaluations: ClassVar[int] = 1
 
     def __init__(self, network: SpikingNetwork, surrogate: str = "fast_sigmoid", cost: Cost | None = None, compile: bool = True):
         if surrogate not in SURROGATES:
@@ -79,7 +86,6 @@ class SurrogateBPTT:
         self.fire = SURROGATES[surrogate]
         self.cost = cost
         self.kernels = Kernels(compile)
-        self.generator = torch.Generator()  # draws nothing; there because PolyStep has one, so that checkpoints are alike
 
     def step(self, inputs: Frames | Tensor, target: Tensor, progress: float = 0.0) -> StepResult:
         """One forward and one backward pass over a batch; see ``PolyStep.step``."""
@@ -119,3 +125,16 @@ class SurrogateBPTT:
             loss.backward()
         accuracy = (value.argmax(0) == target).to(value.dtype).mean()
         return StepResult(loss.detach(), accuracy, [c.mean(1) / len(inputs) for c in counts])
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Nothing: no step depends on the one before."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on where ``state_dict`` was called: there is nothing to load.
+
+        Raises:
+            InputError: the state of something else.
+        """
+        if state:
+            raise InputError(f"backpropagation has no state, but this one holds {', '.join(state)}: load what it returned")

@@ -37,7 +37,7 @@ def add_parser(commands) -> None:
     parser.add_argument("--samples", type=int, default=5000, metavar="N", help="new samples in the stream (default 5000)")
     parser.add_argument("--replay", type=float, default=0.0, metavar="X", help="clean samples replayed for every new one (default 0)")
     parser.add_argument("--labelled", type=float, default=1.0, metavar="X", help="fraction of new samples with a label (default 1)")
-    parser.add_argument("--held-out", type=int, default=500, metavar="N", help="samples that judge every round (default 500)")
+    parser.add_argument("--held-out", type=int, default=500, metavar="N", help="samples that judge every round, 0 for none (default 500)")
     parser.add_argument("--round-size", type=int, default=1000, metavar="N", help="new samples between judgements (default 1000)")
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="samples a weight write (default 16)")
     parser.add_argument("--rate", type=float, default=0.25, metavar="X", help="learning rate of hidden weights (default 0.25)")
@@ -63,6 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
     from polystep_snn.training.offchip import accuracy, fitted_readout, hidden_counts
     from polystep_snn.training.run_folder import RunFolder, open_run
 
+    if arguments.limit is not None and arguments.limit < 1:
+        raise InputError(f"--limit is {arguments.limit}: choose at least 1")
     shift = Shift.parse(arguments.shift)
     stream = Stream(arguments.samples, arguments.replay, arguments.labelled, arguments.held_out, arguments.round_size, arguments.seed)
     rule = LearningRule(tuple(arguments.writable), arguments.batch_size, arguments.rate, arguments.readout_rate, "cosine", arguments.radius)

@@ -60,16 +60,17 @@ def run(arguments: argparse.Namespace) -> int:
     frames, labels = feed.batch(torch.tensor([arguments.sample]), generator=generator)
     recording, label = record(network, frames), int(labels)
     inputs, spikes, membranes = recording.inputs.cpu().numpy(), recording.spikes[0].cpu().numpy(), recording.membranes[0].cpu().numpy()
-    events = config.encoder == EVENTS
-    figures["activity"] = plots.new_figure(9, 8 if events else 6)
-    axes = figures["activity"].subplot_mosaic("ss;ih;mr" if events else "ih;mr")
+    # The channels of a cochlea make no picture: their raster says all.
+    pictured = config.encoder == EVENTS and dataset.test.shape[1] > 1
+    figures["activity"] = plots.new_figure(9, 8 if pictured else 6)
+    axes = figures["activity"].subplot_mosaic("ss;ih;mr" if pictured else "ih;mr")
     name = f"test sample {arguments.sample} (a {dataset.classes[label]})"
-    if events:
+    if pictured:
         plots.event_strip(axes["s"], inputs.reshape(-1, *dataset.test.shape), title=f"Events of {name}: ON blue, OFF orange")
     if config.encoder == "direct":
         plots.currents(axes["i"], inputs, f"Input current of {name}")
     else:
-        plots.raster(axes["i"], inputs, "Input spikes" if events else f"Input spikes of {name}", plots.GREY)
+        plots.raster(axes["i"], inputs, "Input spikes" if pictured else f"Input spikes of {name}", plots.GREY)
     plots.raster(axes["h"], spikes, "Spikes of hidden layer 1")
     # The neuron whose number of spikes is nearest to a third of the steps: neither silent nor always firing.
     shown = int(abs(spikes.sum(0) - len(spikes) / 3).argmin())
@@ -83,7 +84,8 @@ def run(arguments: argparse.Namespace) -> int:
     for k, (ax, layer) in enumerate(zip(figures["rates"].subplots(1, len(rates), squeeze=False)[0], rates, strict=True)):
         plots.rate_histogram(ax, layer.cpu().numpy(), f"Hidden layer {k + 1}")
 
-    figures["confusion"] = plots.new_figure(5, 5)
+    side = 5 if dataset.num_classes <= 10 else 8
+    figures["confusion"] = plots.new_figure(side, side)
     decided = opened.evaluate().predictions.cpu().numpy()
     plots.confusion(figures["confusion"].subplots(), feed.labels.cpu().numpy(), decided, dataset.classes)
     if dataset.note:

@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure, print a table, write JSON and a figure."""
     from polystep_snn import plots
     from polystep_snn.files import make_folder, read_json, write_atomically, write_json
-    from polystep_snn.profiling import measure
+    from polystep_snn.profiling import measure, num_classes
     from polystep_snn.training.run_folder import RunFolder
 
     if min(arguments.num_steps) < 1:
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     say(f"{'method':10s} {'timesteps':>9s} {'peak MB':>9s} {'ms a step':>10s}")
     for num_steps in sorted(set(arguments.num_steps)):
         for method in arguments.methods:
-            points.append(measure(method, num_steps, config.to_json(), 10))
+            points.append(measure(method, num_steps, config.to_json(), num_classes(config)))
             say(f"{method:10s} {num_steps:9d} {points[-1]['peak_mb']:9.2f} {1e3 * points[-1]['seconds_per_step']:10.2f}")
     result = {"points": points}
     write_json(arguments.out / "profile.json", {**result, "config": config.to_json()})

@@ -18,6 +18,8 @@ _EXAMPLES = """examples:
   polystep-snn train mnist --out runs/deep --hidden 256 128 --num-steps 10 --encoder rate
   polystep-snn train mnist --out runs/chip --neuron loihi
   polystep-snn train nmnist --out runs/events
+  polystep-snn train shd --out runs/spoken --data-dir data
+  polystep-snn train mnist --out runs/weights --space weight --epochs 20
   polystep-snn train nmnist --out runs/still --neuron loihi --window-us 105000 --stabilize --shift 2 --jitter 0.5
   polystep-snn train mnist --out runs/born --on-chip --epochs 3
   polystep-snn train mnist --out runs/mnist --resume
@@ -97,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
                 flag = option.name.replace("_", "-")
                 raise InputError(f"{flag} is {ours}, but the run in {arguments.out} has {theirs}: leave it out, or start a new run")
     else:
-        config = TrainConfig(**{**recipe(arguments.dataset, given.get("neuron", "lif")), **given})
+        config = TrainConfig(**{**recipe(arguments.dataset, given.get("neuron", "lif"), given.get("space", "node")), **given})
     dataset = load_data(config, arguments.data_dir)
     observer = ConsoleObserver(config.epochs, config.batch_size)
     trainer = Trainer(config, arguments.out, dataset, arguments.resume, observer)

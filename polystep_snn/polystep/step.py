@@ -16,7 +16,7 @@ optimizer takes it from ``.grad``.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, ClassVar, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
@@ -161,8 +161,11 @@ class PolyStep:
         seed: of the random subsets and rotations.
 
     Attributes:
-        generator: source of random subsets and rotations; its state belongs into a checkpoint.
+        generator: source of random subsets and rotations.
+        evaluations: forward passes of a step: one, whatever is probed.
     """
+
+    evaluations: ClassVar[int] = 1
 
     def __init__(
         self,
@@ -220,6 +223,20 @@ class PolyStep:
         for weight, bias, weight_grad, bias_grad in zip(self.network.weights, self.network.biases, grads[0::2], grads[1::2], strict=True):
             weight.grad, bias.grad = weight_grad, bias_grad
         return seen
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a checkpoint needs beside the network's and the optimizer's own: tensors only."""
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on where ``state_dict`` was called, to the bit.
+
+        Raises:
+            InputError: no state of a ``PolyStep``.
+        """
+        if "generator" not in state:
+            raise InputError("this is no state of a PolyStep: 'generator' is missing")
+        self.generator.set_state(state["generator"])
 
     def _probes(self, num_steps: int, progress: float, layers: Sequence[Layer]) -> list[LayerProbes]:
         """What to probe in each layer in this step; made anew only where it changes from step to step."""

@@ -15,7 +15,7 @@ Source: arXiv 2605.01928, algorithm 1. For spiking networks node space (``step.p
 thousands. Weight space is for everything else: hard attention, routing, quantised layers, policies, black boxes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -62,6 +62,9 @@ class WeightStep:
         seed: of subspaces and rotations.
         evaluator: evaluates candidates in the module's stead: for whoever knows what a candidate changes (of a satisfiability problem, the
             clauses that hold its variable). ``loss``, ``memory`` and ``compile`` are not looked at then. None to choose by the module.
+        average: replaces tensors by their means over all processes that share a batch evenly, in place: ``Workers.average``. Costs are
+            averaged before the transport, which is not linear in them, so that displacements are those of the whole batch, and the same
+            everywhere. None for a process that is alone.
 
     Attributes:
         steps: made so far. Together with ``seed`` it decides what is drawn.
@@ -82,12 +85,14 @@ class WeightStep:
         compile: bool = False,
         seed: int = 0,
         evaluator: Evaluator | None = None,
+        average: Callable[[list[Tensor]], None] | None = None,
     ):
         self.module = module
         self.space = space
         self.transport = transport
         self.budget = budget
         self.seed = seed
+        self.average = average
         self.steps = 0
         self._evaluator = evaluator_of(module, loss, memory, compile) if evaluator is None else evaluator
         self._parameters = chosen_parameters(module, parameters)
@@ -197,12 +202,15 @@ class WeightStep:
         total: Found | None = None
         for share, x, y in self._evaluator.slices(inputs, target):
             batch = self._evaluator.batch(x, y)
-            if not batch.loss.isfinite():
-                raise InputError(f"the loss is {batch.loss.item():g}: choose a smaller learning rate, or a loss that is finite")
             costs = [batch.costs(part, where) for part, where in zip(parts, offsets, strict=True)]
             found = Found(batch.loss, _accuracy(batch.output, y), costs, batch.rates).scaled(share)
             total = found if total is None else total.plus(found)
         assert total is not None
+        if self.average is not None:
+            self.average([total.loss, total.accuracy, *total.costs, *total.rates])
+        # Looked at only now: where one process has found such a cost, all of them stop, with the same words.
+        if not total.loss.isfinite():
+            raise InputError(f"the loss is {total.loss.item():g}: choose a smaller learning rate, or a loss that is finite")
         for part, cost in zip(parts, total.costs, strict=True):
             if not cost.isfinite().all():
                 bad = int((~cost.isfinite()).sum())

@@ -1,64 +1,82 @@
-"""A Norse ``SequentialState`` of linear and LIF layers as a ``SpikingNetwork``."""
+"""A Norse ``SequentialState`` of dense, convolutional and LIF layers as a ``SpikingNetwork``."""
 
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import nn
 
 from polystep_snn.errors import InputError
+from polystep_snn.snn.assembly import Assembly
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
-from polystep_snn.snn.readouts import MembraneReadout, SpikeCountReadout
+from polystep_snn.snn.readouts import MembraneReadout
 
 _LIF, _INTEGRATOR = ("LIFBoxCell", "LIFCell"), ("LIBoxCell",)
+_POOLS = (nn.AvgPool2d, nn.LPPool2d)
 
 
-def from_norse(model: nn.Sequential) -> SpikingNetwork:
+def from_norse(model: nn.Sequential, input_shape: tuple[int, int, int] | None = None) -> SpikingNetwork:
     """The same network with the same spikes.
 
-    The model alternates ``nn.Linear`` with ``LIFBoxCell`` or ``LIFCell`` and ends in one of these (spike-count readout) or in
-    ``LIBoxCell`` (membrane readout). Norse scales every input by ``dt * tau_mem_inv``; here that factor goes into weights and
-    biases, so membranes agree to rounding, and spikes wherever a membrane is not within rounding of its threshold. A leak
-    potential is moved to 0, with threshold and reset. The surrogate derivative is dropped.
+    The model alternates ``nn.Linear`` or ``nn.Conv2d`` with ``LIFBoxCell`` or ``LIFCell`` and ends in a dense layer of these (spike-count
+    readout) or of ``LIBoxCell`` (membrane readout). ``nn.AvgPool2d`` and ``nn.LPPool2d(1, ...)`` may stand before weights, and an
+    ``nn.Flatten`` stands where maps end. Norse scales every input by ``dt * tau_mem_inv``; here that factor goes into weights and biases,
+    as does that of a mean over squares, so membranes agree to rounding, and spikes wherever a membrane is not within rounding of its
+    threshold. A leak potential is moved to 0, with threshold and reset. The surrogate derivative is dropped.
 
     Args:
-        model: ``norse.torch.SequentialState`` (or any ``nn.Sequential`` of the same modules).
+        model: ``norse.torch.SequentialState`` (or any ``nn.Sequential`` of the same modules), for inputs ``[B, N]`` or ``[B, C, H, W]``.
+        input_shape: channels, height and width of a sample; for a model that begins with a convolution or a pool.
 
     Returns:
         A network with copies of the weights, in their dtype.
 
     Raises:
-        InputError: a module, an order or a constant that has no counterpart; names it.
+        InputError: a module, an order, a geometry or a constant that has no counterpart; names it.
     """
     modules: list[Any] = list(model)
-    if not modules or len(modules) % 2:
-        raise InputError(f"the model has {len(modules)} modules: give pairs of nn.Linear and a neuron layer")
-    linears, neurons = modules[0::2], modules[1::2]
-    for k, (before, after) in enumerate(pairwise(linears)):
-        if isinstance(before, nn.Linear) and isinstance(after, nn.Linear) and before.out_features != after.in_features:
-            raise InputError(f"module {2 * k} has {before.out_features} outputs, but module {2 * k + 2} takes {after.in_features} inputs")
-    converted = []
-    for k, (linear, neuron) in enumerate(zip(linears, neurons, strict=True)):
-        last = k == len(linears) - 1
-        if not isinstance(linear, nn.Linear):
-            raise InputError(f"module {2 * k} is {type(linear).__name__}, expected nn.Linear")
-        kind = type(neuron).__name__
-        if kind not in _LIF + (_INTEGRATOR if last else ()):
-            raise InputError(
-                f"module {2 * k + 1} is {kind}: choose one of {', '.join(_LIF)}" + (f", {', '.join(_INTEGRATOR)}" if last else "")
-            )
-        converted.append(_parameters(neuron, f"module {2 * k + 1} ({kind})", fires=kind in _LIF))
+    if not modules:
+        raise InputError("the model has 0 modules: give nn.Linear or nn.Conv2d and neurons, in turn")
+    if input_shape is None and isinstance(modules[0], (nn.Conv2d, *_POOLS)):
+        raise InputError(
+            f"module 0 is {type(modules[0]).__name__}, so the input's shape is needed: give input_shape=(channels, height, width)"
+        )
+    assembly = Assembly(input_shape)
+    for k, module in enumerate(modules):
+        kind, last = type(module).__name__, k == len(modules) - 1
+        where = f"module {k} ({kind})"
+        if isinstance(module, nn.Flatten):
+            if module.start_dim != 1 or module.end_dim not in (-1, 3):
+                raise InputError(
+                    f"{where} joins dimensions {module.start_dim} to {module.end_dim}, but samples are flattened whole here: 1 to -1"
+                )
+            assembly.flatten()
+        elif assembly.waits:
+            if kind not in _LIF + (_INTEGRATOR if last else ()):
+                raise InputError(f"module {k} is {kind}: choose one of {', '.join(_LIF)}" + (f", {', '.join(_INTEGRATOR)}" if last else ""))
+            p = _parameters(module, where, fires=kind in _LIF)
+            assembly.fire(where, p.dt * p.tau_mem_inv, p if kind in _LIF else MembraneReadout(decay=p.beta))
+        elif isinstance(module, nn.Linear):
+            assembly.connect(where, module.weight, module.bias)
+        elif isinstance(module, nn.Conv2d):
+            if module.padding_mode != "zeros":
+                raise InputError(f"{where}: padding_mode is {module.padding_mode!r}, but only 'zeros' has a counterpart: train with it")
+            assembly.convolve(where, module.weight, module.bias, module.stride, module.padding, module.dilation, module.groups)
+        elif isinstance(module, _POOLS):
+            _pool(assembly, where, module)
+        else:
+            raise InputError(f"module {k} is {kind}, expected nn.Linear, nn.Conv2d, nn.AvgPool2d, nn.LPPool2d or nn.Flatten")
+    return assembly.network(next(m.weight for m in modules if isinstance(m, nn.Linear | nn.Conv2d)))
 
-    readout = SpikeCountReadout(converted[-1]) if type(neurons[-1]).__name__ in _LIF else MembraneReadout(decay=converted[-1].beta)
-    network = SpikingNetwork([linears[0].in_features] + [m.out_features for m in linears], converted[:-1], readout).to(linears[0].weight)
-    with torch.no_grad():
-        for weight, bias, linear, p in zip(network.weights, network.biases, linears, converted, strict=True):
-            gain = p.dt * p.tau_mem_inv
-            weight.copy_(linear.weight * gain)
-            if linear.bias is not None:
-                bias.copy_(linear.bias * gain)
-    return network
+
+def _pool(assembly: Assembly, where: str, module: nn.AvgPool2d | nn.LPPool2d) -> None:
+    stride = module.kernel_size if module.stride is None else module.stride
+    if isinstance(module, nn.AvgPool2d):
+        assembly.pool(where, module.kernel_size, stride, module.padding, module.divisor_override)
+    elif module.norm_type == 1:
+        assembly.pool(where, module.kernel_size, stride, 0)
+    else:
+        raise InputError(f"{where}: norm_type is {module.norm_type:g}, but only 1 is a sum: choose nn.LPPool2d(1, ...) or nn.AvgPool2d")
 
 
 def _parameters(neuron: Any, where: str, fires: bool) -> LIFParameters:

@@ -13,15 +13,19 @@ from polystep_snn.datasets.augment import Augmentation
 from polystep_snn.errors import InputError
 from polystep_snn.geometry import Conv, Shape, SumPool
 from polystep_snn.polystep.cost import CrossEntropy, RateTarget, rate_scale
+from polystep_snn.polystep.relative import Relative
 from polystep_snn.polystep.schedule import Schedule
 from polystep_snn.polystep.step import NodeSpace, PolyStep
+from polystep_snn.polystep.subspaces import HybridLowRank
 from polystep_snn.polystep.transport import Sinkhorn, Softmax
+from polystep_snn.polystep.weights import WeightSpace, WeightStep
 from polystep_snn.snn.encoders import Encoder, make_encoder
 from polystep_snn.snn.loihi import CubaParameters
 from polystep_snn.snn.network import Neuron, SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.readouts import MembraneReadout, Readout, SpikeCountReadout
 from polystep_snn.training.config import AUGMENTATION_OPTIONS, EVENTS, FRAMING_OPTIONS, RECIPES, TrainConfig, parse_layer
+from polystep_snn.training.workers import Workers
 
 # A spike-count readout learns from counts alone only once its outputs fire: until then half of the final membrane counts too.
 _RESIDUAL = Schedule(0.5, 0.0, until=0.9)
@@ -114,12 +118,23 @@ def build_network(config: TrainConfig, shape: Sequence[int], num_classes: int) -
         raise InputError(f"a network of {architecture} does not fit on {config.device} ({reason}): choose smaller layers") from None
 
 
-def build_polystep(config: TrainConfig, network: SpikingNetwork) -> PolyStep:
-    """What fills the gradients."""
+def build_polystep(config: TrainConfig, network: SpikingNetwork) -> PolyStep | WeightStep:
+    """What fills the gradients: PolyStep in node space or in weight space. The processes of a job share the latter's costs."""
+    transport = {"softmax": Softmax, "sinkhorn": Sinkhorn}[config.transport](eps=config.eps)
+    if config.space == "weight":
+        return WeightStep(
+            network,
+            build_cost(config),
+            WeightSpace(config.radius, HybridLowRank(config.rank), particle_dim=config.rank, polytope=config.polytope),
+            Relative(transport),
+            compile=config.compile,
+            seed=config.seed,
+            average=Workers.join(torch.device(config.device)).average,
+        )
     return PolyStep(
         network,
         NodeSpace(radius=config.radius, num_windows=config.windows, polytope=config.polytope, num_probed=_probed(config)),
-        {"softmax": Softmax, "sinkhorn": Sinkhorn}[config.transport](eps=config.eps),
+        transport,
         build_cost(config),
         residual=_RESIDUAL if config.readout == "count" else None,
         compile=config.compile,

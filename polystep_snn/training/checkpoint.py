@@ -17,7 +17,7 @@ from torch import Tensor
 from polystep_snn.errors import InputError
 from polystep_snn.files import write_atomically
 
-SCHEMA = 1
+SCHEMA = 2
 _KEY = "polystep_snn"
 
 

@@ -12,6 +12,7 @@ from polystep_snn.convert import LayerFit, quantized, record_registers, to_integ
 from polystep_snn.errors import InputError
 from polystep_snn.hardware.backend import Backend
 from polystep_snn.hardware.integer_network import IntegerNetwork
+from polystep_snn.hardware.simulator import RECORDED_BYTES
 from polystep_snn.hardware.verify import compare
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.snn.readouts import SpikeCountReadout
@@ -20,8 +21,9 @@ from polystep_snn.training.metrics import evaluate, firing_rates
 from polystep_snn.training.run_folder import OpenedRun
 
 _BATCH = 1000
-# Samples of which everything is kept at a time.
+# Of which everything is kept at a time: samples, and bytes, of which a message of Lava's holds twice as many.
 _RECORDED = 500
+_RECORDED_BYTES = 2**30
 
 
 class Deployed(NamedTuple):
@@ -141,11 +143,11 @@ def verify(
     Raises:
         InputError: the backend's network has other layers.
     """
-    layers = network.layers()
+    layers, num_recorded = network.layers(), _samples_at_a_time(backend.network)
     samples = spikes = membranes = differences = 0
     first = None
     for batch, _ in encoded_test_set(run, limit):
-        for spikes_of_part in batch.split(_RECORDED, 1):
+        for spikes_of_part in batch.split(num_recorded, 1):
             expected = record_registers(layers, spikes_of_part)
             found = backend.record(np.ascontiguousarray(spikes_of_part.cpu().numpy()))
             comparison = compare(expected, found.layers, samples)
@@ -158,3 +160,8 @@ def verify(
             if on_samples is not None:
                 on_samples(expected[0].z.shape[1])
     return Verification(samples, spikes, membranes, differences, first)
+
+
+def _samples_at_a_time(network: IntegerNetwork) -> int:
+    """Of which everything is kept; inputs count as if they were recorded too."""
+    return max(1, min(_RECORDED, _RECORDED_BYTES // (RECORDED_BYTES * network.num_steps * sum(network.sizes))))

@@ -11,7 +11,7 @@ _STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
 
 def hidden_counts(network: IntegerNetwork, spikes, num_samples: int) -> np.ndarray:
     """How often the last hidden layer's neurons fire, ``[n, N]``; ``spikes`` gives those of samples by number."""
-    simulator, counts = Simulator(network), []
+    simulator, counts = Simulator(network), [np.empty((0, network.sizes[-2]), np.int32)]
     for start in range(0, num_samples, _CHUNK):
         numbers = np.arange(start, min(start + _CHUNK, num_samples))
         counts.append(simulator.record(spikes(numbers)).layers[-2].z.sum(0, dtype=np.int32))
@@ -34,12 +34,13 @@ def fitted_readout(
 
     Args:
         learned: spike counts ``[n, N]`` and labels it is fitted to.
-        chosen_by: the same, of the samples that choose how strongly it is regularised.
+        chosen_by: the same, of the samples that choose how strongly it is regularised; where there are none, C is 1.
         tested: the same, of the test set.
     """
     from sklearn.linear_model import LogisticRegression
 
     (x, y), (x_choice, y_choice), (x_test, y_test) = learned, chosen_by, tested
-    fits = [LogisticRegression(C=c, max_iter=500).fit(x / num_steps, y) for c in _STRENGTHS]
-    best = max(fits, key=lambda fit: fit.score(x_choice / num_steps, y_choice))
+    strengths = _STRENGTHS if len(y_choice) else (1.0,)
+    fits = [LogisticRegression(C=c, max_iter=500).fit(x / num_steps, y) for c in strengths]
+    best = max(fits, key=lambda fit: fit.score(x_choice / num_steps, y_choice)) if len(fits) > 1 else fits[0]
     return float(best.score(x_test / num_steps, y_test))

@@ -25,6 +25,7 @@ from polystep_snn.training import checkpoint
 from polystep_snn.training.build import build_cost, build_network, build_optimizer, build_polystep, resolve
 from polystep_snn.training.config import TrainConfig
 from polystep_snn.training.feed import make_feed
+from polystep_snn.training.method import Method
 from polystep_snn.training.metrics import Evaluation, evaluate, health_warnings, layer_health, peak_rss_mb
 from polystep_snn.training.observer import Observer
 from polystep_snn.training.run_folder import RunFolder, check_config
@@ -43,8 +44,13 @@ class _Position:
     step: int = 0
     order_state: Tensor | None = None
     seconds: float = 0.0
+    forward_passes: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] | None = None
+
+
+# What a checkpoint's JSON holds of it.
+_SAVED = ("epoch", "step", "seconds", "forward_passes", "history", "best")
 
 
 class Trainer:
@@ -70,7 +76,7 @@ class Trainer:
         dataset: Dataset,
         resume: bool = False,
         observer: Observer | None = None,
-        make_method: Callable[[TrainConfig, SpikingNetwork], Any] = build_polystep,
+        make_method: Callable[[TrainConfig, SpikingNetwork], Method] = build_polystep,
     ):
         self.folder = RunFolder(Path(out))
         self.observer = observer or Observer()
@@ -100,7 +106,7 @@ class Trainer:
         self.encoder_generator = torch.Generator(self.device).manual_seed(config.seed)
         self.average = {name: p.detach().clone() for name, p in self.network.named_parameters()}
         self.best_weights = {name: p.clone() for name, p in self.average.items()}
-        self.totals = self._new_totals()
+        self.totals: dict[str, Tensor] = {}
         self.position = _Position()
         self.stop_requested = False
 
@@ -158,7 +164,9 @@ class Trainer:
         batch = order[position.step * config.batch_size : (position.step + 1) * config.batch_size]
         done = position.epoch * self.steps_per_epoch + position.step
         frames, labels = self.workers.share(*self.feed.batch(batch, position.epoch, self.encoder_generator))
+        position.forward_passes += self.method.evaluations
         result = self.method.step(frames, labels, done / (config.epochs * self.steps_per_epoch))
+        # Where costs were averaged already, all processes have the same gradients, and keep them.
         # Whether to stop travels along: all processes stop after the same step.
         stop = torch.tensor(float(self.stop_requested), device=self.device)
         grads = [p.grad for p in self.network.parameters() if p.grad is not None]
@@ -172,22 +180,17 @@ class Trainer:
         self._add(result)
         position.step += 1
 
-    def _new_totals(self) -> dict[str, Tensor]:
-        """Sums over the steps of an epoch: loss, accuracy, firing rates of every spiking layer."""
-        num_spiking = len(self.network.neurons) + (self.config.readout == "count")
-        widths = {"loss": [], "accuracy": [], **{f"rates.{k}": [n] for k, n in enumerate(self.network.sizes[1 : num_spiking + 1])}}
-        return {name: torch.zeros(width, device=self.device) for name, width in widths.items()}
-
     def _add(self, result: StepResult) -> None:
-        self.totals["loss"] += result.loss
-        self.totals["accuracy"] += result.accuracy
-        for k, rates in enumerate(result.rates):
-            self.totals[f"rates.{k}"] += rates
+        """Sums over the steps of an epoch: loss, accuracy, firing rates of the layers that the method tells them of."""
+        rates = {f"rates.{k}": rate for k, rate in enumerate(result.rates)}
+        for name, value in {"loss": result.loss, "accuracy": result.accuracy, **rates}.items():
+            self.totals[name] = self.totals.get(name, 0.0) + value
 
     def _end_epoch(self) -> None:
         position, steps = self.position, self.steps_per_epoch
         score = self._evaluate(self.average, self.dataset.validation)
-        health = [layer_health(self.totals[name] / steps) for name in self.totals if name.startswith("rates.")]
+        names = (f"rates.{k}" for k in range(len(self.network.wirings)))
+        health = [layer_health(self.totals[name] / steps) for name in names if name in self.totals]
         metrics = {
             "epoch": position.epoch + 1,
             "seconds": round(position.seconds, 3),
@@ -195,7 +198,7 @@ class Trainer:
             "train_accuracy": self.totals["accuracy"].item() / steps,
             "val_loss": score.loss,
             "val_accuracy": score.accuracy,
-            "forward_passes": (position.epoch + 1) * steps,
+            "forward_passes": position.forward_passes,
             "peak_rss_mb": round(peak_rss_mb(), 1),
             "firing_rates": [round(h.rate, 6) for h in health],
             "dead_neurons": [h.dead for h in health],
@@ -209,7 +212,7 @@ class Trainer:
         position.epoch += 1
         position.step = 0
         position.order_state = None
-        self.totals = self._new_totals()
+        self.totals = {}
         self.observer.epoch_done(metrics)
         for message in health_warnings(health, len(self.network.neurons)):
             self.observer.warn(message)
@@ -266,14 +269,14 @@ class Trainer:
             **{f"totals.{name}": p for name, p in self.totals.items()},
             "generator.order": order_state,
             "generator.encoder": self.encoder_generator.get_state(),
-            "generator.probes": self.method.generator.get_state(),
+            **{f"method.{name}": value for name, value in self.method.state_dict().items()},
         }
         meta = {
             "config": self.config.to_json(),
             "thresholds": [p.v_th for p in self.network.neurons],
             "param_groups": groups,
             "scheduler": self.scheduler.state_dict(),
-            **{name: getattr(position, name) for name in ("epoch", "step", "seconds", "history", "best")},
+            **{name: getattr(position, name) for name in _SAVED},
         }
         checkpoint.save(self.folder.checkpoint, tensors, meta)
 
@@ -284,7 +287,7 @@ class Trainer:
         try:
             self.network.load_state_dict(checkpoint.part(tensors, "model"))
             self.network.neurons[:] = with_thresholds(self.network.neurons, meta["thresholds"])
-            for name, ours in (("average", self.average), ("best", self.best_weights), ("totals", self.totals)):
+            for name, ours in (("average", self.average), ("best", self.best_weights)):
                 theirs = checkpoint.part(tensors, name)
                 for key in ours:
                     ours[key].copy_(theirs[key])
@@ -293,8 +296,9 @@ class Trainer:
             generators = checkpoint.part(tensors, "generator")
             self.order_generator.set_state(generators["order"])
             self.encoder_generator.set_state(generators["encoder"])
-            self.method.generator.set_state(generators["probes"])
-            self.position = _Position(**{name: meta[name] for name in ("epoch", "step", "seconds", "history", "best")})
+            self.method.load_state_dict(checkpoint.part(tensors, "method"))
+            self.totals = {name: value.to(self.device) for name, value in checkpoint.part(tensors, "totals").items()}
+            self.position = _Position(**{name: meta[name] for name in _SAVED})
             self.position.order_state = generators["order"]
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(

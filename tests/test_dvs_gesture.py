@@ -1,0 +1,361 @@
+"""DVS Gesture: small folders in tonic's layout, read as a user's are; recordings that are broken in every way."""
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import re
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tonic.datasets
+from matplotlib.image import imread
+
+from polystep_snn.cli.main import main
+from polystep_snn.datasets import Framing, dvs_gesture, event_set, load
+from polystep_snn.datasets.augment import Augmentation
+from polystep_snn.datasets.dvs_gesture import CLASSES, download_dvs_gesture, load_dvs_gesture, read_recording
+from polystep_snn.errors import InputError
+from polystep_snn.profiling import num_classes, sample_shape
+from polystep_snn.training.build import build_framing, build_network, resolve
+from polystep_snn.training.config import TrainConfig, recipe
+from tests.publisher import serving
+
+FIRST = "ibmGestureTrain/user01_fluorescent/0.npy"
+
+
+def moving(label, generator, events=200):
+    """Rows x, y, polarity, t in ms: a dot at a place of the class, amid noise."""
+    noise = generator.random(events) < 0.2
+    x, y = (
+        np.where(noise, generator.integers(0, 128, events), centre + generator.integers(-6, 7, events))
+        for centre in (16 + 30 * (label % 4), 16 + 40 * (label // 4))
+    )
+    return np.stack([x, y, generator.integers(0, 2, events), np.sort(generator.integers(0, 1500, events))], 1)
+
+
+def write_folder(path, train=3, test=1, seed=0):
+    """Random recordings of all classes, by a user under one light for each; returns the folder."""
+    generator = np.random.default_rng(seed)
+    for part, first, count in (("ibmGestureTrain", 1, train), ("ibmGestureTest", 24, test)):
+        for user in range(first, first + count):
+            folder = path / part / f"user{user:02}_{('fluorescent', 'led', 'fluorescent_led')[user % 3 - 1]}"
+            folder.mkdir(parents=True)
+            for label in range(11):
+                np.save(folder / f"{label}.npy", moving(label, generator))
+    return path
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("POLYSTEP_SNN_DATA", raising=False)
+    return tmp_path / "cache" / "polystep-snn"
+
+
+@pytest.fixture
+def base(tmp_path, cache):
+    write_folder(tmp_path / "data" / "DVSGesture")
+    return tmp_path / "data"
+
+
+# Recordings
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int16, np.uint16, np.int32, np.float32, np.float64])
+def test_events_are_those_that_were_written(tmp_path, dtype):
+    np.save(tmp_path / "a.npy", np.array([[0, 127, 1, 40], [12, 7, 0, 40], [127, 0, 1, 32_000]], dtype))
+    events = read_recording(tmp_path / "a.npy")
+    # In µs, from the first event.
+    assert events.tolist() == [(0, 127, 0, True), (12, 7, 0, False), (127, 0, 31_960_000, True)]
+
+
+def test_recordings_are_tonics(tmp_path, cache):
+    folder = write_folder(tmp_path / "DVSGesture", train=10)  # tonic wants a hundred of them, and the archive
+    (folder / "ibmGestureTrain.tar.gz").touch()
+    theirs = tonic.datasets.DVSGesture(str(tmp_path), train=True)
+    assert len(theirs) == 110
+    files = dvs_gesture.list_files(folder)
+    number_of = {str(folder / name): number for number, name in enumerate(files)}
+    samples = load_dvs_gesture(tmp_path, Framing(num_steps=1500, window_us=1_500_000)).samples
+    for (events, label), path in zip((theirs[k] for k in range(110)), theirs.data, strict=True):
+        number = number_of[path]
+        span = slice(samples.starts[number], samples.ends[number])
+        assert samples.labels[number] == label
+        np.testing.assert_array_equal(samples.steps[span], (events["t"] - events["t"][0]) // 1000)
+        channels = (events["p"].astype(int) * 128 + events["y"]) * 128 + events["x"]
+        np.testing.assert_array_equal(samples.channels[span], channels)
+
+
+def test_the_last_channel_and_what_comes_late(base):
+    rows = [[127, 127, 1, 70], [0, 0, 0, 569], [0, 0, 0, 570], [5, 6, 0, 1569], [5, 6, 0, 1570]]
+    np.save(base / "DVSGesture" / FIRST, np.array(rows))
+    data = load_dvs_gesture(base, Framing(num_steps=3, window_us=1_500_000))
+    frames = data.samples.frames(np.array([0])).reshape(3, 2, 128, 128)
+    assert np.argwhere(frames).tolist() == [[0, 0, 0, 0], [0, 1, 127, 127], [1, 0, 0, 0], [2, 0, 6, 5]]
+    assert data.late.tolist() == [1] + [0] * 43
+    assert data.samples.num_channels == 32_768
+
+
+def test_what_is_loaded_by_default(base):
+    dataset = load("dvsgesture", base)
+    assert dataset.title == "dvsgesture (subset: 33 + 11 recordings)"
+    assert [len(part) for part in (dataset.train, dataset.validation, dataset.test)] == [22, 11, 11]
+    assert np.bincount(dataset.train.labels).tolist() == [2] * 11
+    assert np.bincount(dataset.validation.labels).tolist() == np.bincount(dataset.test.labels).tolist() == [1] * 11
+    assert (dataset.num_classes, dataset.classes[0], dataset.classes[10]) == (11, "hand clapping", "other gestures")
+    assert (dataset.train.shape, dataset.train.num_steps) == ((2, 128, 128), 30)
+    # Of the test part are those of user24 alone.
+    assert sorted(dataset.test.numbers) == list(range(33, 44))
+    for part in (dataset.train, dataset.validation, dataset.test):
+        pictures = part.frames(np.arange(len(part))).sum(0, dtype=int).reshape(len(part), 2, 128, 128).sum(1)
+        for picture, label in zip(pictures, part.labels.tolist(), strict=True):
+            y, x = 16 + 40 * (label // 4), 16 + 30 * (label % 4)
+            assert picture[y - 6 : y + 7, x - 6 : x + 7].sum() > 0.6 * picture.sum()
+
+
+def test_classes_are_tonics():
+    theirs = [name.lower().replace("ccw", "counter-clockwise").replace("cw", "clockwise") for name in tonic.datasets.DVSGesture.classes]
+    assert list(CLASSES) == theirs
+
+
+def test_shifts_move_both_axes(base):
+    np.save(base / "DVSGesture" / FIRST, np.array([[64, 64, 1, 0]]))
+    samples = load_dvs_gesture(base).samples
+    seen = set()
+    for epoch in range(300):
+        (channel,) = np.flatnonzero(samples.frames(np.array([0]), Augmentation(shift=1), epoch)[0, 0])
+        p, y, x = np.unravel_index(channel, samples.shape)
+        assert p == 1
+        seen.add((int(x) - 64, int(y) - 64))
+    assert seen == {(dx, dy) for dx in (-1, 0, 1) for dy in (-1, 0, 1)}
+
+
+# What is broken
+
+
+def _as_npy(array):
+    packed = io.BytesIO()
+    np.save(packed, array)
+    return packed.getvalue()
+
+
+def _archive():
+    packed = io.BytesIO()
+    np.savez(packed, a=np.zeros((3, 4)))
+    return packed.getvalue()
+
+
+GOOD = np.array([[1, 2, 1, 0], [3, 4, 0, 5]])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"0.npy cannot be read \("),
+        (_as_npy(GOOD)[:-1], r"0.npy cannot be read \(mmap length is greater than file size"),
+        (_as_npy(GOOD)[:40], r"0.npy cannot be read \("),
+        (pickle.dumps(GOOD), r"0.npy cannot be read \("),
+        (_as_npy(np.array([{}, 1], object)), r"0.npy cannot be read \(.*[oO]bject"),
+        (_archive(), "0.npy holds an archive, expected"),
+        (_as_npy(GOOD[:, :3]), r"0.npy holds int64 \[2, 3\], expected numbers \[n, 4\]"),
+        (_as_npy(GOOD[0]), r"0.npy holds int64 \[4\], expected numbers \[n, 4\]"),
+        (_as_npy(GOOD.astype("S3")), r"0.npy holds \|S3 \[2, 4\]"),
+        (_as_npy(np.zeros((0, 4), np.int64)), "0.npy (holds no event|cannot be read)"),
+        (_as_npy([[128, 0, 0, 0]]), "0.npy has an event at x = 128, the sensor ends at 127"),
+        (_as_npy([[0, 65_536, 0, 0]]), "0.npy has an event with y 65536"),
+        (_as_npy([[-1, 0, 0, 0]]), "0.npy has an event with x -1"),
+        (_as_npy([[1.5, 0, 0, 0]]), "0.npy has an event with x 1.5"),
+        (_as_npy([[0, np.nan, 0, 0]]), "0.npy has an event with y nan"),
+        (_as_npy([[0, 0, 2, 0]]), "0.npy has an event with polarity 2"),
+        (_as_npy([[0, 0, 0, 1.0], [0, 0, 0, np.inf]]), "0.npy has an event at no finite time"),
+        (_as_npy([[0, 0, 0, 9], [0, 0, 0, 8]]), "0.npy goes back in time, from 0 to -1000 µs at event 1"),
+    ],
+)
+def test_recordings_that_are_broken(base, content, message):
+    path = base / "DVSGesture" / FIRST
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        load_dvs_gesture(base)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_a_header_that_promises_terabytes(base):
+    path = base / "DVSGesture" / FIRST
+    path.write_bytes(_as_npy(GOOD).replace(b"(2, 4), ", b"(2000000000000, 4), ", 1).replace(b" " * 13 + b"\n", b"\n", 1))
+    with pytest.raises(InputError, match=r"0.npy cannot be read \("):
+        load_dvs_gesture(base)
+
+
+def test_a_recording_that_is_gone(tmp_path):
+    with pytest.raises(InputError, match=r"none.npy cannot be read"):
+        read_recording(tmp_path / "none.npy")
+
+
+def test_folders_that_are_broken(base):
+    folder = base / "DVSGesture"
+    for path in folder.glob("ibmGestureTest/*/7.npy"):
+        path.unlink()
+    with pytest.raises(InputError, match="ibmGestureTest holds no recording of class 7: fetch it again, or add recordings"):
+        load_dvs_gesture(base)
+    (folder / "ibmGestureTest").rename(folder / "elsewhere")
+    with pytest.raises(InputError, match=r"ibmGestureTest is missing: extract its archive, ibmGestureTest.tar.gz, there"):
+        load_dvs_gesture(base)
+    np.save(folder / "ibmGestureTrain" / "user01_fluorescent" / "11.npy", GOOD)
+    with pytest.raises(InputError, match="ibmGestureTrain has a recording of class 11, the last class is 10"):
+        load_dvs_gesture(base)
+    (folder / "ibmGestureTrain" / "user01_fluorescent" / "11.npy").rename(folder / "ibmGestureTrain" / "user01_fluorescent" / "wave.npy")
+    with pytest.raises(InputError, match=r"wave.npy has no label for a name, such as 3.npy: remove it"):
+        load_dvs_gesture(base)
+
+
+def test_more_recordings_than_there_are_and_exactly_as_many(base, monkeypatch):
+    monkeypatch.setattr(dvs_gesture, "FULL", (33, 10))
+    with pytest.raises(InputError, match="ibmGestureTest holds 11 recordings, DVS Gesture has 10: remove"):
+        load_dvs_gesture(base)
+    monkeypatch.setattr(dvs_gesture, "FULL", (33, 11))
+    assert load("dvsgesture", base).title == "dvsgesture"
+
+
+# Found, cached, downloaded
+
+
+def test_where_it_is_looked_for(base, tmp_path, monkeypatch, cache):
+    for folder in (base, base / "DVSGesture"):
+        assert len(load_dvs_gesture(folder).samples) == 44
+    (base / "DVSGesture").rename(base / "dvsgesture")
+    (base / "dvsgesture" / "ibmGestureTrain.tar.gz").touch()  # neither needed nor in the way
+    monkeypatch.setenv("POLYSTEP_SNN_DATA", str(base))
+    assert len(load_dvs_gesture().samples) == 44
+    monkeypatch.delenv("POLYSTEP_SNN_DATA")
+    write_folder(cache / "DVSGesture", train=2)
+    assert len(load_dvs_gesture().samples) == 33
+    with pytest.raises(InputError, match="does not exist"):
+        load_dvs_gesture(tmp_path / "nowhere")
+
+
+def test_frames_are_made_once_until_a_file_changes(base, monkeypatch):
+    first = load_dvs_gesture(base).samples
+
+    def refuse(path):
+        raise AssertionError(f"{path} is read again")
+
+    monkeypatch.setattr(dvs_gesture, "read_recording", refuse)
+    again = load_dvs_gesture(base).samples
+    for name in ("labels", "steps", "channels", "starts", "ends"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
+    os.utime(base / "DVSGesture" / FIRST, ns=(0, 12345))
+    with pytest.raises(AssertionError, match="is read again"):
+        load_dvs_gesture(base)
+
+
+@pytest.fixture
+def publisher(monkeypatch, tmp_path):
+    """A server in the publishers' place, with archives of a small full set; returns what it serves, and how to pack it anew."""
+    source = write_folder(tmp_path / "source", train=10, test=1)
+    contents: dict[str, bytes] = {}
+
+    def serve(part):
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+            archive.add(source / part, part)
+        contents[f"/{part}"] = packed.getvalue()
+        name = part.removeprefix("ibmGesture").lower()
+        monkeypatch.setattr(tonic.datasets.DVSGesture, f"{name}_url", f"{address}/{part}")
+        monkeypatch.setattr(tonic.datasets.DVSGesture, f"{name}_md5", hashlib.md5(packed.getvalue()).hexdigest())
+
+    monkeypatch.setattr(dvs_gesture, "FULL", (110, 11))
+    with serving(contents) as address:
+        serve("ibmGestureTrain")
+        serve("ibmGestureTest")
+        yield source, serve, contents
+
+
+def test_the_full_set_is_downloaded_once(publisher, cache, capsys):
+    assert load("dvsgesture").title == "dvsgesture"
+    assert sorted(path.name for path in (cache / "DVSGesture").iterdir()) == ["ibmGestureTest", "ibmGestureTrain"]
+    assert capsys.readouterr().out == ""
+    download_dvs_gesture(cache / "DVSGesture")
+    assert sorted(path.name for path in cache.iterdir()) == ["DVSGesture", "frames"]
+    publisher[2].clear()
+    assert len(load_dvs_gesture().samples) == 121
+
+
+@pytest.mark.parametrize("harm", ["missing", "damaged", "incomplete"])
+def test_a_download_that_fails_leaves_nothing(publisher, cache, harm):
+    source, serve, contents = publisher
+    if harm == "missing":
+        del contents["/ibmGestureTrain"]
+    elif harm == "damaged":
+        contents["/ibmGestureTrain"] = contents["/ibmGestureTrain"][:-1]
+    else:
+        (source / FIRST).unlink()
+        serve("ibmGestureTrain")
+    with pytest.raises(InputError, match=r"^DVS Gesture was not found and could not be downloaded \(.+\): fetch .*figshare") as caught:
+        load_dvs_gesture()
+    assert "\n" not in str(caught.value)
+    assert list(cache.iterdir()) == []
+
+
+# Runs
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A short run of the recipe's maps, smaller, through the command line."""
+    folder = tmp_path_factory.mktemp("gestures")
+    write_folder(folder / "data" / "DVSGesture", train=8, test=3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        patch.setenv("POLYSTEP_SNN_DATA", str(folder / "data"))
+        options = "--epochs 4 --hidden p8 4c5s2 --num-steps 6 --windows 2 --probed 24 --averaging 0.9 --shift 2 --threads 1 --no-compile"
+        assert main(["train", "dvsgesture", "--out", str(folder / "run"), *options.split()]) == 0
+        yield folder / "run"
+
+
+def test_train_eval_plot(run, capsys):
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["dataset"] == "dvsgesture (subset: 88 + 33 recordings)"
+    assert summary["test_accuracy"] > 0.35  # 33 recordings: an eleventh by chance, plus five standard errors
+    capsys.readouterr()
+
+    def answer(*arguments):
+        assert main([*map(str, arguments), "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    assert answer("eval", run)["test_accuracy"] == summary["test_accuracy"]
+    figures = [Path(name) for name in answer("plot", run)["figures"]]
+    assert [figure.name for figure in figures] == ["curves.png", "activity.png", "rates.png", "confusion.png"]
+    assert all(np.std(imread(figure)) > 0.02 for figure in figures)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--stabilize", "stabilize is True, but dvsgesture has no saccades of N-MNIST's camera to undo: leave it out"),
+        ("--crop 0 0 129 128", r"crop is \(0, 0, 129, 128\), but the sensor has 128 x 128 pixels"),
+        ("--encoder rate", "but the encoder 'rate' is for images"),
+        ("--on-chip", "dvsgesture is not made of images"),
+    ],
+)
+def test_mistakes_take_one_line(base, tmp_path, capsys, arguments, message):
+    assert main(["train", "dvsgesture", "--data-dir", str(base), "--out", str(tmp_path / "run"), "--no-compile", *arguments.split()]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert re.search(message, err)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_recipes_network():
+    config = TrainConfig("dvsgesture", **recipe("dvsgesture"))
+    assert (config.num_steps, config.window_us, config.encoder) == (30, 1_500_000, "events")
+    assert build_framing(config) == event_set("dvsgesture").default
+    assert sample_shape(config) == (2, 128, 128)
+    assert num_classes(config) == len(event_set("dvsgesture").classes) == 11
+    network = build_network(resolve(config), sample_shape(config), num_classes(config))
+    # 32 x 32 sums; 14 x 14 of 16 maps; 6 x 6 of 32.
+    assert list(network.sizes) == [2 * 128 * 128, 16 * 14 * 14, 32 * 6 * 6, 11]
