@@ -1,8 +1,8 @@
-"""Cross-validation on N-MNIST: forward-only, the same on the chip's integer neurons, and backpropagation through time.
+"""Cross-validation on N-MNIST: forward-only (int8 weights, float weights, the chip's neurons) and backpropagation through time.
 
     python benchmarks/nmnist.py --seeds 0 1 2
     python benchmarks/nmnist.py --seeds 0 --folds 1 2 --no-augmentation --json
-    python benchmarks/nmnist.py --network conv --seeds 0 --methods polystep bptt
+    python benchmarks/nmnist.py --network conv --seeds 0 --methods polystep_float bptt
 
 All recordings there are, Train and Test alike, are dealt into folds; each fold is tested once by a network that was trained on nine
 tenths of the others and chosen by the last tenth. Methods take turns, fold by fold and seed by seed, with the same recordings, framing,
@@ -48,6 +48,7 @@ BPTT_TUNED: dict[str, dict[str, Any]] = {"dense": {"lr": 2e-2, "v_th": 0.0}, "co
 # What fills the gradients.
 METHODS: dict[str, Callable[..., Any]] = {
     "polystep": build_polystep,
+    "polystep_float": build_polystep,
     "polystep_int8": build_polystep,
     "bptt": partial(build_bptt, surrogate="superspike"),
 }
@@ -57,6 +58,8 @@ def configuration(method: str, seed: int, arguments: argparse.Namespace) -> Trai
     """Of one run; the same for all folds."""
     neuron = "loihi" if method == "polystep_int8" else "lif"
     options = {**recipe("nmnist", neuron), **NETWORKS[arguments.network], "neuron": neuron}
+    if method in ("polystep_float", "bptt"):
+        options["weight_bits"] = 32
     if method == "bptt":
         options |= BPTT_TUNED[arguments.network]
     if not arguments.augmentation:

@@ -1,6 +1,6 @@
 """The methods of ``paper.py``: each makes one step on a batch, and says how many candidates that takes.
 
-    weights      this package's weight space: hybrid low rank, simplices, Adam on the displacement
+    weights      this package's weight space, Adam on the displacement: a few random groups of weights a step, or for long runs low rank
     published    ``polystep`` from PyPI, with the settings of its own experiments or with fewer coordinates
     openai_es, eggroll, spsa    on all parameters
     cma_es       in a random subspace: a full covariance of 50,890 weights takes 20 GB
@@ -22,12 +22,14 @@ from polystep_snn.baselines.evolution import CMAES, EGGROLL, SPSA, OpenAIES
 from polystep_snn.baselines.objective import ModuleObjective
 from polystep_snn.errors import InputError
 from polystep_snn.polystep.ask_tell import AskTell
+from polystep_snn.polystep.relative import Relative
 from polystep_snn.polystep.subspaces import HybridLowRank, SparseProjection
+from polystep_snn.polystep.transport import Softmax, Transport
 from polystep_snn.polystep.weights import WeightSpace, WeightStep
 
 # Four settings a method, among which validation chooses.
 SETTINGS: dict[str, list[dict[str, Any]]] = {
-    "weights": [{"lr": 2e-2}, {"lr": 1e-2}, {"lr": 5e-3}, {"lr": 2e-2, "radius": 1.0}],
+    "weights": [{"lr": 5e-3, "count": 1_000_000}, {"lr": 5e-3, "count": 10_000}, {"lr": 1e-2, "count": 10_000}, {"lr": 1e-2}],
     "published": [
         {},
         {"max_subspace_dim": 512},
@@ -65,12 +67,23 @@ class Method(Protocol):
 
 
 class Weights:
-    """This package's weight space, with Adam and a cosine schedule of the learning rate."""
+    """This package's weight space, with Adam and a cosine schedule of the learning rate.
 
-    def __init__(self, network: nn.Module, budget: int, seed: int, lr: float = 1e-2, radius: float = 0.5, rank: int = 8):
+    Args:
+        count: weights that move together, at random, in every parameter; None for low rank, hundreds of coordinates a step. Of few
+            coordinates costs are not taken relative to their spread, which one pair of candidates does not have.
+        rank: directions of a row, of low rank.
+    """
+
+    def __init__(self, network: nn.Module, budget: int, seed: int, lr: float, count: int | None = None, rank: int = 8):
         self.network, self.lr = network, lr
-        space = WeightSpace(radius, HybridLowRank(rank), particle_dim=rank, polytope="simplex")
-        self.polystep = WeightStep(network, own_loss(network), space, compile=budget >= _WORTH_COMPILING, seed=seed)
+        transport: Transport = Relative()
+        if count is None:
+            space = WeightSpace(0.5, HybridLowRank(rank), particle_dim=rank, polytope="simplex")
+        else:
+            space, transport = WeightSpace(2.0, SparseProjection(count), particle_dim=1), Softmax()
+        compile = count is None and budget >= _WORTH_COMPILING
+        self.polystep = WeightStep(network, own_loss(network), space, transport, compile=compile, seed=seed)
         self.optimizer = torch.optim.Adam(network.parameters(), lr=lr, betas=(0.9, 0.99))
 
     @property

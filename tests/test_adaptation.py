@@ -62,6 +62,12 @@ def test_a_stream_is_shifted_alike_whole_and_in_parts(kind):
     assert not np.array_equal(whole, images)
 
 
+@pytest.mark.parametrize("kind", SHIFTS)
+def test_no_images_stay_none(kind):
+    shifted = Shift(kind, 0.3)(np.empty((0, 8, 6), np.float32), 7)
+    assert (shifted.shape, shifted.dtype) == ((0, 8, 6), np.float32)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -181,6 +187,19 @@ def test_what_a_stream_is_made_of(deployed, pictures):
     assert (judges >= 2 * len(pictures[0].labels) + len(pictures[1].labels)).sum() == 30
 
 
+def test_empty_parts_of_a_stream(deployed, pictures):
+    """Nobody judges, nothing is replayed: the last weights stay, and they are those of a stream that could have been."""
+    train, none = pictures[0], Images(np.empty((0, 8, 8), np.float32), np.empty(0, np.int64))
+    rule, stream = LearningRule(("readout",), batch_size=8), Stream(samples=100, held_out=0)
+    lessons = [field_lesson(deployed, rule, stream, train, clean, none, none) for clean in (none, train)]
+    for lesson, pool in lessons:
+        learn(lesson, pool.spikes)
+    assert lessons[0][0].scores == []
+    assert lessons[0][0].learner.updates == 12
+    assert lessons[0][0].checksum == lessons[1][0].checksum
+    assert Pool(deployed, none).spikes(np.arange(0)).shape == (8, 0, 64)
+
+
 def test_impossible_streams(deployed, pictures, digits):
     train, validation = pictures
     rule = LearningRule(("readout",), batch_size=8)
@@ -196,10 +215,24 @@ def test_impossible_streams(deployed, pictures, digits):
     ):
         with pytest.raises(InputError, match=message):
             lesson(stream)
+    few, none = Images(*(x[:5] for x in validation)), Images(train.images[:0], train.labels[:0])
+    with pytest.raises(InputError, match="of which a replay of 10 makes 9 clean ones, but only 5 are there to judge: choose fewer"):
+        field_lesson(deployed, rule, Stream(samples=100, held_out=10, replay=10), train, train, validation, few)
+    with pytest.raises(InputError, match=r"replay is 0\.5, but there are no clean samples: give some, or choose 0"):
+        field_lesson(deployed, rule, Stream(samples=100, held_out=0, replay=0.5), train, none, none, none)
+    for labels, given in ((few.labels[:4], r"uint8 \[4\]"), (few.labels + 0.7, r"float64 \[5\]")):
+        with pytest.raises(InputError, match=f"labels are {given} for 5 images: give one integer an image"):
+            Pool(deployed, Images(few.images, labels))
+    with pytest.raises(InputError, match="a label is -1, but the network has 10 classes"):
+        field_lesson(deployed, rule, Stream(samples=100, held_out=0), Images(train.images, train.labels.astype(int) - 1), none, none, none)
     with pytest.raises(InputError, match="takes samples of"):
         Pool(deployed, Images(train.images[:, :4], train.labels))
     for settings, message in (
         ({"samples": 0}, "samples is 0"),
+        ({"samples": True}, "samples is True"),
+        ({"held_out": "500"}, "held_out is '500'"),
+        ({"replay": "1"}, "replay is '1'"),
+        ({"labelled": "1"}, "labelled is '1'"),
         ({"replay": -1.0}, "replay is -1"),
         ({"labelled": 0.0}, "learning needs labels"),
         ({"round_size": 0}, "round_size is 0"),

@@ -33,6 +33,11 @@ def small(rng=None):
         ({"convolution": None}, r"weights is int8 \[3, 2, 2, 3\]: give int8 with 2 dimensions"),
         ({"convolution": (2, 3)}, "convolution is tuple: give a Convolution, or None"),
         ({"convolution": GEOMETRY._replace(stride=(0, 1))}, "is no convolution"),
+        ({"convolution": GEOMETRY._replace(stride=2)}, "stride of a convolution is 2: give a tuple of 2 whole numbers"),
+        ({"convolution": GEOMETRY._replace(stride=[1, 1])}, r"stride of a convolution is \[1, 1\]: give a tuple of 2"),
+        ({"convolution": GEOMETRY._replace(padding=(0,))}, r"padding of a convolution is \(0,\): give a tuple of 2"),
+        ({"convolution": GEOMETRY._replace(kernel=None)}, "kernel of a convolution is None: give a tuple of 2"),
+        ({"convolution": GEOMETRY._replace(input_shape=(2, 4))}, r"input_shape of a convolution is \(2, 4\): give a tuple of 3"),
         ({"convolution": GEOMETRY._replace(padding=(2, 0))}, r"padding is \[2, 0\] for a kernel of \[2, 3\]"),
         ({"convolution": GEOMETRY._replace(input_shape=(2, 4, 2))}, "does not fit into 4 x 2"),
         ({"convolution": GEOMETRY._replace(input_shape=(2, 2**16, 2**16), stride=(2**16, 2**16))}, "sees 8589934592 inputs"),
@@ -50,6 +55,13 @@ def test_what_no_chain_is():
         replace(network, layers=(network.layers[0], dense(np.ones((2, 29)))))
     with pytest.raises(InputError, match="layer 0 takes 40 inputs, but a sample is 2 x 4 x 4"):
         replace(network, input_shape=(2, 4, 4))
+    for shape in ((4, 5, 2), (2, 5, 4), (40,), (8, 5)):
+        with pytest.raises(InputError, match=r"layer 0 sees \[2, 4, 5\], but a sample is .*: give channels, height and width"):
+            replace(network, input_shape=shape)
+    single = convolutional([GEOMETRY._replace(input_shape=(1, 4, 5))], np.random.default_rng(0))[0]
+    assert replace(single, input_shape=(4, 5)).input_shape == (4, 5)
+    with pytest.raises(InputError, match=r"layer 0 sees \[1, 4, 5\], but a sample is \[5, 4\]"):
+        replace(single, input_shape=(5, 4))
     assert network.sizes == [40, 30, 2]
 
 

@@ -10,15 +10,19 @@ import numpy as np
 import pytest
 
 from polystep_snn.cli.main import main
+from polystep_snn.geometry import Convolution
 from polystep_snn.hardware import network_file
 from polystep_snn.hardware.backend import SimulatorBackend
 from polystep_snn.hardware.chip import Chip, Limit, preflight
 from polystep_snn.hardware.encoders import encode
 from polystep_snn.hardware.formats import netx, nir
+from polystep_snn.hardware.lava.protocol import MAX_ARRAY_BYTES
 from polystep_snn.hardware.lava.worker_process import PYTHON_VARIABLE
 from polystep_snn.hardware.simulator import Simulator
+from polystep_snn.training import deploy as training_deploy
 from polystep_snn.training.deploy import deploy
 from polystep_snn.training.run_folder import open_run
+from tests.test_convolution_chip import convolutional
 
 QUICK = ["--hidden", "20", "--epochs", "2", "--lr", "0.02", "--threads", "1", "--no-compile"]
 KINDS = {
@@ -200,6 +204,22 @@ def test_a_difference_of_a_later_sample_is_counted_from_the_first(runs, capsys, 
     result, _ = call(capsys, "verify", runs["chip"], code=1)
     assert result["differences"] == 1
     assert "the spike of layer 1, neuron 6, step 4, sample 305 is 1 instead of 0" in result["first_difference"]
+
+
+def test_as_many_samples_at_a_time_as_a_message_holds(runs, capsys, monkeypatch):
+    """Of a wide network, 20 steps of 2 * 64 * 64 inputs and 32 * 62 * 62 neurons, no more than 2 GiB; of a small one 500."""
+    small = network_file.load(runs["chip"] / "network.safetensors")
+    wide = convolutional([Convolution((2, 64, 64), 32, (3, 3))], np.random.default_rng(0), num_steps=20)[0]
+    assert training_deploy._samples_at_a_time(small) == 500
+    num_samples = training_deploy._samples_at_a_time(wide)
+    assert num_samples == 2**30 // (9 * 20 * (8192 + 123008 + 3)) == 45
+    assert num_samples * 9 * 20 * (123008 + 3) <= MAX_ARRAY_BYTES < 500 * 9 * 20 * (123008 + 3)
+    monkeypatch.setattr(training_deploy, "_RECORDED_BYTES", 100 * 9 * 16 * (64 + 20 + 10))
+    record, sizes = SimulatorBackend.record, []
+    monkeypatch.setattr(SimulatorBackend, "record", lambda self, spikes: (sizes.append(spikes.shape[1]), record(self, spikes))[1])
+    result, _ = call(capsys, "verify", runs["chip"])
+    assert sizes == [100, 100, 100, 60]
+    assert (result["samples"], result["differences"]) == (360, 0)
 
 
 def tampered(run_folder: Path, folder: Path, **changes) -> Path:

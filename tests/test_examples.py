@@ -1,6 +1,10 @@
 """Examples and benchmarks on problems of their own: exact costs, environments that are gymnasium's, and that they find something."""
 
 import importlib
+import importlib.util
+import json
+import re
+import runpy
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +15,8 @@ import torch
 from examples import landscape, max_sat
 from polystep_snn.errors import InputError
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+ROOT = Path(__file__).parent.parent
+BENCHMARKS = ROOT / "benchmarks"
 
 
 @pytest.fixture
@@ -19,6 +24,22 @@ def benchmark_module(monkeypatch):
     """Imports a benchmark as a script finds it: beside ``common``."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     return importlib.import_module
+
+
+@pytest.fixture
+def call(benchmark_module, monkeypatch, tmp_path, capsys):
+    """Calls a benchmark, ``name --option ...``, whose results go elsewhere; its JSON, or the last line of its message."""
+    monkeypatch.setattr("common.RESULTS", tmp_path)
+
+    def call(name, *arguments):
+        monkeypatch.setattr("sys.argv", [name, *arguments, "--json"])
+        try:
+            benchmark_module(name).main()
+        except SystemExit:
+            return capsys.readouterr().err.splitlines()[-1]
+        return json.loads(capsys.readouterr().out)
+
+    return call
 
 
 def unsatisfied(variables, wanted, values):
@@ -51,6 +72,14 @@ def test_most_clauses_are_satisfied():
     best = max_sat.solve(formula, 1000, steps=300)
     # A random assignment leaves 534 of 4,270, a greedy descent about 100.
     assert unsatisfied(formula.variables.tolist(), formula.wanted.tolist(), best.tolist()) <= 25
+
+
+@pytest.mark.parametrize(("argument", "message"), [("2", "num_variables is 2: choose at least 3"), ("two", "invalid int value: 'two'")])
+def test_a_formula_needs_three_variables(monkeypatch, capsys, argument, message):
+    monkeypatch.setattr("sys.argv", ["max_sat.py", argument])
+    with pytest.raises(SystemExit, match="2"):
+        max_sat.main()
+    assert message in capsys.readouterr().err
 
 
 def test_the_benchmark_counts_the_same(benchmark_module):
@@ -142,3 +171,60 @@ def test_the_walk_over_the_landscape():
         for step, after in pairwise(steps):
             np.testing.assert_allclose(step.shares @ step.corners, after.before, atol=1e-12)
             assert 9 * step.loss == pytest.approx(round(9 * step.loss))
+
+
+def test_a_part_of_a_table_does_not_replace_it(call, tmp_path):
+    found = call("maxsat", "--variables", "10", "12", "--methods", "greedy")
+    assert list(found) == ["10", "12"]
+    assert found["12"]["greedy"]["mean"] == pytest.approx(100 * (1 - found["12"]["greedy"]["runs"][0]["unsatisfied"] / 51))
+    assert json.loads((tmp_path / "maxsat-12-part.json").read_text())["methods"] == found["12"]
+    pytest.importorskip("gymnasium")
+    found = call("policies", "--tasks", "cartpole", "--weights", "binary", "--methods", "polystep", "--seeds", "1")
+    assert found["cartpole"]["binary-polystep"]["test"] == pytest.approx([500], abs=20)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["maxsat-10-part.json", "maxsat-12-part.json", "policies-cartpole-part.json"]
+
+
+def test_benchmarks_refuse_bad_input_before_they_run(call, monkeypatch, tmp_path):
+    assert call("maxsat", "--variables", "10", "2").endswith("num_variables is 2: choose at least 3 and less than 2^30")
+    assert call("maxsat", "--steps", "0").endswith("argument --steps: 0 is too few: choose at least 1")
+    assert call("maxsat", "--seeds", "0").endswith("argument --seeds: 0 is too few: choose at least 1")
+    assert call("maxsat", "--run", '{"method": "greedy", "num_variables": 1, "seed": 0}').endswith("choose at least 3 and less than 2^30")
+    assert call("policies", "--seeds", "-1").endswith("argument --seeds: -1 is too few: choose at least 1")
+    find = importlib.util.find_spec
+    for missing, name in (("numba", "maxsat"), ("gymnasium", "policies"), ("cma", "policies")):
+        monkeypatch.setattr(importlib.util, "find_spec", lambda n, *_, missing=missing: None if n == missing else find(n) or "there")
+        assert call(name).endswith(f"{missing} is not installed: pip install {missing}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_chip_has_two_stand_ins(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["learn_on_chip.py", "a.png", "foo"])
+    with pytest.raises(SystemExit, match="2"):
+        runpy.run_path(str(ROOT / "examples" / "learn_on_chip.py"), run_name="__main__")
+    assert "invalid choice: 'foo'" in capsys.readouterr().err
+
+
+# What an example prints, and how high its last percentage or number of steps must be.
+EXAMPLES = {
+    "cartpole": (r"([\d.]+) of 500 steps on average", 450, []),
+    "max_sat 500": (r"([\d.]+)% of the clauses", 98.5, []),
+    "learn_on_chip": (r"([\d.]+)% after \d+ samples", 85, ["learn_on_chip.png"]),
+    "landscape": (r"loss [\d.]+ -> 0.00 after (\d+) steps", 5, ["landscape.png", "landscape.gif"]),
+    "train_digits": (r"test accuracy ([\d.]+)%", 90, ["digits.png"]),
+    "deploy_digits": (r"([\d.]+)%; [\d,]+ spikes compared, 0 differences", 90, ["deployed.png", "digits.safetensors"]),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", EXAMPLES)
+def test_examples_run_and_reach_what_they_say(line, tmp_path, monkeypatch, capsys):
+    if line == "cartpole":
+        pytest.importorskip("gymnasium")
+    name, *arguments = line.split()
+    pattern, least, files = EXAMPLES[line]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [f"{name}.py", *arguments])
+    monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")  # compiling would take longer than running
+    runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__main__")
+    assert float(re.findall(pattern, capsys.readouterr().out)[-1]) >= least
+    assert all((tmp_path / file).stat().st_size > 5000 for file in files)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from polystep_snn.errors import InputError
+from polystep_snn.hardware import network_file
 from polystep_snn.hardware.formats import hdf5, netx
 from polystep_snn.hardware.formats import nir as nir_format
 from polystep_snn.hardware.integer_network import IntegerLayer, IntegerNetwork
@@ -265,12 +266,16 @@ def change(path, place, value):
         ("nir", "node/metadata/dt", 1e-3),
         ("nir", "node/metadata/dt", np.nan),
         ("nir", "node/metadata/dt", np.ones(3)),
+        ("nir", "node/metadata/dt", np.ones((3, 2))),
+        ("nir", "node/metadata/dt", np.ones((9000, 2))),
         ("nir", "node/metadata/polystep_snn", np.zeros(50, np.uint8)),
         ("nir", "node/metadata/polystep_snn", np.zeros(50)),
         ("nir", "node/metadata/polystep_snn", "{}"),
         ("nir", "node/metadata", None),
         ("nir", "node", None),
         ("nir", "node/type", "LIF"),
+        ("nir", "node/type", "LIF" * 10_000),
+        ("nir", "node/type", np.ones(3)),
         ("net", "layer/1/weight", np.zeros((12, 15), np.float32)),
         ("net", "layer/1/neuron/vThMant", 3),
         ("net", "layer/2", None),
@@ -286,6 +291,46 @@ def test_a_changed_file_is_not_read_as_the_old_network(tmp_path, suffix, place, 
     with pytest.raises(InputError, match=str(path)) as caught:
         FORMATS[suffix].read(path)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < len(str(path)) + 200
+
+
+def test_names_of_any_length_are_told_in_a_line():
+    name = "x" * 30_000
+    ends = {"input": {"type": "Input"}, "output": {"type": "Output"}}
+    for nodes, edges in (
+        ({name: {}}, []),
+        (ends, [["input", name]]),
+        (ends | {name: {"type": "LIF"}}, [["input", name], [name, "output"], [name, "input"]]),
+        (ends | {name: {"type": "LIF"}}, [["input", "output"]]),
+    ):
+        with pytest.raises(InputError, match=r"'xxxx.*\.\.\..*xxxx'") as caught:
+            nir_format.chain({"nodes": nodes, "edges": edges})
+        assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_full_disk_is_an_input_error(tmp_path, suffix):
+    """What stood there stays; HDF5 itself would end the process."""
+    network_file.save(tmp_path / "n.safetensors", make(sizes=(8, 3)))
+    (tmp_path / "n").write_text("as it was")
+    code = """
+import resource, sys
+from polystep_snn.errors import InputError
+from polystep_snn.hardware import network_file
+from polystep_snn.hardware.formats import netx, nir
+network = network_file.load(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+try:
+    {"nir": nir, "net": netx}[sys.argv[2]].write(sys.argv[3], network)
+except InputError as error:
+    print(error)
+"""
+    command = [sys.executable, "-c", code, tmp_path / "n.safetensors", suffix, tmp_path / "n"]
+    child = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert child.returncode == 0, child.stderr
+    assert child.stdout == f"{tmp_path / 'n'} could not be written (File too large): free some space or choose another folder\n"
+    assert (tmp_path / "n").read_text() == "as it was"
+    assert sorted(os.listdir(tmp_path)) == ["n", "n.safetensors"]
 
 
 # Files that are damaged, or none --------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 from polystep_snn.errors import InputError
 from polystep_snn.hardware.formats import hdf5
 from polystep_snn.hardware.formats import nir as nir_format
-from tests.test_formats import make
+from tests.test_formats import FORMATS, make
 
 
 def hard_loop(file, root):
@@ -46,7 +46,7 @@ def overflowing(file, root):
 
 def many_small(file, root):
     for k in range(40):
-        file.create_dataset(ff"{root}/part_{k}", (2**25,), "i1", chunks=(2**20,), compression="gzip")
+        file.create_dataset(f"{root}/part_{k}", (2**25,), "i1", chunks=(2**20,), compression="gzip")
 
 
 def huge_chunk(file, root):
@@ -63,7 +63,7 @@ def deep(file, root):
 
 def crowded(file, root):
     for k in range(hdf5.MAX_OBJECTS + 1):
-        file.create_group(ff"{root}/{k}")
+        file.create_group(f"{root}/more_{k}")
 
 
 def python_objects(file, root):

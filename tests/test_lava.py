@@ -397,6 +397,19 @@ def test_pythons_without_lava(monkeypatch, program, message):
         LavaBackend(small()[0])
 
 
+@pytest.mark.parametrize("timeout_s", [0, -1.0, float("nan"), float("inf"), 1e7, "x", True])
+def test_no_time_to_wait(timeout_s):
+    with pytest.raises(InputError, match=f"timeout_s is {timeout_s!r}: give seconds, more than 0 and at most 1000000"):
+        LavaBackend(small()[0], timeout_s)
+
+
+def test_a_request_larger_than_a_message(lava_python):
+    worker = LavaWorker()
+    with pytest.raises(InputError, match=r"Lava is asked for too much .a message has \d+ . 0 bytes: at most 1048576 .* give fewer samples"):
+        worker.request({"kind": "x" * 2**20}, {})
+    assert not worker.is_open
+
+
 def test_another_version_in_lavas_environment(sabotaged):
     sabotaged(["pass"], first="import polystep_snn; polystep_snn.__version__ = '0.0.1'")
     with pytest.raises(InputError, match=r"has polystep-snn 0\.0\.1: run `make lava-env`"):

@@ -164,9 +164,12 @@ def test_a_file_of_lava_dl_is_read(tmp_path, changes):
         ("layer/2/weight", "one", "has an unusable 'weight'"),
         ("layer/2/bias", np.full(12, 1e6), "bias has 1e"),
         ("layer/2/bias", np.ones(3), "bias_mant has 3 entries"),
+        ("layer/2/bias", "none", "layer 2: it has an unusable 'bias', expected numbers"),
         ("layer/2/delay", np.ones(15), "it has 'delay'"),
         ("layer/2/neuron", None, "no 'neuron'"),
         ("layer/2/neuron/type", "SDNN", "its neurons are 'SDNN'"),
+        ("layer/2/neuron/type", "SDNN" * 9000, "its neurons are 'SDNN"),
+        ("layer/2/neuron/type", np.ones(2), "layer 2: its 'neuron' has an unusable 'type', expected a string"),
         ("layer/2/neuron/vThMant", 2**18 - 1, "a threshold is 262143"),
         ("layer/2/neuron/vThMant", 2**40, "vThMant is 1099511627776"),
         ("layer/2/neuron/iDecay", 0, "du is -1"),
@@ -174,6 +177,10 @@ def test_a_file_of_lava_dl_is_read(tmp_path, changes):
         ("layer/2/neuron/vDecay", np.array([1, 2]), "vDecay has 2 different values"),
         ("layer/2/neuron/messageBits", 8, "messageBits is 8"),
         ("layer/2/type", "pool", "layer 2: it is 'pool': only 'dense' layers are read, and 'conv'"),
+        ("layer/2/type", "pool" * 9000, "layer 2: it is 'pool"),
+        ("layer/2/type", np.ones(2), "layer 2: it has an unusable 'type', expected a string"),
+        ("layer/2/type", np.array([b"dense", b"conv"]), "layer 2: it has an unusable 'type', expected a string"),
+        ("layer/2/type", None, "layer 2: it has no 'type', expected a string"),
         ("layer/2/type", "conv", r"layer 2: the shape of its input is \[15\]"),
         ("layer/2/type", "flatten", "layer 2: it is 'flatten'"),
         ("layer/2", None, "layer 2 is missing"),
@@ -182,5 +189,7 @@ def test_a_file_of_lava_dl_is_read(tmp_path, changes):
 )
 def test_what_has_no_counterpart_in_a_file_of_lava_dl_is_named(tmp_path, place, value, message):
     lava_dl_file(tmp_path / "n.net", make().layers, **{place: value})
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as caught:
         netx.read(tmp_path / "n.net", num_steps=9)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < len(str(tmp_path)) + 200

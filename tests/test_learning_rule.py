@@ -110,6 +110,22 @@ def test_costs_are_cross_entropies(num_classes, nats_per_unit):
     assert np.all(np.abs(found - expected) <= 4 / 1024 + 2e-3 * scale)
 
 
+@pytest.mark.parametrize("nats_per_unit", [1.9, 0.5, 0.45, 1e-4])
+def test_the_largest_readouts_whose_costs_32_bits_hold(nats_per_unit):
+    costs = Costs(nats_per_unit, 2)
+    largest = max(k for k in range(31) if costs.holds(2**k))
+    for sign in (1, -1):
+        readout = np.array([[sign * 2**largest], [-sign * 2**largest]])
+        wide, narrow = costs.logits(readout), costs.logits(readout.astype(np.int32))
+        assert narrow.dtype == np.int32
+        assert np.array_equal(narrow, wide)
+        assert costs(narrow, np.array([0]))[0] == costs(wide, np.array([0]))[0] == (0 if sign > 0 else wide[1, 0] - wide[0, 0])
+    # Twice as far, a product or a difference leaves them.
+    readout = np.array([[2 ** (largest + 1)], [-(2 ** (largest + 1))]])
+    wide, narrow = costs.logits(readout), costs.logits(readout.astype(np.int32))
+    assert narrow[0] - narrow[1] != wide[0] - wide[1]
+
+
 def test_a_unit_of_the_readout_worth_too_much():
     with pytest.raises(InputError, match="a unit of the readout is worth 4 nats"):
         Costs(4.0, 3)
@@ -291,6 +307,13 @@ def test_membranes_that_leave_their_register():
         learner.observe(np.zeros((1, 1), np.int32), counts, np.array([0]), True)
 
 
+def test_membranes_far_beyond_32_bits_are_not_taken_for_small_ones():
+    """64 * 128 * 8192 * 64 is 2^32, which an int32 takes for 0."""
+    network = make_network([dense(np.ones((8192, 1))), dense(np.full((2, 8192), -128), vth=2**17 - 1, scale=0.01)], 64)
+    with pytest.raises(InputError, match=r"a readout's membrane reaches -4294967296 and -4294967296"):
+        Learner(network, LearningRule(), 1).membranes(np.full((1, 8192), 64, np.int32))
+
+
 # Bad input
 
 
@@ -301,6 +324,7 @@ def test_membranes_that_leave_their_register():
         ({"writable": ("all",)}, "writable is ['all']"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"batch_size": 2.0}, "batch_size is 2.0"),
+        ({"batch_size": True}, "batch_size is True"),
         ({"rate": 0.0}, "rate is 0.0: choose a positive number"),
         ({"readout_rate": float("nan")}, "readout_rate is nan"),
         ({"radius": -1.0}, "radius is -1.0"),
@@ -333,3 +357,19 @@ def test_networks_and_rules_that_do_not_fit():
     for rate in (1e-6, 1e6):
         with pytest.raises(InputError, match="does not fit the accumulators"):
             Learner(network, LearningRule(("hidden",), rate=rate), 1)
+
+
+def test_sums_that_leave_their_bits_are_refused_at_the_start():
+    rng = np.random.default_rng(0)
+    readout = dense(np.ones((2, 2)), vth=2**17 - 1, scale=0.01)
+    wide = dense(np.ones((2, 2**17 + 1)))
+    for layers in ([wide, readout], [wide, dense(np.ones((2, 2))), readout]):
+        with pytest.raises(InputError, match="layer 0 has 131073 inputs, but layers that learn have at most 131072"):
+            Learner(make_network(layers), LearningRule(), 1)
+    assert Learner(make_network([dense(np.ones((2, 2**17))), readout]), LearningRule(), 1).num_copies == 1
+    hidden = LearningRule(("hidden",), 1)
+    message = "in 65536 steps a probe can move a readout to 8454144, whose cost 32 bits do not hold: use fewer steps"
+    with pytest.raises(InputError, match=message):
+        Learner(small_network(rng, num_steps=2**16), hidden, 1)
+    assert Learner(small_network(rng, num_steps=2**12), hidden, 1).num_copies == 3
+    assert Learner(small_network(rng, num_steps=2**16), LearningRule(("readout",), 1, readout_rate=2.0), 1).num_copies == 1

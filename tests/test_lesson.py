@@ -136,6 +136,15 @@ def test_impossible_plans():
     network = small_network(np.random.default_rng(0))
     with pytest.raises(InputError, match="batches are 2 in the plan and 32 in the rule"):
         Lesson(Learner(network, LearningRule(), 1), Plan(some, some, np.full(4, LEARN), 2))
+    with pytest.raises(InputError, match="labels are float64: give integers"):
+        Plan(some, some + 0.5, np.full(4, LEARN), 2)
+    learner = Learner(network, LearningRule(batch_size=2), 1)
+    for kind, label in ((LEARN, -1), (LEARN, 4), (JUDGE, -1), (JUDGE, 4)):
+        labels, kinds = np.array([3, 0, label, 1]), np.array([LEARN, LEARN, kind, LEARN])
+        with pytest.raises(InputError, match=f"a label is {label}, but the network has 4 classes: give 0 to 3"):
+            Lesson(learner, Plan(some, labels, kinds, 2))
+        kinds[2] = WATCH
+        assert Lesson(learner, Plan(some, labels, kinds, 2)).left == 2
     lesson, inputs, counts = make_lesson([LEARN] * 4)
     lesson.show(inputs[:1], counts[:, :1])
     with pytest.raises(InputError, match="the lesson has shown 1 samples already"):

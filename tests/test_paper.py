@@ -130,21 +130,19 @@ def tiny(paper, monkeypatch, tmp_path):
 def test_every_method_learns_within_its_budget(paper, tiny, task, method):
     if method == "cma_es":
         pytest.importorskip("cma")
-    setting = paper.SETTINGS[method][1]
+    setting, budget = paper.SETTINGS[method][1], 900 if task == "spiking" else 1500
     if method == "published":
         pytest.importorskip("polystep")
-        setting = {"max_subspace_dim": 160, "shorter": 4.0}
+        setting, budget = {"max_subspace_dim": 160, "shorter": 4.0}, 8000
     if method == "weights":
-        setting = {"lr": 0.05, "rank": 2}
-    budget = 900 if task == "spiking" else 8000 if method in ("weights", "published") else 1500
+        setting, budget = {"lr": 0.05, "rank": 2}, 8000
+    if method == "spsa" and task == "spiking":
+        setting = {"a": 0.1, "c": 0.1}
     found = paper.run(method, task, budget, 16, 0, setting, tiny)
-    assert 0 < found["evaluations"] <= budget
-    assert found["evaluations"] > 0.6 * budget
-    assert found["validation"] == pytest.approx(max(found["curve"]), abs=0.01)
+    assert 0.6 * budget < found["evaluations"] <= budget
     assert len(found["curve"]) <= 20
     assert found["seconds"] > 0
-    if task == "int8":
-        assert found["test"] > 45
+    assert min(found["validation"], found["test"]) > 45  # guessing gives 33
 
 
 def test_seeds_decide_a_run(paper, tiny):
@@ -181,6 +179,7 @@ def test_a_table_can_be_added_to(paper, tiny, monkeypatch, tmp_path, capsys):
 
     alone = call("--seeds", "0")
     both = call("--seeds", "0", "1", "--resume")
+    assert call("--seeds", "0", "1", "--resume") == both  # nothing was left to run
     assert (alone["weights"]["seeds"], both["weights"]["seeds"]) == (1, 2)
     assert alone["weights"]["evaluations"] <= 2000
     stored = json.loads((tmp_path / "paper-staircase-2000.json").read_text())
@@ -189,6 +188,10 @@ def test_a_table_can_be_added_to(paper, tiny, monkeypatch, tmp_path, capsys):
     with pytest.raises(SystemExit):
         call("--seeds", "2", "--resume", "--batch-size", "8")
     assert "measured with other settings" in capsys.readouterr().err
+    (tmp_path / "paper-staircase-2000.json").write_text("{")
+    with pytest.raises(SystemExit):
+        call("--resume")
+    assert "paper-staircase-2000.json is damaged" in capsys.readouterr().err
 
 
 def test_the_setting_that_validation_likes_best_is_taken(paper, tiny, monkeypatch, tmp_path, capsys):
@@ -209,12 +212,20 @@ def test_the_setting_that_validation_likes_best_is_taken(paper, tiny, monkeypatc
     assert json.loads((tmp_path / "paper-int8-900.json").read_text())["runs"][0]["setting"] == {"lr": 0.05}
 
 
-def test_bad_input(paper, tiny, monkeypatch):
+def test_bad_input(paper, tiny, monkeypatch, capsys):
     with pytest.raises(InputError, match=r"a step of weights takes \d+ evaluations, but the budget is 100"):
         paper.run("weights", "int8", 100, 16, 0, {"lr": 0.02}, tiny)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="`polystep` is not installed here"):
         paper.run("published", "int8", 100, 16, 0, {}, tiny)
+    for arguments, message in (
+        (["--methods", "cma_es", "--setting", "0"], "cma is not installed: pip install cma"),
+        (["--budget", "0"], "argument --budget: 0 is too few: choose at least 1"),
+    ):
+        monkeypatch.setattr("sys.argv", ["paper.py", "int8", *arguments])
+        with pytest.raises(SystemExit):
+            paper.main()
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.slow
