@@ -235,7 +235,7 @@ def main() -> None:
     parser.add_argument("--weights", nargs="+", choices=WEIGHTS, default=list(WEIGHTS))
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--seeds", type=positive, default=SEEDS)
-    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output: task, weights and method, figures")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output: figures by weights and method, of several tasks by task")
     arguments = parser.parse_args()
     require(parser, "gymnasium", *(["cma"] if "cma-es" in arguments.methods else []))
     # What is only a part of a table does not replace it.
@@ -270,7 +270,7 @@ def main() -> None:
         report(f"policies-{task_name}" if whole else f"policies-{task_name}-part", methods, rows, details, False)
         results[task_name] = methods
     if arguments.json:
-        print(json.dumps(results))
+        print(json.dumps(results if len(results) > 1 else next(iter(results.values()))))
 
 
 if __name__ == "__main__":
