@@ -323,7 +323,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--steps", type=positive, default=STEPS, help="of PolyStep")
     parser.add_argument("--seconds", type=float, default=60.0, help="of probSAT, where PolyStep does not run beside it")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output: figures by method, of several sizes by size")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output: by method, several sizes by size")
     parser.add_argument("--run", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     try:
