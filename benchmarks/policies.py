@@ -235,11 +235,7 @@ def main() -> None:
     parser.add_argument("--weights", nargs="+", choices=WEIGHTS, default=list(WEIGHTS))
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--seeds", type=positive, default=SEEDS)
-    parser.add_argument(
-        "--json",
-        action="store_true",
-        help="print one JSON object on standard output: by method, several tasks by task",
-    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output: by method, several tasks by task")
     arguments = parser.parse_args()
     require(parser, "gymnasium", *(["cma"] if "cma-es" in arguments.methods else []))
     # What is only a part of a table does not replace it.
