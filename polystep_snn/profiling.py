@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from math import prod
 from pathlib import Path
 from statistics import median
@@ -99,6 +99,8 @@ def _make_step(point: Point):
 
     config = resolve(TrainConfig.from_json(point.config))
     torch.set_num_threads(config.threads)
+    if point.method == "bptt" and config.neuron == "lif":
+        config = replace(config, weight_bits=32)  # rounding has no derivative
     network = build_network(config, sample_shape(config), point.num_classes)
     optimizer = build_optimizer(config, network)
     methods: dict[str, Callable[..., Any]] = {"polystep": build_polystep, "bptt": build_bptt}

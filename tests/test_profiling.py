@@ -41,6 +41,14 @@ def test_the_command(tmp_path, capsys):
     assert (tmp_path / "p" / "profile.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
+def test_backpropagation_is_profiled_with_float_weights():
+    options = {**recipe("nmnist"), "hidden": (8,), "batch_size": 2}
+    config = TrainConfig("nmnist", compile=False, threads=1, **options)
+    assert config.weight_bits == 8
+    assert measure("bptt", 10, config.to_json(), 10)["seconds_per_step"] > 0
+
+
 def test_a_process_that_fails_is_reported_in_one_line():
     config = TrainConfig("mnist", compile=False, hidden=(2**24, 2**24)).to_json()
     with pytest.raises(InputError, match=r"bptt with 5 timesteps failed .*does not fit") as error:
