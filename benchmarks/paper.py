@@ -159,6 +159,7 @@ def compare(arguments: argparse.Namespace) -> None:
     task: Task = TASKS[arguments.task]
     names: list[str] = arguments.methods
     path = f"paper-{arguments.task}" + (f"-{arguments.budget}" if arguments.budget else "")
+    path += f"-setting{arguments.setting}" if arguments.setting is not None else ""
     details = {"task": arguments.task, "budget": arguments.budget or task.budget, "batch_size": arguments.batch_size}
     if arguments.setting is None:
         settings = chosen_settings(names, arguments.budget is None)
@@ -192,7 +193,7 @@ def main() -> None:
     parser.add_argument("--budget", type=positive, help="candidate evaluations of a run, for all methods; the task's own if left out")
     parser.add_argument("--batch-size", type=positive, default=256)
     parser.add_argument("--threads", type=positive, default=1)
-    parser.add_argument("--setting", type=int, choices=range(4), help="which of a method's four settings, in place of the tuned one")
+    parser.add_argument("--setting", type=int, choices=range(4), help="one of the method's four settings, not the tuned one; to its own results")
     parser.add_argument("--tune", action="store_true", help="compare settings on validation images instead")
     parser.add_argument("--resume", action="store_true", help="keep the runs that the result file holds, and add to them")
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")

@@ -183,16 +183,16 @@ def test_a_table_can_be_added_to(paper, tiny, monkeypatch, tmp_path, capsys):
     assert call("--seeds", "0", "1", "--resume") == both  # nothing was left to run
     assert (alone["weights"]["seeds"], both["weights"]["seeds"]) == (1, 2)
     assert alone["weights"]["evaluations"] <= 2000
-    stored = json.loads((tmp_path / "paper-staircase-2000.json").read_text())
+    stored = json.loads((tmp_path / "paper-staircase-2000-setting0.json").read_text())
     assert [r["seed"] for r in stored["runs"]] == [0, 1]
     assert stored["batch_size"] == 16
     with pytest.raises(SystemExit):
         call("--seeds", "2", "--resume", "--batch-size", "8")
     assert "measured with other settings" in capsys.readouterr().err
-    (tmp_path / "paper-staircase-2000.json").write_text("{")
+    (tmp_path / "paper-staircase-2000-setting0.json").write_text("{")
     with pytest.raises(SystemExit):
         call("--resume")
-    assert "paper-staircase-2000.json is damaged" in capsys.readouterr().err
+    assert "paper-staircase-2000-setting0.json is damaged" in capsys.readouterr().err
 
 
 def test_the_setting_that_validation_likes_best_is_taken(paper, tiny, monkeypatch, tmp_path, capsys):
