@@ -193,7 +193,9 @@ def main() -> None:
     parser.add_argument("--budget", type=positive, help="candidate evaluations of a run, for all methods; the task's own if left out")
     parser.add_argument("--batch-size", type=positive, default=256)
     parser.add_argument("--threads", type=positive, default=1)
-    parser.add_argument("--setting", type=int, choices=range(4), help="one of the method's four settings, not the tuned one; to its own results")
+    parser.add_argument(
+        "--setting", type=int, choices=range(4), help="one of the method's four settings, not the tuned one; to its own results"
+    )
     parser.add_argument("--tune", action="store_true", help="compare settings on validation images instead")
     parser.add_argument("--resume", action="store_true", help="keep the runs that the result file holds, and add to them")
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
