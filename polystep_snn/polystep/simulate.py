@@ -58,12 +58,15 @@ def readout_of(layers: Layers, columns: list[Tensor], changes: list[Sequence[Ten
         changes: for each step (or once, where constant) ``[V or 1, K, B]``; ``[M, B]`` for whole matrices.
     """
     states: list[Any] = [None] * len(layers.neurons)
-    total = None
+    total = driven = None
+    constant = all(len(given) == 1 for given in (layers.currents, *changes))
     for t in range(num_steps):
-        x = step_of(layers.currents, t)
-        for column, change in zip(columns, changes, strict=True):
-            now = step_of(change, t)
-            x = x + (torch.matmul(column, now) if now.ndim == 2 else column[..., None] * now[..., None, :])
+        if driven is None or not constant:
+            driven = step_of(layers.currents, t)
+            for column, change in zip(columns, changes, strict=True):
+                now = step_of(change, t)
+                driven = driven + (torch.matmul(column, now) if now.ndim == 2 else column[..., None] * now[..., None, :])
+        x = driven
         for k, p in enumerate(layers.neurons):
             z, states[k] = lif_step(x, lif_initial_state(x, p) if states[k] is None else states[k], p)
             x = torch.matmul(layers.weights[k], z) + layers.biases[k][:, None]
