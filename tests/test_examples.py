@@ -180,7 +180,7 @@ def test_a_part_of_a_table_does_not_replace_it(call, tmp_path):
     assert json.loads((tmp_path / "maxsat-12-part.json").read_text())["methods"] == found["12"]
     pytest.importorskip("gymnasium")
     found = call("policies", "--tasks", "cartpole", "--weights", "binary", "--methods", "polystep", "--seeds", "1")
-    assert found["cartpole"]["binary-polystep"]["test"] == pytest.approx([500], abs=20)
+    assert found["binary-polystep"]["test"] == pytest.approx([500], abs=20)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["maxsat-10-part.json", "maxsat-12-part.json", "policies-cartpole-part.json"]
 
 
