@@ -25,6 +25,14 @@ def digits():
     return load("digits")
 
 
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache folder, and no other place where data could be."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("POLYSTEP_SNN_DATA", raising=False)
+    return tmp_path / "cache" / "polystep-snn"
+
+
 @pytest.fixture(scope="session")
 def lava_python():
     """The Python that Lava runs in; tests are skipped without one, unless $POLYSTEP_SNN_REQUIRE_LAVA says that there is."""

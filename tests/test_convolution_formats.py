@@ -350,11 +350,7 @@ def without_ours(path, **changes):
         if "polystep_snn" in file:
             del file["polystep_snn"]
     for place, value in changes.items():
-        with h5py.File(path, "r+") as file:
-            if place in file:
-                del file[place]
-            if value is not None:
-                file[place] = value
+        change(path, place, value)
     return netx.read(path, num_steps=8)
 
 

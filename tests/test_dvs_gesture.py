@@ -7,12 +7,10 @@ import os
 import pickle
 import re
 import tarfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tonic.datasets
-from matplotlib.image import imread
 
 from polystep_snn.cli.main import main
 from polystep_snn.datasets import Framing, dvs_gesture, event_set, load
@@ -22,6 +20,7 @@ from polystep_snn.errors import InputError
 from polystep_snn.profiling import num_classes, sample_shape
 from polystep_snn.training.build import build_framing, build_network, resolve
 from polystep_snn.training.config import TrainConfig, recipe
+from tests.commands import answers, assert_drawn, trained
 from tests.publisher import serving
 
 FIRST = "ibmGestureTrain/user01_fluorescent/0.npy"
@@ -47,13 +46,6 @@ def write_folder(path, train=3, test=1, seed=0):
             for label in range(11):
                 np.save(folder / f"{label}.npy", moving(label, generator))
     return path
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("POLYSTEP_SNN_DATA", raising=False)
-    return tmp_path / "cache" / "polystep-snn"
 
 
 @pytest.fixture
@@ -309,28 +301,18 @@ def run(tmp_path_factory):
     """A short run of the recipe's maps, smaller, through the command line."""
     folder = tmp_path_factory.mktemp("gestures")
     write_folder(folder / "data" / "DVSGesture", train=8, test=3)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        patch.setenv("POLYSTEP_SNN_DATA", str(folder / "data"))
-        options = "--epochs 4 --hidden p8 4c5s2 --num-steps 6 --windows 2 --probed 24 --averaging 0.9 --shift 2 --threads 1 --no-compile"
-        assert main(["train", "dvsgesture", "--out", str(folder / "run"), *options.split()]) == 0
-        yield folder / "run"
+    options = "--epochs 4 --hidden p8 4c5s2 --num-steps 6 --windows 2 --probed 24 --averaging 0.9 --shift 2 --threads 1 --no-compile"
+    with trained("dvsgesture", folder, options) as run:
+        yield run
 
 
 def test_train_eval_plot(run, capsys):
     summary = json.loads((run / "summary.json").read_text())
     assert summary["dataset"] == "dvsgesture (subset: 88 + 33 recordings)"
     assert summary["test_accuracy"] > 0.35  # 33 recordings: an eleventh by chance, plus five standard errors
-    capsys.readouterr()
-
-    def answer(*arguments):
-        assert main([*map(str, arguments), "--json"]) == 0
-        return json.loads(capsys.readouterr().out)
-
+    answer = answers(capsys)
     assert answer("eval", run)["test_accuracy"] == summary["test_accuracy"]
-    figures = [Path(name) for name in answer("plot", run)["figures"]]
-    assert [figure.name for figure in figures] == ["curves.png", "activity.png", "rates.png", "confusion.png"]
-    assert all(np.std(imread(figure)) > 0.02 for figure in figures)
+    assert_drawn(answer, run)
 
 
 @pytest.mark.parametrize(

@@ -249,8 +249,10 @@ def test_the_graph_is_one_that_others_expect(tmp_path):
 
 
 def change(path, place, value):
+    """Put another value, or a first one, at a place of a file; None to delete what is there."""
     with h5py.File(path, "r+") as file:
-        del file[place]
+        if value is None or place in file:
+            del file[place]
         if value is not None:
             file[place] = value
 

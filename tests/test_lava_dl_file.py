@@ -11,7 +11,7 @@ from polystep_snn.errors import InputError
 from polystep_snn.hardware.fixed_point import CubaState, cuba_step
 from polystep_snn.hardware.formats import netx
 from polystep_snn.hardware.simulator import Simulator
-from tests.test_formats import KINDS, make, spikes_for
+from tests.test_formats import KINDS, change, make, spikes_for
 
 
 def lava_dl_weights(w):
@@ -127,11 +127,7 @@ def lava_dl_file(path, layers, **changes):
             for name, value in {**constants, "refDelay": 1, "gradedSpike": False}.items():
                 group[f"neuron/{name}"] = value
     for place, value in changes.items():
-        with h5py.File(path, "r+") as file:
-            if place in file:
-                del file[place]
-            if value is not None:
-                file[place] = value
+        change(path, place, value)
 
 
 @pytest.mark.parametrize("changes", [{}, {"layer/2/weight": "flat"}])

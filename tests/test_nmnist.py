@@ -50,13 +50,6 @@ def write_folder(path, train=4, test=2, seed=0):
 
 
 @pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("POLYSTEP_SNN_DATA", raising=False)
-    return tmp_path / "cache" / "polystep-snn"
-
-
-@pytest.fixture
 def base(tmp_path, cache):
     write_folder(tmp_path / "data" / "NMNIST")
     return tmp_path / "data"

@@ -9,13 +9,11 @@ import stat
 import sys
 import zipfile
 from dataclasses import replace
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import tonic.datasets
-from matplotlib.image import imread
 
 from polystep_snn.cli.main import main
 from polystep_snn.datasets import Framing, event_set, load, shd_file
@@ -27,6 +25,7 @@ from polystep_snn.hdf5_child import Limits
 from polystep_snn.profiling import _random_samples, num_classes, sample_shape
 from polystep_snn.training.build import build_framing
 from polystep_snn.training.config import TrainConfig, recipe
+from tests.commands import answers, assert_drawn, trained
 from tests.publisher import serving
 from tests.test_formats import mutated
 
@@ -58,13 +57,6 @@ def write_folder(path, train=3, test=1, seed=0):
     for part, count in zip(SOURCE.parts, (train, test), strict=True):
         write_file(path / part, [spoken(label, generator) for _ in range(count) for label in range(20)])
     return path
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("POLYSTEP_SNN_DATA", raising=False)
-    return tmp_path / "cache" / "polystep-snn"
 
 
 @pytest.fixture
@@ -422,12 +414,9 @@ def run(tmp_path_factory):
     """A short run of the chip's neuron through the command line."""
     folder = tmp_path_factory.mktemp("shd")
     write_folder(folder / "data" / "SHD", train=12, test=3)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        patch.setenv("POLYSTEP_SNN_DATA", str(folder / "data"))
-        options = "--neuron loihi --epochs 6 --hidden 32 --num-steps 20 --windows 2 --shift 2 --averaging 0.9 --threads 1 --no-compile"
-        assert main(["train", "shd", "--out", str(folder / "run"), *options.split()]) == 0
-        yield folder / "run"
+    options = "--neuron loihi --epochs 6 --hidden 32 --num-steps 20 --windows 2 --shift 2 --averaging 0.9 --threads 1 --no-compile"
+    with trained("shd", folder, options) as run:
+        yield run
 
 
 def test_train_eval_verify_plot_export(run, tmp_path, capsys):
@@ -435,19 +424,12 @@ def test_train_eval_verify_plot_export(run, tmp_path, capsys):
     assert summary["dataset"] == "shd (subset: 240 + 60 recordings)"
     assert summary["test_accuracy"] > 0.25  # 60 recordings: a twentieth by chance, plus seven standard errors
     assert json.loads((run / "config.json").read_text())["window_us"] == 1_000_000
-    capsys.readouterr()
-
-    def answer(*arguments):
-        assert main([*map(str, arguments), "--json"]) == 0
-        return json.loads(capsys.readouterr().out)
-
+    answer = answers(capsys)
     for backend in ("torch", "simulator"):
         assert answer("eval", run, "--backend", backend)["test_accuracy"] == summary["test_accuracy"]
     found = answer("verify", run, "--limit", 20)
     assert (found["spikes_compared"], found["differences"]) == (20 * 20 * (32 + 20), 0)
-    figures = [Path(name) for name in answer("plot", run)["figures"]]
-    assert [figure.name for figure in figures] == ["curves.png", "activity.png", "rates.png", "confusion.png"]
-    assert all(np.std(imread(figure)) > 0.02 for figure in figures)
+    assert_drawn(answer, run)
     assert answer("export", run, "--format", "nir", "--out", tmp_path / "spoken.nir")["sizes"] == [700, 32, 20]
 
 
