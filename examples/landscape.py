@@ -9,8 +9,8 @@ corners cost the same the square grows. Both files are drawn from the run itself
 eight points and with eight seeds, 63 found the teacher's spike counts within 80 steps.
 """
 
+import argparse
 import math
-import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -171,15 +171,19 @@ def draw_animation(student: Student, walks: dict[str, list[Step]], path: str) ->
     FuncAnimation(figure, frame, frames=longest + 8, init_func=list).save(path, PillowWriter(fps=4))
 
 
-def main(figure_path: str = "landscape.png", animation_path: str = "landscape.gif") -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("figure", nargs="?", default="landscape.png")
+    parser.add_argument("animation", nargs="?", default="landscape.gif")
+    arguments = parser.parse_args()
     student = Student()
     walks = {name: walk(student, start) for name, start in STARTS.items()}
     for name, steps in walks.items():
         print(f"from {name} {STARTS[name]}: loss {steps[0].loss:.2f} -> {steps[-1].loss:.2f} after {len(steps) - 1} steps of 4 evaluations")
-    draw_figure(student, walks).savefig(figure_path)
-    draw_animation(student, walks, animation_path)
-    print(f"wrote {figure_path} and {animation_path}")
+    draw_figure(student, walks).savefig(arguments.figure)
+    draw_animation(student, walks, arguments.animation)
+    print(f"wrote {arguments.figure} and {arguments.animation}")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -12,6 +12,7 @@ import numpy as np
 from polystep_snn import plots
 from polystep_snn.datasets import load
 from polystep_snn.datasets.shifts import Shift
+from polystep_snn.errors import InputError
 from polystep_snn.hardware.adaptation import Images, Pool, Stream, field_lesson, random_network, training_lesson
 from polystep_snn.hardware.backend import open_backend
 from polystep_snn.hardware.learning_rule import LearningRule
@@ -30,7 +31,11 @@ train, validation = (Images(part.images.astype(np.float32) / part.full_scale, pa
 newborn = random_network((64, 64, 10), 8, "rate", (8, 8), digits.classes)
 rule = LearningRule(("readout", "hidden"), batch_size=16, rate=0.5, schedule="cosine")
 lesson, pool = training_lesson(newborn, rule, train, validation, epochs=10, seed=0)
-with open_backend(arguments.backend, newborn) as backend:
+try:
+    backend = open_backend(arguments.backend, newborn)
+except InputError as error:
+    parser.error(str(error))
+with backend:
     backend.learn(lesson, pool.spikes)
 deployed = lesson.learner.learned()
 print(f"trained on the {arguments.backend}: {max(lesson.scores):.1%} of the validation set, after {lesson.learner.updates} weight writes")

@@ -1,8 +1,12 @@
 """Train a spiking network on recordings of an event camera, without a backward pass.
 
+    python examples/train_nmnist.py [EPOCHS]
+
 A minute on one core, most of it compiling. Needs tonic, and downloads N-MNIST unless $POLYSTEP_SNN_DATA names a folder with it, in
 whole or in part. Writes ``nmnist.png``: a recording as pictures and as spikes, the hidden spikes, and the decision over time.
 """
+
+import argparse
 
 import torch
 
@@ -12,6 +16,10 @@ from polystep_snn.datasets.augment import Augmentation
 from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.record import record
 from polystep_snn.training.feed import EventFeed
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("epochs", type=int, nargs="?", default=15)
+arguments = parser.parse_args()
 
 cpu = torch.device("cpu")
 nmnist = load("nmnist", framing=Framing(num_steps=30))  # the three saccades in 30 frames of 0 and 1
@@ -23,7 +31,7 @@ network = SpikingNetwork([training.num_inputs, 128, 10], LIFParameters.from_beta
 polystep = PolyStep(network, NodeSpace(radius=2.0, num_windows=10), Softmax(eps=0.3))
 optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2, weight_decay=0.5)
 
-for epoch in range(15):
+for epoch in range(arguments.epochs):
     for batch in torch.randperm(len(training), generator=torch.Generator().manual_seed(epoch)).split(32)[:-1]:
         frames, labels = training.batch(batch, epoch)  # one timestep at a time
         result = polystep.step(frames, labels)  # forward passes only; fills .grad

@@ -38,6 +38,13 @@ def test_what_is_reported_is_what_the_network_does(deployed, digits, tmp_path, c
     assert result["offchip_readout_accuracy"] > 0.3, "three times chance"
 
 
+def test_a_stream_of_one_class_teaches_a_readout_that_class(deployed, digits, tmp_path, capsys):
+    options = ["--shift", "noise:0.1", "--samples", "1", "--batch-size", "1", "--held-out", "0", "--json"]
+    assert main(["adapt", str(deployed), "--out", str(tmp_path / "new"), *options]) == 0
+    seen = digits.train.labels[np.random.default_rng(0).permutation(len(digits.train))[0]]
+    assert json.loads(capsys.readouterr().out)["offchip_readout_accuracy"] == (digits.test.labels == seen).mean()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import json
+import os
 import re
 import runpy
 from itertools import pairwise
@@ -14,6 +15,7 @@ import torch
 
 from examples import landscape, max_sat
 from polystep_snn.errors import InputError
+from polystep_snn.hardware.lava.worker_process import PYTHON_VARIABLE
 
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks"
@@ -204,6 +206,16 @@ def test_the_chip_has_two_stand_ins(monkeypatch, capsys):
     assert "invalid choice: 'foo'" in capsys.readouterr().err
 
 
+def test_examples_say_in_one_line_what_they_cannot_do(monkeypatch, capsys):
+    monkeypatch.setenv(PYTHON_VARIABLE, "/nowhere/python")
+    for line, message in (("learn_on_chip a.png lava", "is no program: run `make lava-env`"), ("landscape a b c", "unrecognized arguments: c")):
+        name, *arguments = line.split()
+        monkeypatch.setattr("sys.argv", [f"{name}.py", *arguments])
+        with pytest.raises(SystemExit, match="2"):
+            runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__main__")
+        assert message in capsys.readouterr().err.splitlines()[-1]
+
+
 # What an example prints, and how high its last percentage or number of steps must be.
 EXAMPLES = {
     "cartpole": (r"([\d.]+) of 500 steps on average", 450, []),
@@ -211,6 +223,7 @@ EXAMPLES = {
     "learn_on_chip": (r"([\d.]+)% after \d+ samples", 85, ["learn_on_chip.png"]),
     "landscape": (r"loss [\d.]+ -> 0.00 after (\d+) steps", 5, ["landscape.png", "landscape.gif"]),
     "train_digits": (r"test accuracy ([\d.]+)%", 90, ["digits.png"]),
+    "train_nmnist 4": (r"test accuracy ([\d.]+)%", 70, ["nmnist.png"]),
     "deploy_digits": (r"([\d.]+)%; [\d,]+ spikes compared, 0 differences", 90, ["deployed.png", "digits.safetensors"]),
 }
 
@@ -220,6 +233,8 @@ EXAMPLES = {
 def test_examples_run_and_reach_what_they_say(line, tmp_path, monkeypatch, capsys):
     if line == "cartpole":
         pytest.importorskip("gymnasium")
+    if line.startswith("train_nmnist") and not (Path(os.environ.get("POLYSTEP_SNN_DATA", "")) / "NMNIST").is_dir():
+        pytest.skip("POLYSTEP_SNN_DATA is not set, or has no folder NMNIST: no recordings here")
     name, *arguments = line.split()
     pattern, least, files = EXAMPLES[line]
     monkeypatch.chdir(tmp_path)

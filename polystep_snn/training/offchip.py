@@ -40,6 +40,8 @@ def fitted_readout(
     from sklearn.linear_model import LogisticRegression
 
     (x, y), (x_choice, y_choice), (x_test, y_test) = learned, chosen_by, tested
+    if len(np.unique(y)) == 1:
+        return float((y_test == y[0]).mean())  # of one class nothing else can be learned
     strengths = _STRENGTHS if len(y_choice) else (1.0,)
     fits = [LogisticRegression(C=c, max_iter=500).fit(x / num_steps, y) for c in strengths]
     best = max(fits, key=lambda fit: fit.score(x_choice / num_steps, y_choice)) if len(fits) > 1 else fits[0]
