@@ -1,6 +1,5 @@
-"""Event recordings in memory: frames that are kept sparse, and made dense a batch at a time."""
+"""Event recordings in memory: frames that stay sparse until someone asks for dense ones."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -73,22 +72,23 @@ class EventSamples:
         Returns:
             ``[T, B, N]`` uint8, where N is ``num_channels``.
         """
-        batch = self._events(indices, augmentation, epoch)
-        shape = (self.num_steps, len(indices), self.num_channels)
-        return self._filled(self._places(batch.steps, batch, len(indices), self.num_steps), prod(shape)).reshape(shape)
+        places, values = self.places(indices, augmentation, epoch)
+        frames = np.zeros((self.num_steps, len(indices), self.num_channels), np.uint8)
+        frames.reshape(-1)[places] = 1 if values is None else values
+        return frames
 
-    def stream(self, indices: np.ndarray, augmentation: Augmentation | None = None, epoch: int = 0) -> Iterator[np.ndarray]:
-        """What ``frames`` gives, one step after the other: T times ``[B, N]``, so that memory does not grow with T."""
-        batch = self._events(indices, augmentation, epoch)
-        # Where each event lies in [T, B, N], sorted in place, which sorts by steps: all that is kept while they go by.
-        at = self._places(batch.steps, batch, len(indices), self.num_steps)
-        del batch
+    def places(self, indices: np.ndarray, augmentation: Augmentation | None = None, epoch: int = 0) -> tuple[np.ndarray, np.ndarray | None]:
+        """What is not 0 in ``frames``, of which that is the smallest part.
+
+        Returns:
+            Where, increasing: places in the flat ``[T, B, N]``, int32, or int64 where that is larger than int32 can say; and what stands
+            there, uint8, or None where all of it is 1.
+        """
+        at = self._places(self._events(indices, augmentation, epoch), len(indices))
         at.sort()
-        size, shape = len(indices) * self.num_channels, (len(indices), self.num_channels)
-        starts = np.arange(self.num_steps + 1, dtype=np.int64) * size
-        bounds = np.searchsorted(at, starts[:-1].astype(at.dtype)).tolist()
-        for first, start, end in zip(starts.tolist(), bounds, [*bounds[1:], len(at)], strict=False):
-            yield self._filled(at[start:end] - at.dtype.type(first), size).reshape(shape)
+        first = np.flatnonzero(np.diff(at, prepend=-1))
+        values = np.minimum(np.diff(first, append=len(at)), 255).astype(np.uint8) if self.counts else None
+        return at[first], values
 
     def _events(self, indices: np.ndarray, augmentation: Augmentation | None, epoch: int) -> EventBatch:
         spans = [slice(start, end) for start, end in zip(self.starts[indices].tolist(), self.ends[indices].tolist(), strict=True)]
@@ -103,19 +103,11 @@ class EventSamples:
             return batch
         return augmentation.apply(batch, self.numbers[indices], self.shape, self.num_steps, epoch)
 
-    def _places(self, steps: np.ndarray | np.int32, batch: EventBatch, batch_size: int, num_steps: int) -> np.ndarray:
-        """Where every event lies in an array ``[num_steps, B, N]``."""
-        wide = np.int32 if num_steps * batch_size * self.num_channels < 2**31 else np.int64
-        at = np.multiply(steps, batch_size, dtype=wide)
+    def _places(self, batch: EventBatch, batch_size: int) -> np.ndarray:
+        """Where every event lies in an array ``[T, B, N]``."""
+        wide = np.int32 if self.num_steps * batch_size * self.num_channels < 2**31 else np.int64
+        at = np.multiply(batch.steps, batch_size, dtype=wide)
         at = at + batch.rows
         at *= self.num_channels
         at += batch.channels
         return at
-
-    def _filled(self, at: np.ndarray, size: int) -> np.ndarray:
-        """``[size]`` uint8 with the events at the places ``at``."""
-        if self.counts:
-            return np.minimum(np.bincount(at, minlength=size), 255).astype(np.uint8)
-        frames = np.zeros(size, np.uint8)
-        frames[at] = 1
-        return frames

@@ -16,7 +16,7 @@ from polystep_snn.errors import InputError
 from polystep_snn.geometry import Convolution
 from polystep_snn.hardware.integer_network import IntegerLayer, IntegerNetwork
 from polystep_snn.hardware.simulator import LayerRecording
-from polystep_snn.snn.encoders import Frames
+from polystep_snn.snn.frames import Frames
 from polystep_snn.snn.loihi import ALIGNMENT, CubaNeuron, CubaParameters
 from polystep_snn.snn.network import Layer, Neuron, SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters

@@ -5,7 +5,8 @@ import torch
 
 from polystep_snn import LIFParameters, Population
 from polystep_snn.errors import InputError
-from polystep_snn.snn.encoders import ENCODERS, Constant, DirectCurrent, Latency, Poisson, Rate, make_encoder
+from polystep_snn.snn.encoders import ENCODERS, DirectCurrent, Latency, Poisson, Rate, make_encoder
+from polystep_snn.snn.frames import Constant
 from polystep_snn.snn.neurons import lif_initial_state, lif_step
 
 

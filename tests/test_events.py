@@ -83,12 +83,24 @@ def test_a_part_shares_the_events_of_the_whole(samples):
 
 @pytest.mark.parametrize("augmentation", [None, ALL])
 @pytest.mark.parametrize("counts", [False, True])
-def test_the_stream_gives_the_frames_one_by_one(samples, counts, augmentation):
-    samples = replace(samples, counts=counts)
-    indices = np.array([0, 3, 5])
-    steps = list(samples.stream(indices, augmentation, 2))
-    assert [step.shape for step in steps] == [(3, 48)] * 7
-    np.testing.assert_array_equal(np.stack(steps), samples.frames(indices, augmentation, 2))
+def test_places_are_where_frames_are_not_zero(samples, counts, augmentation):
+    samples, indices = replace(samples, counts=counts), np.array([0, 3, 5])
+    batch = samples._events(indices, augmentation, 2)
+    expected = np.zeros((7, 3, 48), int)
+    np.add.at(expected, (batch.steps, batch.rows, batch.channels), 1)
+    expected = expected if counts else np.minimum(expected, 1)
+    assert (expected.max() > 1) == counts
+    places, values = samples.places(indices, augmentation, 2)
+    assert places.dtype == np.int32
+    assert places.tolist() == np.flatnonzero(expected).tolist()
+    assert (values is None) == (not counts)
+    np.testing.assert_array_equal(expected.flat[places], 1 if values is None else values)
+    np.testing.assert_array_equal(samples.frames(indices, augmentation, 2), expected)
+
+
+def test_more_events_than_a_byte_counts():
+    many = samples_of([recording(*[(1, 2, 0, 1)] * 300, (3, 3, 0, 0))], Framing(num_steps=2, counts=True))
+    assert many.places(np.array([0]))[1].tolist() == [1, 255]
 
 
 def test_samples_that_do_not_fit_together(samples):

@@ -208,7 +208,8 @@ def test_the_chip_has_two_stand_ins(monkeypatch, capsys):
 
 def test_examples_say_in_one_line_what_they_cannot_do(monkeypatch, capsys):
     monkeypatch.setenv(PYTHON_VARIABLE, "/nowhere/python")
-    for line, message in (("learn_on_chip a.png lava", "is no program: run `make lava-env`"), ("landscape a b c", "unrecognized arguments: c")):
+    cases = {"learn_on_chip a.png lava": "is no program: run `make lava-env`", "landscape a b c": "unrecognized arguments: c"}
+    for line, message in cases.items():
         name, *arguments = line.split()
         monkeypatch.setattr("sys.argv", [f"{name}.py", *arguments])
         with pytest.raises(SystemExit, match="2"):

@@ -20,7 +20,8 @@ from polystep_snn.datasets.nmnist import load_nmnist
 from polystep_snn.errors import InputError
 from polystep_snn.hardware.backend import open_backend
 from polystep_snn.profiling import measure, sample_shape
-from polystep_snn.snn.encoders import Constant, DirectCurrent, Frames, Poisson, Rate, make_encoder, num_blocks, time_blocks
+from polystep_snn.snn.encoders import DirectCurrent, Poisson, Rate, make_encoder
+from polystep_snn.snn.frames import Constant
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.training.build import build_augmentation, build_bptt, build_cost, build_framing, build_network, resolve
 from polystep_snn.training.config import EVENT_OPTIONS, RECIPES, TrainConfig, recipe
@@ -118,22 +119,6 @@ def test_a_recording_is_changed_by_its_epoch_and_by_nothing_else():
     alone = frames([4], 2)
     assert torch.equal(frames([8, 4, 1], 2)[:, 1:2], alone)
     assert not torch.equal(frames([4], 3), alone)
-
-
-def test_nothing_of_the_time_axis_is_held(monkeypatch):
-    """While frame t is out, frame t + 1 has not been made."""
-    made = []
-    filled = EventSamples._filled
-
-    def watched(self, *arguments):
-        made.append(len(made))
-        return filled(self, *arguments)
-
-    monkeypatch.setattr(EventSamples, "_filled", watched)
-    frames, _ = EventFeed(recordings(9), CPU).batch(torch.arange(9))
-    for t, frame in enumerate(frames):
-        assert len(made) == t + 1
-        assert frame.shape == (9, 60)
 
 
 def test_what_a_run_feeds(digits, blinks):
@@ -273,15 +258,6 @@ def test_epochs_differ_and_seeds_too(blinks, tmp_path):
 def test_backpropagation_takes_the_same_feed(blinks, tmp_path):
     summary = Trainer(event_config(epochs=8, lr=0.02, averaging=0.9, shift=0), tmp_path / "run", blinks, make_method=build_bptt).fit()
     assert summary["test_accuracy"] > 0.8
-
-
-@pytest.mark.parametrize(("total", "blocks"), [(1, 1), (16, 1), (17, 2), (30, 2), (64, 4), (100, 7), (300, 20), (400, 25)])
-def test_blocks_are_alike_where_they_can_be(total, blocks):
-    assert num_blocks(total) == blocks
-    sizes = [num for _, num, _ in time_blocks(Frames((torch.zeros(1, 2) for _ in range(total)), total))]
-    assert sum(sizes) == total
-    assert max(sizes) <= 16
-    assert max(sizes) - min(sizes) <= (total % blocks > 0)
 
 
 @pytest.mark.slow

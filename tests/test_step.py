@@ -21,7 +21,7 @@ from polystep_snn import (
     SpikingNetwork,
 )
 from polystep_snn.errors import InputError
-from polystep_snn.snn.encoders import Frames
+from polystep_snn.snn.frames import Frames
 from tests.reference import naive_nodes
 from tests.test_nodes import LIF, READOUTS, SIZES, make_batch, make_network
 

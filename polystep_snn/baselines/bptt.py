@@ -21,7 +21,7 @@ from polystep_snn.polystep.ends import make_end
 from polystep_snn.polystep.populations import Neuron, at_rest, drive
 from polystep_snn.polystep.products import multiply
 from polystep_snn.polystep.step import StepResult
-from polystep_snn.snn.encoders import Constant, Frames, time_blocks
+from polystep_snn.snn.frames import Constant, EventBlock, Frames, time_blocks
 from polystep_snn.snn.loihi import CubaParameters
 from polystep_snn.snn.network import Layer, SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
@@ -57,6 +57,19 @@ def superspike(distance: Tensor) -> Tensor:
     from norse.torch.functional.superspike import SuperSpike
 
     return SuperSpike.apply(distance, 1.0)
+
+
+class _EventCurrent(torch.autograd.Function):
+    """Weights ``[M, N]`` times a block of events: ``[U, B, M]``."""
+
+    @staticmethod
+    def forward(ctx, weight: Tensor, events: EventBlock) -> Tensor:
+        ctx.events = events
+        return events.times(weight.T.contiguous())
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        return ctx.events.matrix().transposed_times(grad.flatten(0, 1)).T.contiguous(), None
 
 
 SURROGATES = {"fast_sigmoid": fast_sigmoid, "superspike": superspike}
@@ -102,15 +115,18 @@ class SurrogateBPTT:
             base = [at_rest(r, p) for r, p in zip(rest, neurons, strict=False)]
             counts = [torch.zeros_like(r) for r in rest[: last_layer + 1]]
             drive_of_all = None
-            for _, num_steps, frames in time_blocks(inputs):
-                incoming = frames.transpose(1, 2)
+            for _, num_steps, frames in time_blocks(inputs, sparse=network.wirings[0].is_matrix):
+                incoming = frames
                 for layer, p in enumerate(neurons):
+                    wiring, weight = network.wirings[layer], network.weights[layer]
                     # The current of a constant input is computed once.
-                    if drive_of_all is None or layer:
-                        wiring = network.wirings[layer]
-                        current = multiply(wiring, network.weights[layer], incoming) + wiring.spread(network.biases[layer])[:, None]
-                    else:
+                    if not layer and drive_of_all is not None:
                         current = drive_of_all
+                    elif isinstance(incoming, EventBlock):
+                        current = _EventCurrent.apply(weight, incoming).transpose(1, 2) + network.biases[0][:, None]
+                    else:
+                        incoming = incoming.transpose(1, 2) if not layer else incoming
+                        current = multiply(wiring, weight, incoming) + wiring.spread(network.biases[layer])[:, None]
                     if not layer and isinstance(inputs, Constant):
                         drive_of_all = current
                     decay = end.decay if layer == last_layer else 1.0

@@ -26,14 +26,15 @@ class LayerCosts(NamedTuple):
 
     Attributes:
         cost: ``[V, K, B]``.
-        activity: ``[M, B, N]``, presynaptic spikes (or currents) in each time window; ``[1, B, N]`` where all windows see the same.
+        activity: ``[M, B, N]``, presynaptic spikes (or currents) in each time window; ``[1, B, N]`` where all windows see the same;
+            None for events (``EventFrames.windowed``).
         share: ``[M]``, what turns it into what one unit of weight adds to the mean input current over the whole sequence; in front
             of a membrane readout, to the mean as that membrane weighs it.
         bias_share: ``[M]``, what one unit of bias adds.
     """
 
     cost: Tensor
-    activity: Tensor
+    activity: Tensor | None
     share: Tensor
     bias_share: Tensor
 

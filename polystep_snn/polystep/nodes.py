@@ -28,7 +28,7 @@ from polystep_snn.polystep.ends import LayerCosts, LinearEnd, NeuronEnd, chosen,
 from polystep_snn.polystep.populations import Neuron, Population, at_rest, drive, hop, probe
 from polystep_snn.polystep.products import currents
 from polystep_snn.polystep.rows import Layers, Rows, Unprobed, advance_rows, row_costs, tile_size
-from polystep_snn.snn.encoders import Constant, Frames, time_blocks
+from polystep_snn.snn.frames import Constant, EventBlock, EventFrames, Frames, time_blocks
 from polystep_snn.snn.network import Layer, SpikingNetwork
 from polystep_snn.snn.wiring import Fan, Wiring
 
@@ -71,7 +71,7 @@ class NodeCosts(NamedTuple):
 class Plan(NamedTuple):
     """What stays the same throughout a pass: the network, and what is probed in it. Lists have one entry a spiking layer,
     but for wirings, weights, biases and probes, which have the readout's as well. ``constant`` tells whether every frame is the
-    same, ``hops`` whether output neurons are simulated under every probe of the layer before."""
+    same, ``events`` whether frames stay sparse, ``hops`` whether output neurons are simulated under every probe of the layer before."""
 
     wirings: list[Wiring]
     weights: list[Tensor]
@@ -80,6 +80,7 @@ class Plan(NamedTuple):
     decays: list[float]
     probes: list[LayerProbes]
     constant: bool
+    events: bool
     hops: bool
 
 
@@ -89,7 +90,8 @@ class State(NamedTuple):
     Attributes:
         base: the unprobed network, ``[N, B]`` a layer.
         counts: its spikes so far, ``[N, B]`` a layer.
-        activity: what arrived in each time window so far, ``[M, B, N]`` a layer; ``[1, B, N]``, one frame, where all are the same.
+        activity: what arrived in each time window so far, ``[M, B, N]`` a layer; ``[1, B, N]``, one frame, where all are the same; None for
+            events, which tell it themselves.
         drive: the first layer's current where it is constant, computed once; None before, and where it is not.
         total: sum of all input currents so far: where it is not finite, an input or a weight is not.
         probed: the probed neurons, ``[V, K, B]`` a layer.
@@ -98,7 +100,7 @@ class State(NamedTuple):
 
     base: list[Population]
     counts: list[Tensor]
-    activity: list[Tensor]
+    activity: list[Tensor | None]
     drive: Tensor | None
     total: Tensor
     probed: list[Population]
@@ -180,18 +182,25 @@ def run_probes(
     decays = [1.0] * (len(neurons) - 1) + [end.decay]
     narrow = wirings[-1].is_matrix and wirings[-1].num_neurons <= _NARROW
     hops = kernels.compile and narrow and isinstance(end, NeuronEnd) and len(neurons) > 1
-    plan = Plan(wirings, weights, [layer.bias for layer in layers], neurons, decays, list(probes), isinstance(inputs, Constant), hops)
+    events = isinstance(inputs, EventFrames) and wirings[0].is_matrix
+    biases, constant = [layer.bias for layer in layers], isinstance(inputs, Constant)
+    plan = Plan(wirings, weights, biases, neurons, decays, list(probes), constant, events, hops)
     behind = [_behind(plan, layers, k) for k in range(len(neurons) - 1 - hops)]
     tiles = [tile_size(b, len(p.offsets) * len(b.fan.values) * batch_size, chunk) for b, p in zip(behind, probes, strict=False)]
     rows: list[Rows | None] = [None] * len(behind)
     state: State | None = None
-    for start, num_steps, frames in time_blocks(inputs):
+    columns = None
+    for start, num_steps, frames in time_blocks(inputs, sparse=plan.events):
         expected = [batch_size, wirings[0].num_inputs]
         if list(frames.shape[1:]) != expected or frames.dtype != weights[0].dtype:
             raise InputError(f"inputs are {frames.dtype} {list(frames.shape[1:])} a step: give {weights[0].dtype} {expected}")
         windows = [p.windows[start : start + num_steps] for p in probes]
+        current = None
+        if isinstance(frames, EventBlock):
+            columns = weights[0].T.contiguous() if columns is None else columns
+            current, frames = (frames.times(columns) + plan.biases[0]).transpose(1, 2).contiguous(), None
         before = (_at_start(plan, batch_size) if state is None else state).base if behind else []
-        state, block = kernels(advance)(plan, state, frames, windows, num_steps)
+        state, block = kernels(advance)(plan, state, frames, current, windows, num_steps)
         for k, layers_behind in enumerate(behind):
             unprobed = Unprobed(block.unprobed.currents[k:], block.unprobed.spikes[k:])
             rows[k] = advance_rows(rows[k], layers_behind, unprobed, before[k + 1 :], block.changed[k], block.moved[k], tiles[k], kernels)
@@ -220,7 +229,8 @@ def _at_start(plan: Plan, batch_size: int) -> State:
     rest = [plan.weights[0].new_zeros(w.num_neurons, batch_size) for w in plan.wirings[: len(plan.neurons)]]
     activity, probed = [], []
     for like, p, (offsets, windows, neurons), wiring in zip(rest, plan.neurons, plan.probes, plan.wirings, strict=False):
-        activity.append(like.new_zeros(windows.shape[1], batch_size, wiring.num_inputs))
+        known = plan.events and not activity
+        activity.append(None if known else like.new_zeros(windows.shape[1], batch_size, wiring.num_inputs))
         probed.append(at_rest(chosen(like, neurons, 0).expand(len(offsets), -1, -1), p))
     base = [at_rest(like, p) for like, p in zip(rest, plan.neurons, strict=True)]
     output = None
@@ -230,25 +240,34 @@ def _at_start(plan: Plan, batch_size: int) -> State:
     return State(base, [torch.zeros_like(like) for like in rest], activity, None, rest[0].new_zeros(()), probed, output)
 
 
-def advance(plan: Plan, state: State | None, frames: Tensor, windows: list[Tensor], num_steps: int) -> tuple[State, Block]:
+def advance(
+    plan: Plan, state: State | None, frames: Tensor | None, known: Tensor | None, windows: list[Tensor], num_steps: int
+) -> tuple[State, Block]:
     """The network and the probed neurons through a block of U steps.
 
     Args:
         state: None at the start: zeros that the compiler makes itself need no memory.
-        frames: ``[U, B, N]``, or ``[1, B, N]`` where the input is constant.
+        frames: ``[U, B, N]``, or ``[1, B, N]`` where the input is constant; None for events.
+        known: of events, the first layer's current ``[U, N, B]``; else None.
         windows: ``[U, M]`` a layer, the block's part of the time windows.
         num_steps: U.
     """
     if state is None:
-        state = _at_start(plan, frames.shape[1])
+        given = frames if known is None else known.transpose(1, 2)
+        assert given is not None
+        state = _at_start(plan, given.shape[1])
     last = len(plan.neurons) - 1
     base, counts, activity, driven, spikes = [], [], [], [], []
-    incoming, total = frames.transpose(1, 2), state.total
+    incoming, total = None if frames is None else frames.transpose(1, 2), state.total
     for layer, (p, decay) in enumerate(zip(plan.neurons, plan.decays, strict=True)):
-        same = layer == 0 and plan.constant
-        activity.append(frames if same else state.activity[layer] + _windowed(windows[layer], incoming))
-        known = state.drive if same else None
-        current = currents(plan.wirings[layer], plan.weights[layer], plan.biases[layer], incoming) if known is None else known
+        current = (state.drive if known is None else known) if layer == 0 else None
+        seen = state.activity[layer]
+        if incoming is not None:
+            seen = frames if layer == 0 and plan.constant else seen + _windowed(windows[layer], incoming)
+            if current is None:
+                current = currents(plan.wirings[layer], plan.weights[layer], plan.biases[layer], incoming)
+        assert current is not None
+        activity.append(seen)
         total = total + current.sum()
         # The last layer's spikes are needed one by one only where its trace is not their count.
         keep = layer < last or decay != 1.0

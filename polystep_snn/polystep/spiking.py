@@ -23,7 +23,7 @@ from polystep_snn.polystep.cost import Cost, CrossEntropy, rate_scale
 from polystep_snn.polystep.parts import Part, Products, Rows, as_matrix
 from polystep_snn.polystep.simulate import Layers, readout_of, row_change, row_readout, spikes_of
 from polystep_snn.polystep.whole import WholeBatch, WholeModule
-from polystep_snn.snn.encoders import Constant, Frames
+from polystep_snn.snn.frames import Constant, Frames
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.readouts import MembraneReadout

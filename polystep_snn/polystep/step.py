@@ -31,7 +31,7 @@ from polystep_snn.polystep.polytope import random_rotation, vertices, with_radii
 from polystep_snn.polystep.products import outer
 from polystep_snn.polystep.schedule import Scheduled, at
 from polystep_snn.polystep.transport import Softmax, Transport
-from polystep_snn.snn.encoders import Constant, Frames
+from polystep_snn.snn.frames import Constant, EventFrames, Frames
 from polystep_snn.snn.loihi import CubaNeuron
 from polystep_snn.snn.network import Layer, SpikingNetwork
 from polystep_snn.snn.quantize import quantize
@@ -105,7 +105,11 @@ def barycenter(transport: Transport, cost: Tensor, eps: Tensor, points: Tensor) 
 def gradients(
     layers: list[LayerCosts], probes: list[LayerProbes], wirings: list[Wiring], transport: Transport, eps: Tensor
 ) -> list[Tensor]:
-    """The negative displacements of all layers, pulled back to their weights and biases, in this order."""
+    """The negative displacements of all layers, pulled back to their weights and biases, in this order.
+
+    Where events arrived the displacements ``[K, M B]`` stand in place of the weights' gradient: what is kept for each event has another
+    size in every batch, and must not be compiled anew.
+    """
     result = []
     for (cost, activity, share, bias_share), (offsets, _, neurons), wiring in zip(layers, probes, wirings, strict=True):
         displacement = barycenter(transport, cost, eps, offsets / torch.linalg.vector_norm(offsets, dim=1).mean())
@@ -113,10 +117,13 @@ def gradients(
         # K of N neurons stand for all: on average over the draws the displacement is that of all neurons.
         scaled = displacement * (-wiring.num_neurons / num_probed / batch_size)
         shared = share[:, None, None] * scaled
-        if len(activity) < num_windows:
+        if activity is not None and len(activity) < num_windows:
             shared = shared.sum(0, keepdim=True)
-        bias = torch.mv(scaled.sum(2).T, bias_share)
-        result += pulled_back(wiring, shared.transpose(0, 1).flatten(1), bias, wiring.summed(activity.flatten(0, 1)), neurons)
+        flat, bias = shared.transpose(0, 1).flatten(1), torch.mv(scaled.sum(2).T, bias_share)
+        if activity is None:
+            result += [flat, _placed(bias, neurons, wiring.num_neurons)]
+        else:
+            result += pulled_back(wiring, flat, bias, wiring.summed(activity.flatten(0, 1)), neurons)
     return result
 
 
@@ -220,6 +227,9 @@ class PolyStep:
         seen, grads, total = self.kernels(_conclude)(done, target, cost, self.transport, eps, self.rate_target)
         if not total.isfinite():
             self._explain(inputs)
+        if done.plan.events and isinstance(inputs, EventFrames):
+            arrived = inputs.windowed(probes[0].windows)
+            grads[0] = _placed(arrived.transposed_times(grads[0].T.contiguous()).T.contiguous(), probes[0].neurons, self.network.sizes[1])
         for weight, bias, weight_grad, bias_grad in zip(self.network.weights, self.network.biases, grads[0::2], grads[1::2], strict=True):
             weight.grad, bias.grad = weight_grad, bias_grad
         return seen
@@ -313,7 +323,7 @@ class PolyStep:
         """InputError that says what is NaN or infinite."""
         bad = next((name for name, p in self.network.named_parameters() if not p.isfinite().all()), None)
         values = inputs.current if isinstance(inputs, Constant) else inputs
-        if bad is None and (not isinstance(values, Tensor) or not values.isfinite().all()):
+        if bad is None and not isinstance(values, EventFrames) and (not isinstance(values, Tensor) or not values.isfinite().all()):
             bad = "the input"
         if bad is None:
             raise InputError("the cost is NaN or infinite: choose a smaller learning rate, or a cost that is finite")

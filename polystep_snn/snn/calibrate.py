@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from polystep_snn.snn.encoders import Frames
+from polystep_snn.snn.frames import Frames
 from polystep_snn.snn.loihi import CubaParameters
 from polystep_snn.snn.network import Neuron, SpikingNetwork
 

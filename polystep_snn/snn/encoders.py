@@ -12,78 +12,18 @@ returns ``num_steps`` tensors ``[B, M]`` one after the other, so that training n
 Poisson and population are Norse's (``poisson_encode_step``, ``population_encode``).
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice, pairwise
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from polystep_snn.errors import InputError
+from polystep_snn.snn.frames import Constant, Frames
 
 # The membrane that the rate code's neuron starts with, so that x = 1/3 fires after three steps in float32 as it does on paper.
 _FLOOR_SLACK = 1e-4
-
-
-class Frames(Iterable[Tensor]):
-    """``num_steps`` tensors ``[B, M]``, made one at a time while they are iterated over, once."""
-
-    def __init__(self, frames: Iterable[Tensor], num_steps: int):
-        self._frames = frames
-        self._num_steps = num_steps
-
-    def __len__(self) -> int:
-        return self._num_steps
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return iter(self._frames)
-
-
-class Constant(Frames):
-    """``num_steps`` times the same ``current: [B, M]``. Known to be constant, so its products are computed once."""
-
-    def __init__(self, current: Tensor, num_steps: int):
-        super().__init__([current] * num_steps, num_steps)
-        self.current = current
-
-
-LONGEST_BLOCK = 16
-
-
-def num_blocks(total: int) -> int:
-    """How many blocks a sequence is cut into: as few as there can be, or up to a quarter more where all are then equally long."""
-    fewest = -(-total // LONGEST_BLOCK)
-    return next((count for count in range(fewest, fewest * 5 // 4 + 1) if total % count == 0), fewest)
-
-
-def time_blocks(inputs: Frames | Tensor) -> Iterator[tuple[int, int, Tensor]]:
-    """A sequence in blocks of (nearly) equal length, at most ``LONGEST_BLOCK`` steps each, made one after the other.
-
-    Yields:
-        The first step, the number of steps U, and the frames ``[U, B, N]``; ``[1, B, N]`` where the input is constant.
-
-    Raises:
-        InputError: more or fewer frames than announced, or of different shapes or dtypes.
-    """
-    total = len(inputs)
-    count = num_blocks(total)
-    frames = iter(inputs)
-    for start, end in pairwise(total * k // count for k in range(count + 1)):
-        if isinstance(inputs, Constant):
-            yield start, end - start, inputs.current[None]
-        else:
-            block = [frame.flatten(1) for frame in islice(frames, end - start)]
-            if len(block) < end - start:
-                raise InputError(f"the input ended after {start + len(block)} of {total} timesteps: frames can be iterated over once")
-            if any(frame.shape != block[0].shape or frame.dtype != block[0].dtype for frame in block):
-                raise InputError("the frames of the input differ in shape or dtype: give [B, N] alike in every step")
-            stacked = torch.stack(block)
-            # While the block is worked on, its frames are not held twice.
-            del block
-            yield start, end - start, stacked
-    if not isinstance(inputs, Constant) and next(frames, None) is not None:
-        raise InputError(f"the input goes on after the {total} timesteps that it announced: give as many frames as its length says")
 
 
 @dataclass(frozen=True)

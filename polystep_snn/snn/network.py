@@ -1,6 +1,6 @@
 """Feed-forward spiking networks: dense and convolutional layers of LIF neurons and a readout."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from polystep_snn.errors import InputError
 from polystep_snn.geometry import Conv, Shape, SumPool
-from polystep_snn.snn.encoders import Constant
+from polystep_snn.snn.frames import Constant, EventBlock, EventFrames, time_blocks
 from polystep_snn.snn.loihi import ALIGNMENT, CubaNeuron, CubaParameters
 from polystep_snn.snn.neurons import LIFParameters, LIFState
 from polystep_snn.snn.quantize import IntegerWeights, quantize
@@ -208,11 +208,8 @@ class SpikingNetwork(nn.Module):
         for name, p in self.named_parameters():
             if not p.detach().sum().isfinite():
                 raise InputError(f"{name} contains NaN or infinity: start from finite weights")
-        current, layers = None, self.layers()
-        for frame in x:
-            if current is None or not isinstance(x, Constant):
-                frame = self._checked(frame)
-                current = layers[0].current(frame)
+        layers = self.layers()
+        for current in self._currents(x, layers[0]):
             if state is None:
                 state = self._initial_state(len(current), layers)
             elif len(state.hidden) != len(self.neurons) or state.readout.total.shape != (len(current), self.sizes[-1]):
@@ -223,6 +220,21 @@ class SpikingNetwork(nn.Module):
         if state is None:
             raise InputError("the input has no timesteps: give x as [T, B, ...] with T >= 1")
         return self.readout.value(state.readout, _on_chip(layers[-1])), state
+
+    def _currents(self, x: Tensor | Iterable[Tensor], layer: Layer) -> Iterator[Tensor]:
+        """What the first layer receives in every step, ``[B, N]``."""
+        if isinstance(x, EventFrames) and layer.wiring.is_matrix:
+            self._checked(next(iter(x)))
+            columns = layer.weight.T.contiguous()
+            for _, _, block in time_blocks(x, sparse=True):
+                assert isinstance(block, EventBlock)
+                yield from block.times(columns) + layer.bias
+            return
+        current = None
+        for frame in x:
+            if current is None or not isinstance(x, Constant):
+                current = layer.current(self._checked(frame))
+            yield current
 
     def _checked(self, frame: Tensor) -> Tensor:
         """One step's input as ``[B, N]``."""

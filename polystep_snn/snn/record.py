@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from polystep_snn.snn.encoders import Frames
+from polystep_snn.snn.frames import Frames
 from polystep_snn.snn.network import SpikingNetwork
 
 

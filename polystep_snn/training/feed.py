@@ -3,7 +3,6 @@
 A feed gives a batch as ``Frames``, one timestep at a time: neither training nor evaluation ever holds a batch's ``[T, B, N]``.
 """
 
-from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +14,8 @@ from polystep_snn.datasets.augment import Augmentation
 from polystep_snn.datasets.base import Part
 from polystep_snn.datasets.events import EventSamples
 from polystep_snn.errors import InputError
-from polystep_snn.snn.encoders import Encoder, Frames
+from polystep_snn.snn.encoders import Encoder
+from polystep_snn.snn.frames import EventFrames, Frames
 from polystep_snn.training.build import build_augmentation, build_encoder
 from polystep_snn.training.config import EVENTS, TrainConfig
 
@@ -73,7 +73,7 @@ class ImageFeed:
 
 
 class EventFeed:
-    """Event recordings, framed; a frame becomes dense when its turn comes.
+    """Event recordings, framed.
 
     Args:
         samples: the recordings.
@@ -89,13 +89,12 @@ class EventFeed:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, indices: Tensor, epoch: int = 0, generator: torch.Generator | None = None) -> tuple[Frames, Tensor]:
+    def batch(self, indices: Tensor, epoch: int = 0, generator: torch.Generator | None = None) -> tuple[EventFrames, Tensor]:
         """See ``Feed``; nothing is drawn from the generator."""
-        return Frames(self._frames(indices.cpu().numpy(), epoch), self.samples.num_steps), self.labels[indices.to(self.device)]
-
-    def _frames(self, indices: np.ndarray, epoch: int) -> Iterator[Tensor]:
-        for frame in self.samples.stream(indices, self.augmentation, epoch):
-            yield torch.from_numpy(frame).to(self.device, torch.float32)
+        places, values = self.samples.places(indices.cpu().numpy(), self.augmentation, epoch)
+        shape = self.samples.num_steps, len(indices), self.num_inputs
+        numbers = None if values is None else torch.from_numpy(values).to(self.device, torch.float32)
+        return EventFrames(torch.from_numpy(places).to(self.device), shape, numbers), self.labels[indices.to(self.device)]
 
 
 def make_feed(config: TrainConfig, samples: Part, training: bool = False) -> Feed:

@@ -5,7 +5,7 @@ from typing import Protocol
 from torch import Tensor
 
 from polystep_snn.polystep.step import StepResult
-from polystep_snn.snn.encoders import Frames
+from polystep_snn.snn.frames import Frames
 
 
 class Method(Protocol):

@@ -19,7 +19,7 @@ from polystep_snn.errors import InputError
 from polystep_snn.files import make_folder, remove_temporaries, write_json, write_text
 from polystep_snn.polystep.step import StepResult
 from polystep_snn.snn.calibrate import calibrate_thresholds, with_thresholds
-from polystep_snn.snn.encoders import Frames
+from polystep_snn.snn.frames import Frames
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.training import checkpoint
 from polystep_snn.training.build import build_cost, build_network, build_optimizer, build_polystep, resolve

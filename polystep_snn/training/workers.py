@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from polystep_snn.errors import InputError
-from polystep_snn.snn.encoders import Constant, Frames
+from polystep_snn.snn.frames import Frames
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,7 @@ class Workers:
             return frames, labels
         count = len(labels) // self.size
         rows = slice(self.rank * count, (self.rank + 1) * count)
-        if isinstance(frames, Constant):
-            return Constant(frames.current[rows], len(frames)), labels[rows]
-        return Frames((frame[rows] for frame in frames), len(frames)), labels[rows]
+        return frames.samples(rows), labels[rows]
 
     def average(self, tensors: Iterable[Tensor]) -> None:
         """Replace every tensor by its mean over all processes.

@@ -1,0 +1,205 @@
+"""A batch's input, one timestep after the other: what encoders and recordings give, and networks take.
+
+``Frames`` are made while they are iterated over, so that nobody holds a batch's ``[T, B, N]``. Two kinds know something that saves work:
+``Constant`` frames are all the same, and ``EventFrames`` are zero almost everywhere. Of a recording of an event camera one pixel in fifty
+is on in a step: adding up the weights of those takes a twentieth of the time of a matrix product.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice, pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding_bag
+
+from polystep_snn.errors import InputError
+
+LONGEST_BLOCK = 16
+
+
+class Frames(Iterable[Tensor]):
+    """``num_steps`` tensors ``[B, N]``, made one at a time while they are iterated over, once."""
+
+    def __init__(self, frames: Iterable[Tensor], num_steps: int):
+        self._frames = frames
+        self._num_steps = num_steps
+
+    def __len__(self) -> int:
+        return self._num_steps
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self._frames)
+
+    def samples(self, rows: slice) -> "Frames":
+        """Some samples of the batch, one after the other."""
+        return Frames((frame[rows] for frame in self), len(self))
+
+
+class Constant(Frames):
+    """``num_steps`` times the same ``current: [B, N]``. Known to be constant, so its products are computed once."""
+
+    def __init__(self, current: Tensor, num_steps: int):
+        super().__init__([current] * num_steps, num_steps)
+        self.current = current
+
+    def samples(self, rows: slice) -> "Constant":
+        return Constant(self.current[rows], len(self))
+
+
+class EventMatrix(NamedTuple):
+    """A matrix ``[R, N]`` that is zero almost everywhere, in the order of its columns.
+
+    Attributes:
+        rows: ``[E]``, of every entry.
+        starts: ``[N]``, where the entries of each column begin.
+        values: ``[E]``; None where all are 1.
+    """
+
+    rows: Tensor
+    starts: Tensor
+    values: Tensor | None
+
+    @classmethod
+    def of(cls, rows: Tensor, columns: Tensor, values: Tensor | None, num_columns: int) -> "EventMatrix":
+        """From its entries, in any order; those at the same place are added up."""
+        columns, order = columns.sort(stable=True)
+        starts = torch.searchsorted(columns, torch.arange(num_columns, dtype=columns.dtype, device=columns.device))
+        return cls(rows[order], starts.to(rows.dtype), None if values is None else values[order])
+
+    def transposed_times(self, x: Tensor) -> Tensor:
+        """``[N, K]`` for ``x [R, K]``."""
+        return embedding_bag(self.rows, x, self.starts, mode="sum", per_sample_weights=self.values)
+
+
+class EventBlock(NamedTuple):
+    """U steps of ``EventFrames``.
+
+    Attributes:
+        places: ``[E]``, ``(u B + b) N + n`` of every number that is not 0, increasing.
+        values: ``[E]``, these numbers; None where all are 1.
+        shape: U, B and N.
+        dtype: of the frames.
+    """
+
+    places: Tensor
+    values: Tensor | None
+    shape: tuple[int, int, int]
+    dtype: torch.dtype
+
+    def times(self, columns: Tensor) -> Tensor:
+        """The frames times weights ``[N, M]``, one row an input: ``[U, B, M]``."""
+        num_steps, batch_size, num_inputs = self.shape
+        rows = torch.arange(num_steps * batch_size, device=self.places.device) * num_inputs
+        starts = torch.searchsorted(self.places, rows.to(self.places.dtype)).to(self.places.dtype)
+        found = embedding_bag(self.places % num_inputs, columns, starts, mode="sum", per_sample_weights=self.values)
+        return found.view(num_steps, batch_size, -1)
+
+    def matrix(self) -> EventMatrix:
+        """The frames as ``[U B, N]``."""
+        num_inputs = self.shape[2]
+        return EventMatrix.of(self.places // num_inputs, self.places % num_inputs, self.values, num_inputs)
+
+
+class EventFrames(Frames):
+    """Frames that are zero almost everywhere. They can be iterated over more than once.
+
+    Args:
+        places: ``[E]`` int32 or int64, ``(t B + b) N + n`` of every number that is not 0, increasing.
+        shape: T, B and N.
+        values: ``[E]``, these numbers; None where all are 1.
+        dtype: of the frames, where all numbers are 1.
+    """
+
+    def __init__(self, places: Tensor, shape: tuple[int, int, int], values: Tensor | None = None, dtype: torch.dtype = torch.float32):
+        super().__init__((), shape[0])
+        self.places, self.shape, self.values = places, shape, values
+        self.dtype = dtype if values is None else values.dtype
+
+    def __iter__(self) -> Iterator[Tensor]:
+        _, batch_size, num_inputs = self.shape
+        for step in range(len(self)):
+            places, values, *_ = self.block(step, step + 1)
+            frame = torch.zeros(batch_size * num_inputs, dtype=self.dtype, device=places.device)
+            frame[places.long()] = 1.0 if values is None else values
+            yield frame.view(batch_size, num_inputs)
+
+    def block(self, start: int, end: int) -> EventBlock:
+        """The steps from ``start`` to ``end``."""
+        _, batch_size, num_inputs = self.shape
+        first, behind = (step * batch_size * num_inputs for step in (start, end))
+        cut = slice(*torch.searchsorted(self.places, self.places.new_tensor([first, behind])).tolist())
+        values = None if self.values is None else self.values[cut]
+        return EventBlock(self.places[cut] - first, values, (end - start, batch_size, num_inputs), self.dtype)
+
+    def windowed(self, shares: Tensor) -> EventMatrix:
+        """What arrives in each of M time windows: ``[M B, N]``.
+
+        Args:
+            shares: ``[T, M]``, how much of each step belongs to each window.
+        """
+        _, batch_size, num_inputs = self.shape
+        steps, windows = shares.nonzero(as_tuple=True)
+        count = torch.bincount(steps, minlength=len(shares))
+        step = self.places // (batch_size * num_inputs)
+        # An event is an entry for every window that its step belongs to: the first of them, and so many after it.
+        times = count[step]
+        event = torch.arange(len(step), device=step.device).repeat_interleave(times)
+        nth = torch.arange(len(event), device=step.device) - (times.cumsum(0) - times)[event]
+        pair = (count.cumsum(0) - count)[step[event]] + nth
+        row, column = self.places // num_inputs % batch_size, self.places % num_inputs
+        share, values = shares[steps, windows], None
+        if self.values is not None or not (share == 1).all():
+            values = share[pair] * (1 if self.values is None else self.values[event])
+        return EventMatrix.of((windows[pair] * batch_size + row[event]).to(row.dtype), column[event], values, num_inputs)
+
+    def samples(self, rows: slice) -> "EventFrames":
+        num_steps, batch_size, num_inputs = self.shape
+        first, behind, _ = rows.indices(batch_size)
+        sample = self.places // num_inputs % batch_size
+        kept = (sample >= first) & (sample < behind)
+        row = self.places[kept] // num_inputs
+        count = behind - first
+        places = (row // batch_size * count + row % batch_size - first) * num_inputs + self.places[kept] % num_inputs
+        return EventFrames(places, (num_steps, count, num_inputs), None if self.values is None else self.values[kept], self.dtype)
+
+
+def num_blocks(total: int) -> int:
+    """How many blocks a sequence is cut into: as few as there can be, or up to a quarter more where all are then equally long."""
+    fewest = -(-total // LONGEST_BLOCK)
+    return next((count for count in range(fewest, fewest * 5 // 4 + 1) if total % count == 0), fewest)
+
+
+def time_blocks(inputs: Frames | Tensor, sparse: bool = False) -> Iterator[tuple[int, int, Tensor | EventBlock]]:
+    """A sequence in blocks of (nearly) equal length, at most ``LONGEST_BLOCK`` steps each, made one after the other.
+
+    Args:
+        inputs: the sequence.
+        sparse: leave ``EventFrames`` as they are.
+
+    Yields:
+        The first step, the number of steps U, and the frames ``[U, B, N]``; ``[1, B, N]`` where the input is constant.
+
+    Raises:
+        InputError: more or fewer frames than announced, or of different shapes or dtypes.
+    """
+    total = len(inputs)
+    count = num_blocks(total)
+    frames = iter(inputs)
+    for start, end in pairwise(total * k // count for k in range(count + 1)):
+        if isinstance(inputs, Constant):
+            yield start, end - start, inputs.current[None]
+        elif sparse and isinstance(inputs, EventFrames):
+            yield start, end - start, inputs.block(start, end)
+        else:
+            block = [frame.flatten(1) for frame in islice(frames, end - start)]
+            if len(block) < end - start:
+                raise InputError(f"the input ended after {start + len(block)} of {total} timesteps: frames can be iterated over once")
+            if any(frame.shape != block[0].shape or frame.dtype != block[0].dtype for frame in block):
+                raise InputError("the frames of the input differ in shape or dtype: give [B, N] alike in every step")
+            stacked = torch.stack(block)
+            # While the block is worked on, its frames are not held twice.
+            del block
+            yield start, end - start, stacked
+    if not isinstance(inputs, Constant | EventFrames) and next(frames, None) is not None:
+        raise InputError(f"the input goes on after the {total} timesteps that it announced: give as many frames as its length says")
