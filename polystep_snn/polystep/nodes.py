@@ -189,18 +189,14 @@ def run_probes(
     tiles = [tile_size(b, len(p.offsets) * len(b.fan.values) * batch_size, chunk) for b, p in zip(behind, probes, strict=False)]
     rows: list[Rows | None] = [None] * len(behind)
     state: State | None = None
-    columns = None
-    for start, num_steps, frames in time_blocks(inputs, sparse=plan.events):
+    for start, num_steps, arriving in time_blocks(inputs, sparse=plan.events):
         expected = [batch_size, wirings[0].num_inputs]
-        if list(frames.shape[1:]) != expected or frames.dtype != weights[0].dtype:
-            raise InputError(f"inputs are {frames.dtype} {list(frames.shape[1:])} a step: give {weights[0].dtype} {expected}")
+        if list(arriving.shape[1:]) != expected or arriving.dtype != weights[0].dtype:
+            raise InputError(f"inputs are {arriving.dtype} {list(arriving.shape[1:])} a step: give {weights[0].dtype} {expected}")
+        frames, known = (arriving, None) if isinstance(arriving, Tensor) else (None, _driven(plan, arriving))
         windows = [p.windows[start : start + num_steps] for p in probes]
-        current = None
-        if isinstance(frames, EventBlock):
-            columns = weights[0].T.contiguous() if columns is None else columns
-            current, frames = (frames.times(columns) + plan.biases[0]).transpose(1, 2).contiguous(), None
         before = (_at_start(plan, batch_size) if state is None else state).base if behind else []
-        state, block = kernels(advance)(plan, state, frames, current, windows, num_steps)
+        state, block = kernels(advance)(plan, state, frames, known, windows, num_steps)
         for k, layers_behind in enumerate(behind):
             unprobed = Unprobed(block.unprobed.currents[k:], block.unprobed.spikes[k:])
             rows[k] = advance_rows(rows[k], layers_behind, unprobed, before[k + 1 :], block.changed[k], block.moved[k], tiles[k], kernels)
@@ -224,10 +220,16 @@ def _behind(plan: Plan, layers: Sequence[Layer], layer: int) -> Layers:
     return Layers(Fan(fan.values.contiguous(), fan.targets), plan.wirings[some], plan.weights[some], neurons, plan.decays[some])
 
 
+def _driven(plan: Plan, events: EventBlock) -> Tensor:
+    """What events drive the first layer with: ``[U, N, B]``."""
+    return (events.times(plan.weights[0].T.contiguous()) + plan.biases[0]).transpose(1, 2).contiguous()
+
+
 def _at_start(plan: Plan, batch_size: int) -> State:
     """Everything at rest."""
     rest = [plan.weights[0].new_zeros(w.num_neurons, batch_size) for w in plan.wirings[: len(plan.neurons)]]
-    activity, probed = [], []
+    activity: list[Tensor | None] = []
+    probed = []
     for like, p, (offsets, windows, neurons), wiring in zip(rest, plan.neurons, plan.probes, plan.wirings, strict=False):
         known = plan.events and not activity
         activity.append(None if known else like.new_zeros(windows.shape[1], batch_size, wiring.num_inputs))
@@ -257,17 +259,18 @@ def advance(
         assert given is not None
         state = _at_start(plan, given.shape[1])
     last = len(plan.neurons) - 1
-    base, counts, activity, driven, spikes = [], [], [], [], []
+    base, counts, driven, spikes = [], [], [], []
+    activity: list[Tensor | None] = []
     incoming, total = None if frames is None else frames.transpose(1, 2), state.total
     for layer, (p, decay) in enumerate(zip(plan.neurons, plan.decays, strict=True)):
         current = (state.drive if known is None else known) if layer == 0 else None
-        seen = state.activity[layer]
-        if incoming is not None:
-            seen = frames if layer == 0 and plan.constant else seen + _windowed(windows[layer], incoming)
+        so_far = state.activity[layer]
+        if incoming is not None and so_far is not None:
+            so_far = frames if layer == 0 and plan.constant else so_far + _windowed(windows[layer], incoming)
             if current is None:
                 current = currents(plan.wirings[layer], plan.weights[layer], plan.biases[layer], incoming)
         assert current is not None
-        activity.append(seen)
+        activity.append(so_far)
         total = total + current.sum()
         # The last layer's spikes are needed one by one only where its trace is not their count.
         keep = layer < last or decay != 1.0
