@@ -86,7 +86,10 @@ class EventSamples:
         """
         at = self._places(self._events(indices, augmentation, epoch), len(indices))
         at.sort()
-        first = np.flatnonzero(np.diff(at, prepend=-1))
+        others = at[1:] != at[:-1]
+        if others.all():
+            return at, np.ones(len(at), np.uint8) if self.counts else None
+        first = np.flatnonzero(np.concatenate([[True], others]))
         values = np.minimum(np.diff(first, append=len(at)), 255).astype(np.uint8) if self.counts else None
         return at[first], values
 

@@ -6,7 +6,7 @@ A recording is an array of tonic's events, with the fields ``x``, ``y`` (pixels)
     time     step = floor(t * T / window)            bins of equal width
     count    step = floor(i * T / n)                 the i-th of n events: bins of equal numbers of events
 
-Frames are kept in this sparse form, and made dense a batch at a time (``polystep_snn.datasets.events``).
+Frames are kept in this sparse form (``polystep_snn.datasets.events``).
 """
 
 from dataclasses import asdict, dataclass
@@ -104,7 +104,7 @@ class Framing:
         return shape
 
     def frame(self, events: np.ndarray, sensor: Sensor, where: str) -> Framed:
-        """Step and channel of every event that is kept.
+        """Step and channel of every event that is kept; without ``counts`` of one event in each place of a frame.
 
         Args:
             events: a recording that has passed ``check_events``; may be changed in place.
@@ -137,6 +137,8 @@ class Framing:
             _refuse_nothing(x, where, f"in the crop {self.crop}: choose a larger one")
         steps = t * self.num_steps // self.window_us if self.bin_by == "time" else np.arange(len(x)) * self.num_steps // len(x)
         channels = ((p if shape[0] == 2 else 0) * shape[1] + y) * shape[2] + x
+        if not self.counts:
+            steps, channels = np.divmod(np.unique(steps * np.prod(shape) + channels), np.prod(shape))
         return Framed(steps.astype(np.uint16), channels.astype(np.uint16), late)
 
 

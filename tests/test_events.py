@@ -83,8 +83,9 @@ def test_a_part_shares_the_events_of_the_whole(samples):
 
 @pytest.mark.parametrize("augmentation", [None, ALL])
 @pytest.mark.parametrize("counts", [False, True])
-def test_places_are_where_frames_are_not_zero(samples, counts, augmentation):
-    samples, indices = replace(samples, counts=counts), np.array([0, 3, 5])
+def test_places_are_where_frames_are_not_zero(counts, augmentation):
+    samples = samples_of([random_recording(seed, n=300 + 50 * seed) for seed in range(6)], Framing(num_steps=7, counts=counts))
+    indices = np.array([0, 3, 5])
     batch = samples._events(indices, augmentation, 2)
     expected = np.zeros((7, 3, 48), int)
     np.add.at(expected, (batch.steps, batch.rows, batch.channels), 1)
@@ -196,7 +197,7 @@ def test_drops():
 
 
 def test_jitter_is_a_rounded_normal_move_of_every_event():
-    middle = samples_of([recording(*[(16, 15, 0, 1)] * 20_000)], Framing(num_steps=1), sensor=(34, 34))
+    middle = samples_of([recording(*[(16, 15, 0, 1)] * 20_000)], Framing(num_steps=1, counts=True), sensor=(34, 34))
     batch = middle._events(np.array([0]), Augmentation(jitter=1.2), 0)
     p, y, x = np.unravel_index(batch.channels, middle.shape)
     assert (p == 1).all()
@@ -209,19 +210,19 @@ def test_jitter_is_a_rounded_normal_move_of_every_event():
 
 
 def test_jitter_in_time_leaves_the_place_and_drops_what_leaves_the_window():
-    samples = samples_of([recording(*[(1, 2, 55, 1)] * 10_000)], Framing(num_steps=10, window_us=100))
+    samples = samples_of([recording(*[(1, 2, 55, 1)] * 10_000)], Framing(num_steps=10, window_us=100, counts=True))
     batch = samples._events(np.array([0]), Augmentation(time_jitter=0.5), 0)
     moves = batch.steps - 5
     assert len(moves) == 10_000
     assert np.unique(batch.channels).tolist() == [samples.channels[0]]
     assert (moves == 0).mean() == pytest.approx(0.683, abs=0.02)
     assert (moves == 1).mean() == pytest.approx(0.157, abs=0.02)
-    early = samples_of([recording(*[(1, 2, 5, 1)] * 10_000)], Framing(num_steps=10, window_us=100))
+    early = samples_of([recording(*[(1, 2, 5, 1)] * 10_000)], Framing(num_steps=10, window_us=100, counts=True))
     assert len(early._events(np.array([0]), Augmentation(time_jitter=0.5), 0).steps) == pytest.approx(8413, abs=200)
 
 
 def test_events_that_jitter_beside_the_sensor_do_not_come_in_elsewhere():
-    samples = samples_of([recording(*[(5, 3, 0, 0)] * 5000)], Framing(num_steps=1))
+    samples = samples_of([recording(*[(5, 3, 0, 0)] * 5000)], Framing(num_steps=1, counts=True))
     batch = samples._events(np.array([0]), Augmentation(jitter=1.0), 0)
     p, y, x = np.unravel_index(batch.channels, samples.shape)
     assert (p == 0).all()

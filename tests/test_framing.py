@@ -18,6 +18,14 @@ def test_bins_of_equal_width():
     assert counted.sum() == 3
 
 
+def test_a_place_is_kept_once_unless_events_are_counted():
+    events = recording((1, 2, 0, 1), (5, 3, 1, 0), (1, 2, 9, 1), (1, 2, 10, 1))
+    once = Framing(num_steps=3, window_us=30).frame(events.copy(), SENSOR, "here")
+    assert list(zip(once.steps.tolist(), once.channels.tolist(), strict=True)) == [(0, 23), (0, 37), (1, 37)]
+    every = Framing(num_steps=3, window_us=30, counts=True).frame(events.copy(), SENSOR, "here")
+    assert list(zip(every.steps.tolist(), every.channels.tolist(), strict=True)) == [(0, 37), (0, 23), (0, 37), (1, 37)]
+
+
 def test_bins_of_equal_numbers_of_events():
     frames = dense(Framing(num_steps=2, bin_by="count"), (0, 0, 0, 0), (1, 0, 1, 0), (2, 0, 2, 0), (3, 0, 90_000, 0))
     assert [np.flatnonzero(frame).tolist() for frame in frames] == [[0, 1], [2, 3]]

@@ -322,8 +322,10 @@ def test_the_real_subset(real):
     assert np.bincount(real.samples.labels).tolist() == [105, 130, 107, 104, 119, 99, 104, 132, 89, 111]
     assert real.samples.num_channels == 2312
     # About 4,100 events each, of which a handful comes after 315 ms.
-    assert len(real.samples.steps) + real.late.sum() == 4_518_827
     assert real.late.sum() == 147
+    every = load_nmnist(Path(os.environ["POLYSTEP_SNN_DATA"]), Framing(counts=True)).samples
+    assert len(every.steps) + real.late.sum() == 4_518_827
+    assert len(real.samples.steps) == (every.frames(np.arange(1100)) > 0).sum()
 
 
 def test_real_frames_are_those_of_tonic(real):
