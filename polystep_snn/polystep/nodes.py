@@ -27,7 +27,7 @@ from polystep_snn.polystep.cost import Cost, RateTarget
 from polystep_snn.polystep.ends import LayerCosts, LinearEnd, NeuronEnd, chosen, make_end
 from polystep_snn.polystep.populations import Neuron, Population, at_rest, drive, hop, probe
 from polystep_snn.polystep.products import currents
-from polystep_snn.polystep.rows import Layers, Rows, Unprobed, advance_rows, row_costs, tile_size
+from polystep_snn.polystep.rows import Judge, Layers, Rows, Unprobed, advance_rows, row_costs, tile_size
 from polystep_snn.snn.frames import Constant, EventBlock, EventFrames, Frames, time_blocks
 from polystep_snn.snn.network import Layer, SpikingNetwork
 from polystep_snn.snn.wiring import Fan, Wiring
@@ -201,14 +201,13 @@ def run_probes(
             unprobed = Unprobed(block.unprobed.currents[k:], block.unprobed.spikes[k:])
             rows[k] = advance_rows(rows[k], layers_behind, unprobed, before[k + 1 :], block.changed[k], block.moved[k], tiles[k], kernels)
     assert state is not None
-    last, costs = state.base[-1], []
+    costs = []
     if behind:
-        value = end.value(weights, last)
-        own = cost(value, target)
+        value = end.value(weights, state.base[-1])
+        judge = Judge(end, weights[-1], state.base[-1], value, cost(value, target), target, cost)
         for layers_behind, found, tile, probed in zip(behind, rows, tiles, state.probed, strict=False):
             assert found is not None
-            shape = probed.trace.shape
-            costs.append(row_costs(found, layers_behind, end, weights[-1], last, value, target, cost, own, shape, tile, kernels))
+            costs.append(row_costs(found, layers_behind, judge, probed.trace.shape, tile, kernels))
     return Pass(plan, state, end, len(inputs), costs)
 
 

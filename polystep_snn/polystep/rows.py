@@ -58,6 +58,27 @@ class Unprobed(NamedTuple):
     spikes: list[Tensor | None]
 
 
+class Judge(NamedTuple):
+    """What makes costs of rows.
+
+    Attributes:
+        end: of the network.
+        weight: of its readout.
+        last: the unprobed last spiking layer, ``[N, B]``.
+        value: ``[C, B]``, the unprobed readout.
+        own: ``[B]``, its cost.
+        target, cost: as of ``nodes.settle``.
+    """
+
+    end: LinearEnd | NeuronEnd
+    weight: Tensor
+    last: Population
+    value: Tensor
+    own: Tensor
+    target: Tensor
+    cost: Cost
+
+
 class Rows(NamedTuple):
     """The probes of a layer that have changed a spike so far.
 
@@ -116,29 +137,19 @@ def advance_rows(
 def row_costs(
     rows: Rows,
     layers: Layers,
-    end: LinearEnd | NeuronEnd,
-    readout: Tensor,
-    last: Population,
-    value: Tensor,
-    target: Tensor,
-    cost: Cost,
-    own: Tensor,
+    judge: Judge,
     shape: torch.Size,
     tile: int,
     run: Callable[[Callable[..., Any]], Callable[..., Any]],
 ) -> Tensor:
-    """Costs ``[V, K, B]`` of all probes of a layer.
+    """Costs ``[V, K, B]`` of all probes of a layer: of every probe which is no row that of the unprobed network.
 
     Args:
-        end, readout: of the network, and the readout's weights.
-        last: the unprobed last spiking layer, ``[N, B]``.
-        value: ``[C, B]``, the unprobed readout.
-        own: ``[B]``, its cost: that of every probe which is no row.
         shape: ``V, K, B``.
     """
-    costs = own.expand(shape).flatten()
+    costs = judge.own.expand(shape).flatten()
     for index, populations in _tiles(rows, tile):
-        costs[index] = run(_cost_of_tile)(layers, end, readout, index, shape[1], populations[-1], last, value, target, cost)
+        costs[index] = run(_cost_of_tile)(layers, judge, index, shape[1], populations[-1])
     return costs.view(shape)
 
 
@@ -185,27 +196,16 @@ def _through_block(layers: Layers, unprobed: Unprobed, index: Tensor, changed: T
     return out
 
 
-def _cost_of_tile(
-    layers: Layers,
-    end: LinearEnd | NeuronEnd,
-    readout: Tensor,
-    index: Tensor,
-    num_probed: int,
-    population: Population,
-    last: Population,
-    value: Tensor,
-    target: Tensor,
-    cost: Cost,
-) -> Tensor:
-    num_samples = value.shape[1]
+def _cost_of_tile(layers: Layers, judge: Judge, index: Tensor, num_probed: int, population: Population) -> Tensor:
+    end, value, num_samples = judge.end, judge.value, judge.value.shape[1]
     sample = index % num_samples
     if isinstance(end, NeuronEnd):
-        return cost(end.read(population).T, target[sample])
+        return judge.cost(end.read(population).T, judge.target[sample])
     targets = None
     if len(layers.wirings) == 1 and layers.fan.targets is not None:
         targets = layers.fan.targets[index // num_samples % num_probed]
-    change = _everywhere(population.trace - _picked(last.trace.T, sample, targets), targets, end.wiring.num_inputs)
-    return cost(value[:, sample] + _product(end.wiring, readout, change).T * end.unit, target[sample])
+    change = _everywhere(population.trace - _picked(judge.last.trace.T, sample, targets), targets, end.wiring.num_inputs)
+    return judge.cost(value[:, sample] + _product(end.wiring, judge.weight, change).T * end.unit, judge.target[sample])
 
 
 def _targets(layers: Layers, index: Tensor, changed: Tensor, k: int) -> Tensor | None:
