@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from polystep_snn.errors import InputError
+from polystep_snn.polystep.chained import chained_cost, fit, reach, slopes_of
 from polystep_snn.polystep.compiled import Kernels
 from polystep_snn.polystep.cost import Cost, RateTarget
 from polystep_snn.polystep.ends import LayerCosts, LinearEnd, NeuronEnd, chosen, make_end
@@ -70,8 +71,14 @@ class NodeCosts(NamedTuple):
 
 class Plan(NamedTuple):
     """What stays the same throughout a pass: the network, and what is probed in it. Lists have one entry a spiking layer,
-    but for wirings, weights, biases and probes, which have the readout's as well. ``constant`` tells whether every frame is the
-    same, ``events`` whether frames stay sparse, ``hops`` whether output neurons are simulated under every probe of the layer before."""
+    but for wirings, weights, biases, probes and fits, which have the readout's as well.
+
+    Attributes:
+        constant: whether every frame is the same.
+        events: whether frames stay sparse.
+        fits: how slopes are made of each layer's costs where credit is handed on from layer to layer; empty where probes are followed.
+        hops: whether output neurons are simulated under every probe of the layer before.
+    """
 
     wirings: list[Wiring]
     weights: list[Tensor]
@@ -81,6 +88,7 @@ class Plan(NamedTuple):
     probes: list[LayerProbes]
     constant: bool
     events: bool
+    fits: list[Tensor]
     hops: bool
 
 
@@ -96,6 +104,7 @@ class State(NamedTuple):
         total: sum of all input currents so far: where it is not finite, an input or a weight is not.
         probed: the probed neurons, ``[V, K, B]`` a layer.
         output: the output neurons under the probes of the layer before, ``[V, K, C, B]``; None where those are followed as rows.
+        reached: what these have changed in each time window of the layer behind, ``[M, V, K, B]`` a layer; empty where they are followed.
     """
 
     base: list[Population]
@@ -105,6 +114,7 @@ class State(NamedTuple):
     total: Tensor
     probed: list[Population]
     output: Population | None
+    reached: list[Tensor]
 
 
 class Block(NamedTuple):
@@ -145,9 +155,11 @@ def node_costs(
     kernels: Kernels,
     residual: float | None = None,
     chunk: int | None = None,
+    chained: bool = False,
 ) -> NodeCosts:
     """Probe every layer of a network on one batch: ``run_probes``, then ``settle``."""
-    return kernels(settle)(run_probes(network, network.layers(), inputs, target, cost, probes, kernels, residual, chunk), target, cost)
+    done = run_probes(network, network.layers(), inputs, target, cost, probes, kernels, residual, chunk, chained)
+    return kernels(settle)(done, target, cost)
 
 
 @torch.no_grad()
@@ -161,6 +173,7 @@ def run_probes(
     kernels: Kernels,
     residual: float | None = None,
     chunk: int | None = None,
+    chained: bool = False,
 ) -> Pass:
     """Take a network and its probes through time.
 
@@ -173,6 +186,7 @@ def run_probes(
         kernels: runs ``advance`` and what follows it.
         residual: what the cost sees of a spike-count readout's final membrane; None for the readout's own ``residual``.
         chunk: probes at a time that are followed into later layers, which bounds memory and changes no number; None to choose.
+        chained: hand credit on from layer to layer instead, see ``chained.py``.
     """
     batch_size = len(target)
     end = make_end(network.readout, layers[-1], len(inputs), residual)
@@ -181,11 +195,12 @@ def run_probes(
     wirings, weights = [layer.wiring for layer in layers], [layer.weight for layer in layers]
     decays = [1.0] * (len(neurons) - 1) + [end.decay]
     narrow = wirings[-1].is_matrix and wirings[-1].num_neurons <= _NARROW
-    hops = kernels.compile and narrow and isinstance(end, NeuronEnd) and len(neurons) > 1
+    hops = kernels.compile and narrow and isinstance(end, NeuronEnd) and len(neurons) > 1 and not chained
+    fits = [fit(p.offsets) for p in probes] if chained else []
     events = isinstance(inputs, EventFrames) and wirings[0].is_matrix
     biases, constant = [layer.bias for layer in layers], isinstance(inputs, Constant)
-    plan = Plan(wirings, weights, biases, neurons, decays, list(probes), constant, events, hops)
-    behind = [_behind(plan, layers, k) for k in range(len(neurons) - 1 - hops)]
+    plan = Plan(wirings, weights, biases, neurons, decays, list(probes), constant, events, fits, hops)
+    behind = [] if chained else [_behind(plan, layers, k) for k in range(len(neurons) - 1 - hops)]
     tiles = [tile_size(b, len(p.offsets) * len(b.fan.values) * batch_size, chunk) for b, p in zip(behind, probes, strict=False)]
     rows: list[Rows | None] = [None] * len(behind)
     state: State | None = None
@@ -238,7 +253,9 @@ def _at_start(plan: Plan, batch_size: int) -> State:
     if plan.hops:
         before = probed[-2].trace
         output = at_rest(before.new_zeros(*before.shape[:2], *rest[-1].shape), plan.neurons[-1])
-    return State(base, [torch.zeros_like(like) for like in rest], activity, None, rest[0].new_zeros(()), probed, output)
+    after = plan.probes[1 : len(probed)] if plan.fits else []
+    reached = [p.trace.new_zeros(q.windows.shape[1], *p.trace.shape) for p, q in zip(probed, after, strict=False)]
+    return State(base, [torch.zeros_like(like) for like in rest], activity, None, rest[0].new_zeros(()), probed, output, reached)
 
 
 def advance(
@@ -297,12 +314,17 @@ def advance(
         columns = plan.wirings[last].fan(plan.weights[last], plan.probes[last - 1].neurons).values.contiguous()
         output = hop(driven[last], columns, changed[last - 1], output, plan.neurons[last], plan.decays[last], num_steps)
         followed = last - 1
+    reached = []
+    if plan.fits:
+        followed = 0
+        for k, so_far in enumerate(state.reached):
+            reached.append(reach(so_far, changed[k], windows[k + 1] / plan.probes[k + 1].windows.sum(0)))
     # What is followed into later layers takes samples as rows.
     unprobed = Unprobed(
         [x.transpose(1, 2).contiguous() for x in driven[1:] if followed],
         [x.transpose(1, 2).contiguous() if x is not None and k < last - 1 else None for k, x in enumerate(spikes[1:]) if followed],
     )
-    after = State(base, counts, activity, driven[0] if plan.constant else None, total, probed, output)
+    after = State(base, counts, activity, driven[0] if plan.constant else None, total, probed, output, reached)
     return after, Block(changed[:followed], moved[:followed], unprobed)
 
 
@@ -327,7 +349,13 @@ def settle(done: Pass, target: Tensor, cost: Cost, rate_target: RateTarget | Non
     found = list(behind)
     if state.output is not None and isinstance(end, NeuronEnd):
         found.append(cost(end.read(state.output), target))
-    found.append(end.cost(plan.weights, state.probed[-1], plan.probes[len(found)].neurons, last, value, target, cost))
+    of_last = plan.probes[len(plan.neurons) - 1]
+    found.append(end.cost(plan.weights, state.probed[-1], of_last.neurons, last, value, target, cost))
+    own = cost(value, target)
+    for k, reached in reversed(list(enumerate(state.reached))):
+        slopes = slopes_of(plan.fits[k + 1], found[0])
+        neurons = plan.probes[k].neurons, plan.probes[k + 1].neurons
+        found.insert(0, chained_cost(own, reached, slopes, plan.wirings[k + 1], plan.weights[k + 1], neurons))
     if rate_target is not None:
         for k in range(len(plan.wirings) - 1):
             counts = chosen(state.counts[k], plan.probes[k].neurons, 0)
@@ -342,5 +370,4 @@ def settle(done: Pass, target: Tensor, cost: Cost, rate_target: RateTarget | Non
     # The chip's leaky integrators are simulated, and do not fire.
     silent = isinstance(end, NeuronEnd) and not end.counts
     rates = [count.mean(1) / total_steps for count in (state.counts[:-1] if silent else state.counts)]
-    own = cost(value, target)
     return NodeCosts(value, own, layers, rates, state.total + own.sum())

@@ -39,6 +39,7 @@ from polystep_snn.snn.readouts import MembraneReadout
 from polystep_snn.snn.wiring import Wiring
 
 Radius = Scheduled | Sequence[Scheduled]
+CREDITS = ("exact", "chained")
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,9 @@ class NodeSpace:
         polytope: "orthoplex", "simplex" or "cube", in M dimensions.
         rotate: turn the polytope at random in every step (tells apart only for M > 1).
         num_probed: hidden neurons probed a layer and step, drawn at random; None for all. One number for every layer, or one a layer.
+        credit: "exact" follows every probe that changed a spike through all layers behind its own; "chained" hands credit on from layer
+            to layer, which costs little in deep and convolutional networks (``polystep.chained``). With one hidden layer in front of
+            a readout that integrates there is nothing to follow.
         chunk: probes that are followed into later layers at a time; None to choose. Bounds temporaries, and changes no number.
             Membranes of all probes that changed a spike live throughout: ``num_probed`` is what bounds them.
     """
@@ -64,10 +68,13 @@ class NodeSpace:
     polytope: str = "orthoplex"
     rotate: bool = False
     num_probed: int | Sequence[int | None] | None = None
+    credit: str = "exact"
     chunk: int | None = None
 
     def __post_init__(self):
         vertices(self.polytope, self.num_windows)
+        if self.credit not in CREDITS:
+            raise InputError(f"credit is {self.credit!r}: choose one of {', '.join(CREDITS)}")
         probed = self.num_probed if isinstance(self.num_probed, Sequence) else [self.num_probed]
         for name, value in [("chunk", self.chunk), *(("num_probed", n) for n in probed)]:
             if value is not None and value < 1:
@@ -222,7 +229,8 @@ class PolyStep:
         probes = self._probes(len(inputs), progress, layers)
         cost = self.cost or CrossEntropy(rate_scale(len(inputs)))
         residual = None if self.residual is None else at(self.residual, progress)
-        done = run_probes(self.network, layers, inputs, target, cost, probes, self.kernels, residual, self.space.chunk)
+        chained = self.space.credit == "chained"
+        done = run_probes(self.network, layers, inputs, target, cost, probes, self.kernels, residual, self.space.chunk, chained)
         eps = layers[0].weight.new_tensor(at(self.transport.eps, progress))
         seen, grads, total = self.kernels(_conclude)(done, target, cost, self.transport, eps, self.rate_target)
         if not total.isfinite():

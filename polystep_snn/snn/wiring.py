@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d
+from torch.nn.grad import conv2d_input
 
 from polystep_snn.errors import InputError
 from polystep_snn.geometry import Conv, Convolution, Shape, SumPool
@@ -34,6 +35,11 @@ class Pool(NamedTuple):
         """``[..., C H W]`` summed over squares."""
         sums = avg_pool2d(x.reshape(-1, *self.shape), self.size, divisor_override=1)
         return sums.reshape(*x.shape[:-1], -1)
+
+    def spread(self, x: Tensor) -> Tensor:
+        """The transpose of ``sums``: every number at all places of its square, ``[..., C H W]``."""
+        maps = x.reshape(-1, *self.output_shape).repeat_interleave(self.size, -2).repeat_interleave(self.size, -1)
+        return maps.reshape(*x.shape[:-1], -1)
 
     def squares(self, inputs: Tensor) -> Tensor:
         """The squares that inputs ``[K]`` belong to."""
@@ -109,6 +115,17 @@ class Wiring(NamedTuple):
         geometry = self.convolution
         maps = x.reshape(-1, *geometry.input_shape)
         return conv2d(maps, weight, None, geometry.stride, geometry.padding).reshape(*x.shape[:-1], self.num_neurons)
+
+    def transposed(self, weight: Tensor, x: Tensor) -> Tensor:
+        """The transpose of ``multiply``: ``[..., num_inputs]`` of ``[..., num_neurons]``."""
+        if self.convolution is None:
+            back = x @ weight
+        else:
+            geometry = self.convolution
+            maps = x.reshape(-1, *geometry.output_shape)
+            shape = (len(maps), *geometry.input_shape)
+            back = conv2d_input(shape, weight, maps, geometry.stride, geometry.padding).reshape(*x.shape[:-1], -1)
+        return back if self.pool is None else self.pool.spread(back)
 
     def fan(self, weight: Tensor, inputs: Tensor | None) -> Fan:
         """The weights that leave inputs ``[K]``; all inputs for None."""

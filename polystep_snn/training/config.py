@@ -17,6 +17,7 @@ POLYTOPES = ("orthoplex", "simplex", "cube")
 TRANSPORTS = ("softmax", "sinkhorn")
 BINNINGS = ("time", "count")
 SPACES = ("node", "weight")
+CREDITS = ("exact", "chained")
 
 # What float32 represents with room to spare, and what nobody means.
 _SMALLEST, _LARGEST = 1e-30, 1e30
@@ -82,6 +83,9 @@ class TrainConfig:
     eps: float = _option(1.0, "entropic regularisation of the transport, in nats; of --space weight, in units of the spread of costs")
     probed: tuple[int, ...] = _option(
         (0,), "hidden neurons probed a step, at random, 0 for all: one number a layer, or one for every layer"
+    )
+    credit: str = _option(
+        "exact", "follow probes through all layers behind, or hand credit on from layer to layer: fast in deep networks", CREDITS
     )
     rank: int = _option(8, "random directions in which a row of weights is probed, of --space weight")
     seed: int = _option(0, "decides initial weights, order of the data, encoders, probes")
@@ -200,7 +204,7 @@ FRAMING_OPTIONS = ("window_us", "bin_by", "denoise_us", "stabilize", "crop", "po
 AUGMENTATION_OPTIONS = ("shift", "jitter", "time_jitter", "drop")
 EVENT_OPTIONS = FRAMING_OPTIONS + AUGMENTATION_OPTIONS
 # What one space has and the other has not.
-SPACE_OPTIONS = {"node": ("windows", "probed", "target_rate", "rate_weight"), "weight": ("rank",)}
+SPACE_OPTIONS = {"node": ("windows", "probed", "credit", "target_rate", "rate_weight"), "weight": ("rank",)}
 
 # What a data set needs other than the defaults: small sets take smaller batches and more passes.
 RECIPES: dict[str, dict[str, Any]] = {

@@ -103,6 +103,33 @@ def costs(network, inputs, target, probes, cost, residual=None):
 
 
 @torch.no_grad()
+def chained_costs(network, inputs, target, probes, cost, residual=None):
+    """The same where credit is handed on from layer to layer: only layers that no spike leaves are followed to the readout."""
+    tables = costs(network, inputs, target, probes, cost, residual)
+    own = cost(forward(network, inputs, residual).T, target)
+    received = presynaptic(network, inputs)
+    for layer in reversed(range(len(network.neurons) - isinstance(network.readout, MembraneReadout))):
+        (offsets, windows, neurons), (next_offsets, next_windows, next_neurons) = probes[layer], probes[layer + 1]
+        weight, bias = matrix(network, layer)
+        behind, _ = matrix(network, layer + 1)
+        here = range(len(weight)) if neurons is None else neurons.tolist()
+        there = range(len(behind)) if next_neurons is None else next_neurons.tolist()
+        points = torch.cat([next_offsets, torch.ones(len(next_offsets), 1, dtype=inputs.dtype)], 1)
+        slopes = torch.stack([torch.linalg.lstsq(points, tables[layer + 1][:, k], driver="gelsd").solution[:-1] for k in range(len(there))])
+        for v, offset in enumerate(offsets):
+            for k, j in enumerate(here):
+                state = (torch.zeros(inputs.shape[1], dtype=inputs.dtype),) * 2
+                tables[layer][v, k] = own
+                for t in range(len(inputs)):
+                    z, state = lif(received[layer][t] @ weight[j] + bias[j] + windows[t] @ offset, state, network.neurons[layer])
+                    change = z - received[layer + 1][t, :, j]
+                    for n, i in enumerate(there):
+                        share = (next_windows[t] / next_windows.sum(0)) @ slopes[n]
+                        tables[layer][v, k] += change * behind[i, j] * share * len(behind) / len(there)
+    return tables
+
+
+@torch.no_grad()
 def gradients(network, inputs, target, probes, cost, transport, eps, residual=None):
     """For every layer ``(weight.grad, bias.grad)``, one particle at a time."""
     num_steps, batch = inputs.shape[:2]
