@@ -30,6 +30,25 @@ def _(x: Tensor, weight: Tensor) -> Tensor:
     return x.new_empty(len(x), len(weight))
 
 
+# The compiler would take a convolution's result with its channels innermost into all that follows, a number at a time: behind a name of our
+# own it comes as everything else does.
+_library.define("convolve(Tensor x, Tensor weight, int[] shape, int[] stride, int[] padding) -> Tensor")
+
+
+def _convolve(x: Tensor, weight: Tensor, shape: list[int], stride: list[int], padding: list[int]) -> Tensor:
+    maps = torch.nn.functional.conv2d(x.reshape(-1, *shape), weight, None, stride, padding)
+    return maps.reshape(*x.shape[:-1], -1).transpose(-1, -2).contiguous()
+
+
+_library.impl("convolve", _convolve, "CompositeExplicitAutograd")
+
+
+@torch.library.register_fake("polystep_snn::convolve")
+def _(x: Tensor, weight: Tensor, shape: list[int], stride: list[int], padding: list[int]) -> Tensor:
+    sizes = [(n + 2 * p - k) // s + 1 for n, k, s, p in zip(shape[1:], weight.shape[2:], stride, padding, strict=True)]
+    return x.new_empty(*x.shape[:-2], len(weight) * sizes[0] * sizes[1], x.shape[-2])
+
+
 def _goes_to_onednn(left: Tensor, right: Tensor) -> bool:
     large = left.numel() * len(right) >= _WORTHWHILE
     return large and left.device.type == "cpu" and left.dtype == torch.float32 and _HAS_ONEDNN
@@ -37,6 +56,10 @@ def _goes_to_onednn(left: Tensor, right: Tensor) -> bool:
 
 def currents(wiring: Wiring, weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
     """What a layer receives in each of U steps, ``[U, M, B]``, of ``x [U, N, B]``, with a bias ``[M]``."""
+    if wiring.convolution is not None:
+        geometry, arriving = wiring.convolution, wiring.summed(x.transpose(1, 2))
+        shape, stride, padding = list(geometry.input_shape), list(geometry.stride), list(geometry.padding)
+        return torch.ops.polystep_snn.convolve(arriving, weight, shape, stride, padding) + bias[:, None]
     if not wiring.is_matrix:
         return multiply(wiring, weight, x).contiguous() + bias[:, None]
     if _goes_to_onednn(weight, x[0].T):

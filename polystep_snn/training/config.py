@@ -222,7 +222,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "epochs": 80,
         "windows": 10,
         "radius": 2.0,
-        "eps": 0.3,
+        "eps": 3.0,
         "lr": 1e-2,
         "averaging": 0.98,
         "shift": 2,
