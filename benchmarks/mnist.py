@@ -35,8 +35,8 @@ SETTINGS = {
     "rate": {"encoder": "rate"},
     "poisson": {"encoder": "poisson"},
     "latency": {"encoder": "latency"},
-    "deep": {"hidden": (256, 128), "num_steps": 10, "lr": 2e-3},
-    "conv": {"hidden": ("16c5s2", "32c5s2"), "num_steps": 10, "probed": (96, 0), "batch_size": 64, "weight_decay": 0.05},
+    "deep": {"hidden": (256, 128), "num_steps": 10, "credit": "chained"},
+    "conv": {"hidden": ("16c5s2", "32c5s2"), "num_steps": 10, "credit": "chained", "batch_size": 64, "weight_decay": 0.05},
 }
 
 

@@ -237,12 +237,12 @@ RECIPES: dict[str, dict[str, Any]] = {
         "epochs": 30,
         "windows": 10,
         "radius": 2.0,
-        "eps": 0.3,
+        "eps": 3.0,
         "lr": 1e-2,
         "averaging": 0.995,
         "shift": 20,
     },
-    # The first neurons stand behind sums over 4 x 4 pixels; a few of them are probed a step.
+    # The first neurons stand behind sums over 4 x 4 pixels.
     "dvsgesture": {
         "encoder": EVENTS,
         "hidden": ("p4", "16c5s2", "32c3s2"),
@@ -251,13 +251,12 @@ RECIPES: dict[str, dict[str, Any]] = {
         "beta": 0.9,
         "batch_size": 8,
         "epochs": 40,
-        "windows": 3,
-        "radius": 2.0,
-        "eps": 0.3,
-        "lr": 5e-3,
+        "credit": "chained",
+        "windows": 5,
+        "radius": 0.5,
+        "lr": 4e-3,
         "weight_decay": 0.05,
         "averaging": 0.995,
-        "probed": (32, 256),
         "shift": 8,
     },
 }
