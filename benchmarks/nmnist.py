@@ -33,6 +33,7 @@ from polystep_snn.datasets import Dataset
 from polystep_snn.datasets.nmnist import load_nmnist
 from polystep_snn.errors import InputError
 from polystep_snn.files import read_json, write_json
+from polystep_snn.snn.frames import time_blocks
 from polystep_snn.training.build import build_bptt, build_framing, build_polystep, resolve
 from polystep_snn.training.config import AUGMENTATION_OPTIONS, TrainConfig, recipe
 from polystep_snn.training.feed import Feed, make_feed
@@ -86,8 +87,9 @@ def run(method: str, config: TrainConfig, dataset: Dataset, folder: Path) -> dic
     history = trainer.position.history
     seconds = statistics.median([b["seconds"] - a["seconds"] for a, b in pairwise(history)] or [history[0]["seconds"]])
     epoch = statistics.median(clock.seconds)
+    sparse, steps = trainer.network.wirings[0].is_matrix, trainer.steps_per_epoch
     framing, feeding = (
-        seconds_of_frames(feed, config.batch_size, trainer.steps_per_epoch) for feed in (make_feed(config, dataset.train), trainer.feed)
+        seconds_of_frames(feed, config.batch_size, steps, sparse) for feed in (make_feed(config, dataset.train), trainer.feed)
     )
     result = {
         **{name: summary[name] for name in ("dataset", "test_accuracy", "val_accuracy", "epoch", "seed")},
@@ -118,13 +120,13 @@ class _Clock(Observer):
         self.seconds.append(time.thread_time() - self.started)
 
 
-def seconds_of_frames(feed: Feed, batch_size: int, num_batches: int) -> float:
-    """Time of this thread that all frames of an epoch take; the median of three epochs."""
+def seconds_of_frames(feed: Feed, batch_size: int, num_batches: int, sparse: bool) -> float:
+    """Time of this thread that all frames of an epoch take, sparse as a dense layer takes them or not; the median of three epochs."""
     times = []
     for epoch in range(3):
         started = time.thread_time()
         for batch in torch.randperm(len(feed)).split(batch_size)[:num_batches]:
-            for _ in feed.batch(batch, epoch)[0]:
+            for _ in time_blocks(feed.batch(batch, epoch)[0], sparse):
                 pass
         times.append(time.thread_time() - started)
     return statistics.median(times)
