@@ -3,7 +3,17 @@
 import pytest
 import torch
 
-from polystep_snn import CrossEntropy, CubaParameters, LIFParameters, MembraneReadout, NodeSpace, PolyStep, Softmax, SpikingNetwork
+from polystep_snn import (
+    CrossEntropy,
+    CubaParameters,
+    DirectCurrent,
+    LIFParameters,
+    MembraneReadout,
+    NodeSpace,
+    PolyStep,
+    Softmax,
+    SpikingNetwork,
+)
 from polystep_snn.errors import InputError
 from polystep_snn.geometry import Conv, SumPool
 from polystep_snn.polystep.chained import fit
@@ -12,6 +22,7 @@ from polystep_snn.polystep.nodes import node_costs
 from polystep_snn.polystep.polytope import vertices, with_radii
 from polystep_snn.snn.wiring import wirings_of
 from tests.reference import naive_nodes
+from tests.test_compiled import needs_compiler
 from tests.test_frames import events_of
 from tests.test_nodes import BOUNDED, LIF, READOUTS, SIZES, SOFT, SYNAPSE, make_batch, make_network, make_probes
 
@@ -54,7 +65,19 @@ def test_convolutions(architecture):
 def test_events_and_constant_currents():
     network = make_network(SIZES[2], LIF, MembraneReadout(), seed=3)
     inputs, target = make_batch(19, 6, seed=3)
-    assert_chained(network, inputs, target, make_probes(network, 19, 4), frames=events_of(inputs))
+    probes = make_probes(network, 19, 4)
+    assert_chained(network, inputs, target, probes, frames=events_of(inputs))
+    image = torch.rand(7, 6, generator=torch.Generator().manual_seed(3)).double()
+    assert_chained(network, image.expand(19, 7, 6), target, probes, frames=DirectCurrent(19)(image))
+
+
+@pytest.mark.parametrize("windows", [[[1.0, 1.0], [0.5, 1.0], [0.0, 2.0]], [[4.0, 4.0], [4.0, 4.0], [0.0, 0.0]]])
+def test_windows_that_overlap(windows):
+    network = make_network(SIZES[2], LIF, MembraneReadout(), seed=3)
+    inputs, target = make_batch(12, 6, seed=3)
+    shared = torch.tensor(windows, dtype=torch.float64).repeat_interleave(4, 0)
+    probes = [p._replace(windows=shared) for p in make_probes(network, 12, 2)[:-1]]
+    assert_chained(network, inputs, target, [*probes, make_probes(network, 12)[-1]])
 
 
 def test_one_hidden_layer_is_followed_exactly():
@@ -80,21 +103,27 @@ def test_the_transpose_of_a_wiring(architecture):
         torch.testing.assert_close((wiring.multiply(weight, x) * y).sum(), (x * wiring.transposed(weight, y)).sum())
 
 
-def test_gradients_point_where_exact_ones_do():
+@pytest.mark.parametrize("kind", ["lif", "loihi"])
+def test_gradients_point_where_exact_ones_do(kind):
     network = make_network([6, 40, 40, 3], LIF, MembraneReadout(), seed=5, gain=1.0)
     inputs, target = make_batch(12, 6, seed=5, batch=1000)
+    if kind == "loihi":
+        network = SpikingNetwork([6, 40, 40, 3], CubaParameters.from_beta(0.9), generator=torch.Generator().manual_seed(5), weight_bits=8)
+        for weight in network.weights:
+            weight.mul_(2.0)
+        inputs = inputs.float()
     found = []
     for credit in ("exact", "chained"):
         PolyStep(network, NodeSpace(0.4, num_windows=4, credit=credit), compile=False).step(inputs, target)
         found.append([p.grad.flatten() for p in network.parameters()])
     cosines = [torch.cosine_similarity(a, b, 0) for a, b in zip(*found, strict=True)]
-    assert min(cosines[:2]) > 0.85
-    assert min(cosines[2:]) > 1 - 1e-9
+    assert min(cosines[:2]) > 0.8
+    assert min(cosines[2:]) > 1 - 1e-6
 
 
 @pytest.mark.parametrize("neuron", [LIFParameters.from_beta(0.9), CubaParameters.from_beta(0.9)], ids=["lif", "loihi"])
-@pytest.mark.parametrize("num_probed", [None, [12, 20]])
-def test_three_layers_learn(neuron, num_probed):
+def test_what_is_chained_learns_alone(neuron):
+    """Of three layers only the first moves, whose credit comes through the second."""
     generator = torch.Generator().manual_seed(0)
     inputs = (torch.rand(20, 90, 12, generator=generator) < 0.2).float()
     target = torch.arange(90) % 3
@@ -104,26 +133,33 @@ def test_three_layers_learn(neuron, num_probed):
     network = SpikingNetwork([12, 30, 30, 3], neuron, generator=generator, weight_bits=bits)
     for weight in network.weights:
         weight.mul_(3.0)
-    method = PolyStep(network, NodeSpace(0.5, num_windows=4, num_probed=num_probed, credit="chained"), Softmax(0.3), compile=False)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
-    first = method.step(inputs, target).loss
-    for _ in range(60):
-        result = method.step(inputs, target)
+    method = PolyStep(network, NodeSpace(0.5, num_windows=4, num_probed=[12, None], credit="chained"), Softmax(0.3), compile=False)
+    optimizer = torch.optim.AdamW(network.linears[0].parameters(), lr=1e-2)
+    losses = []
+    for _ in range(100):
+        losses.append(float(method.step(inputs, target).loss))
         optimizer.step()
-    assert result.loss < 0.5 * first
-    assert result.accuracy > 0.9
+    assert losses[-1] < 0.6 * losses[0]
 
 
-def test_compiled_is_eager():
-    network = make_network([6, 12, 9, 3], LIF, MembraneReadout(), seed=6).float()
-    inputs, target = (x.float() if x.is_floating_point() else x for x in make_batch(19, 6, seed=6))
+@pytest.mark.compiled
+@pytest.mark.slow
+@needs_compiler
+@pytest.mark.parametrize("architecture", [[8, 12, 9, 3], [(2, 6, 6), Conv(3, 3, 1, 1), SumPool(2), Conv(4, 2), 3]])
+def test_compiled_is_eager(architecture):
+    network = make_network(architecture, LIF, MembraneReadout(), seed=6).float()
+    inputs, target = make_batch(19, network.sizes[0], seed=6)
     found = []
     for compile in (False, True):
-        PolyStep(network, NodeSpace(0.5, num_windows=3, credit="chained"), compile=compile).step(inputs, target)
-        found.append([p.grad.clone() for p in network.parameters()])
-    for a, b in zip(*found, strict=True):
-        assert a.abs().sum() > 0
-        torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-6)
+        method = PolyStep(network, NodeSpace(0.5, num_windows=3, credit="chained"), compile=compile)
+        for frames in (inputs.float(), events_of(inputs.float())):
+            method.step(frames, target)
+            found.append([p.grad.clone() for p in network.parameters()])
+        assert method.kernels.compile == compile
+    assert all(gradient.abs().sum() > 0 for gradient in found[0])
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-6)
 
 
 def test_credit_is_exact_or_chained():

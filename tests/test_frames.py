@@ -177,8 +177,41 @@ def test_events_that_do_not_fit():
         network(narrow)
     with pytest.raises(InputError, match=r"the input is torch\.float32, but the weights are torch\.float64"):
         network(events_of(dense_frames(dtype=torch.float32)))
+    late = dense_frames()
+    late[7, 1, 3] = 2
     with pytest.raises(InputError, match="but the chip's neurons take spikes"):
-        NETWORKS["the chip"](events_of(dense_frames(counts=True)))
+        NETWORKS["the chip"](events_of(late))
+    with pytest.raises(InputError, match=r"shape \[0, 5, 18\]: give at least one step"):
+        EventFrames(torch.empty(0, dtype=torch.int64), (0, BATCH, WIDTH))
+    with pytest.raises(InputError, match=r"inputs are torch\.float64 \[5, 17\] a step: give torch\.float64 \[5, 18\]"):
+        SurrogateBPTT(network, compile=False).step(narrow, TARGET)
+    network.requires_grad_(False)
+
+
+def test_a_weight_that_no_event_meets_is_checked_too():
+    network = SpikingNetwork([WIDTH, 6, 4], HARD).double()
+    dense = dense_frames()
+    dense[..., 5] = 0
+    network.weights[0][2, 5] = float("nan")
+    with pytest.raises(InputError, match=r"linears\.0\.weight contains NaN or infinity"):
+        PolyStep(network, compile=False).step(events_of(dense), TARGET)
+
+
+@pytest.mark.parametrize(
+    ("places", "values", "message"),
+    [
+        ([3, 1], None, "do not increase from 0 to 11: sort them"),
+        ([1, 1], None, "do not increase from 0 to 11"),
+        ([-1, 1], None, "do not increase from 0 to 11"),
+        ([1, 12], None, "do not increase from 0 to 11"),
+        ([1.0, 2.0], None, r"are torch\.float32 \[2\]: give int32 or int64, one an event"),
+        ([1, 2], [1.0], r"2 events have \[1\] values"),
+        ([1, 2], [1.0, float("nan")], "or one that is NaN or infinite: give a number each"),
+    ],
+)
+def test_places_that_are_none(places, values, message):
+    with pytest.raises(InputError, match=message):
+        EventFrames(torch.tensor(places), (2, 3, 2), None if values is None else torch.tensor(values))
 
 
 # Blocks

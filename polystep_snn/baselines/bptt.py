@@ -115,7 +115,11 @@ class SurrogateBPTT:
             base = [at_rest(r, p) for r, p in zip(rest, neurons, strict=False)]
             counts = [torch.zeros_like(r) for r in rest[: last_layer + 1]]
             drive_of_all = None
+            expected = [len(target), network.sizes[0]]
             for _, num_steps, frames in time_blocks(inputs, sparse=network.wirings[0].is_matrix):
+                if list(frames.shape[1:]) != expected or frames.dtype != network.weights[0].dtype:
+                    given = f"{frames.dtype} {list(frames.shape[1:])}"
+                    raise InputError(f"inputs are {given} a step: give {network.weights[0].dtype} {expected}")
                 incoming = frames
                 for layer, p in enumerate(neurons):
                     wiring, weight = network.wirings[layer], network.weights[layer]

@@ -8,11 +8,11 @@ is so dear that few neurons can be probed in a step. But the probes of the next 
 
 and with what a probe of neuron j changed in its own spikes,
 
-    n[m, v, j, b] = sum_t phi_m(t) (s'_j[t, b] - s_j[t, b]) / L_m
+    n[m, v, j, b] = sum_t phi_m(t) (s'_j[t, b] - s_j[t, b]) / L_m      (windows that overlap: their pseudoinverse for phi / L)
     C[v, j, b] = cost[b] + sum_m n[m, v, j, b] sum_k W[k, j] g[m, k, b]
 
 so the whole layer is probed for a product with the transposed weights. Spikes and costs are those of hard thresholds, at both ends; an
-approximation is that what many spikes do adds up. The layer in front of the readout is followed exactly in any case.
+approximation is that what many spikes do adds up. The layer in front of a readout that is a sum of spikes has exact costs in any case.
 """
 
 import torch
@@ -33,7 +33,7 @@ def reach(so_far: Tensor, changed: Tensor, shares: Tensor) -> Tensor:
     Args:
         so_far: ``[M, V, K, B]``, before a block.
         changed: ``[U, V, K, B]`` int8, in its steps.
-        shares: ``[U, M]``, of these steps in the windows.
+        shares: ``[U, M]``, how much a change in each of these steps counts in each window.
     """
     return so_far + (shares.T @ changed.flatten(1).to(shares.dtype)).view(so_far.shape)
 

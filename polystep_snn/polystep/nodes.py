@@ -9,7 +9,8 @@ layers after it; never a forward pass::
 
 Nothing is stored per timestep: time goes by in blocks of a few steps, and what lives across blocks is membranes
 and traces. ``advance`` takes the network and the probed neurons through a block, ``rows.py`` the layers behind those that changed a
-spike; ``settle`` turns what has become of them into costs. These are pure functions of tensors, compiled as a whole.
+spike; ``settle`` turns what has become of them into costs. These are pure functions of tensors, compiled as a whole. Where many layers
+lie behind, ``chained.py`` prices a probe by what those of the next layer found instead: then only the last costs are exact.
 
 This is node perturbation (Williams 1992; Fiete and Seung 2006) with a polytope in place of noise and a cost a sample in place
 of one scalar. ``tests/reference/naive_nodes.py`` computes the same with one full forward pass a probe.
@@ -75,8 +76,9 @@ class Plan(NamedTuple):
 
     Attributes:
         constant: whether every frame is the same.
-        events: whether frames stay sparse.
-        fits: how slopes are made of each layer's costs where credit is handed on from layer to layer; empty where probes are followed.
+        columns: the first layer's weights, one row an input, where events stay sparse; else None.
+        slopes: for each spiking layer but the first, where credit is handed on from layer to layer: what makes slopes of its costs,
+            ``[M, V]``, and what a change of one spike counts in its windows, ``[T, M]``. Empty where probes are followed.
         hops: whether output neurons are simulated under every probe of the layer before.
     """
 
@@ -87,8 +89,8 @@ class Plan(NamedTuple):
     decays: list[float]
     probes: list[LayerProbes]
     constant: bool
-    events: bool
-    fits: list[Tensor]
+    columns: Tensor | None
+    slopes: list[tuple[Tensor, Tensor]]
     hops: bool
 
 
@@ -104,7 +106,8 @@ class State(NamedTuple):
         total: sum of all input currents so far: where it is not finite, an input or a weight is not.
         probed: the probed neurons, ``[V, K, B]`` a layer.
         output: the output neurons under the probes of the layer before, ``[V, K, C, B]``; None where those are followed as rows.
-        reached: what these have changed in each time window of the layer behind, ``[M, V, K, B]`` a layer; empty where they are followed.
+        reached: what the probes of each spiking layer but the last have changed in their own spikes, in the windows of the next one:
+            ``[M, V, K, B]``; empty where they are followed.
     """
 
     base: list[Population]
@@ -121,9 +124,9 @@ class Block(NamedTuple):
     """What happened in a block, as the layers behind a probe need it.
 
     Attributes:
-        changed: ``[U, V, K, B]`` int8 for each layer that has one behind it, what probes changed in its spikes.
+        changed: ``[U, V, K, B]`` int8 for each layer whose probes are followed as rows, what they changed in its spikes.
         moved: ``[V, K, B]`` for the same layers, where that is anything.
-        unprobed: of the layers from the second on.
+        unprobed: of the layers behind them.
     """
 
     changed: list[Tensor]
@@ -135,7 +138,7 @@ class Pass(NamedTuple):
     """A pass over time that has gone by; ``settle`` makes costs of it.
 
     Attributes:
-        behind: for each layer that has one behind it the costs ``[V, K, B]`` of its probes.
+        behind: for each layer whose probes were followed as rows their costs ``[V, K, B]``.
     """
 
     plan: Plan
@@ -196,22 +199,23 @@ def run_probes(
     decays = [1.0] * (len(neurons) - 1) + [end.decay]
     narrow = wirings[-1].is_matrix and wirings[-1].num_neurons <= _NARROW
     hops = kernels.compile and narrow and isinstance(end, NeuronEnd) and len(neurons) > 1 and not chained
-    fits = [fit(p.offsets) for p in probes] if chained else []
-    events = isinstance(inputs, EventFrames) and wirings[0].is_matrix
+    slopes = [(fit(p.offsets), torch.linalg.pinv(p.windows).T) for p in probes[1 : len(neurons)]] if chained else []
+    columns = weights[0].T.contiguous() if isinstance(inputs, EventFrames) and wirings[0].is_matrix else None
     biases, constant = [layer.bias for layer in layers], isinstance(inputs, Constant)
-    plan = Plan(wirings, weights, biases, neurons, decays, list(probes), constant, events, fits, hops)
+    plan = Plan(wirings, weights, biases, neurons, decays, list(probes), constant, columns, slopes, hops)
     behind = [] if chained else [_behind(plan, layers, k) for k in range(len(neurons) - 1 - hops)]
     tiles = [tile_size(b, len(p.offsets) * len(b.fan.values) * batch_size, chunk) for b, p in zip(behind, probes, strict=False)]
     rows: list[Rows | None] = [None] * len(behind)
     state: State | None = None
-    for start, num_steps, arriving in time_blocks(inputs, sparse=plan.events):
+    for start, num_steps, arriving in time_blocks(inputs, sparse=columns is not None):
         expected = [batch_size, wirings[0].num_inputs]
         if list(arriving.shape[1:]) != expected or arriving.dtype != weights[0].dtype:
             raise InputError(f"inputs are {arriving.dtype} {list(arriving.shape[1:])} a step: give {weights[0].dtype} {expected}")
         frames, known = (arriving, None) if isinstance(arriving, Tensor) else (None, _driven(plan, arriving))
         windows = [p.windows[start : start + num_steps] for p in probes]
         before = (_at_start(plan, batch_size) if state is None else state).base if behind else []
-        state, block = kernels(advance)(plan, state, frames, known, windows, num_steps)
+        shares = [share[start : start + num_steps] for _, share in plan.slopes]
+        state, block = kernels(advance)(plan, state, frames, known, windows, shares, num_steps)
         for k, layers_behind in enumerate(behind):
             unprobed = Unprobed(block.unprobed.currents[k:], block.unprobed.spikes[k:])
             rows[k] = advance_rows(rows[k], layers_behind, unprobed, before[k + 1 :], block.changed[k], block.moved[k], tiles[k], kernels)
@@ -236,7 +240,8 @@ def _behind(plan: Plan, layers: Sequence[Layer], layer: int) -> Layers:
 
 def _driven(plan: Plan, events: EventBlock) -> Tensor:
     """What events drive the first layer with: ``[U, N, B]``."""
-    return (events.times(plan.weights[0].T.contiguous()) + plan.biases[0]).transpose(1, 2).contiguous()
+    assert plan.columns is not None
+    return (events.times(plan.columns) + plan.biases[0]).transpose(1, 2).contiguous()
 
 
 def _at_start(plan: Plan, batch_size: int) -> State:
@@ -245,7 +250,7 @@ def _at_start(plan: Plan, batch_size: int) -> State:
     activity: list[Tensor | None] = []
     probed = []
     for like, p, (offsets, windows, neurons), wiring in zip(rest, plan.neurons, plan.probes, plan.wirings, strict=False):
-        known = plan.events and not activity
+        known = plan.columns is not None and not activity
         activity.append(None if known else like.new_zeros(windows.shape[1], batch_size, wiring.num_inputs))
         probed.append(at_rest(chosen(like, neurons, 0).expand(len(offsets), -1, -1), p))
     base = [at_rest(like, p) for like, p in zip(rest, plan.neurons, strict=True)]
@@ -253,13 +258,18 @@ def _at_start(plan: Plan, batch_size: int) -> State:
     if plan.hops:
         before = probed[-2].trace
         output = at_rest(before.new_zeros(*before.shape[:2], *rest[-1].shape), plan.neurons[-1])
-    after = plan.probes[1 : len(probed)] if plan.fits else []
-    reached = [p.trace.new_zeros(q.windows.shape[1], *p.trace.shape) for p, q in zip(probed, after, strict=False)]
+    reached = [p.trace.new_zeros(shares.shape[1], *p.trace.shape) for p, (_, shares) in zip(probed, plan.slopes, strict=False)]
     return State(base, [torch.zeros_like(like) for like in rest], activity, None, rest[0].new_zeros(()), probed, output, reached)
 
 
 def advance(
-    plan: Plan, state: State | None, frames: Tensor | None, known: Tensor | None, windows: list[Tensor], num_steps: int
+    plan: Plan,
+    state: State | None,
+    frames: Tensor | None,
+    known: Tensor | None,
+    windows: list[Tensor],
+    shares: list[Tensor],
+    num_steps: int,
 ) -> tuple[State, Block]:
     """The network and the probed neurons through a block of U steps.
 
@@ -268,6 +278,7 @@ def advance(
         frames: ``[U, B, N]``, or ``[1, B, N]`` where the input is constant; None for events.
         known: of events, the first layer's current ``[U, N, B]``; else None.
         windows: ``[U, M]`` a layer, the block's part of the time windows.
+        shares: the same of ``Plan.slopes``.
         num_steps: U.
     """
     if state is None:
@@ -315,10 +326,9 @@ def advance(
         output = hop(driven[last], columns, changed[last - 1], output, plan.neurons[last], plan.decays[last], num_steps)
         followed = last - 1
     reached = []
-    if plan.fits:
+    if plan.slopes:
         followed = 0
-        for k, so_far in enumerate(state.reached):
-            reached.append(reach(so_far, changed[k], windows[k + 1] / plan.probes[k + 1].windows.sum(0)))
+        reached = [reach(so_far, own, share) for so_far, own, share in zip(state.reached, changed, shares, strict=False)]
     # What is followed into later layers takes samples as rows.
     unprobed = Unprobed(
         [x.transpose(1, 2).contiguous() for x in driven[1:] if followed],
@@ -353,7 +363,7 @@ def settle(done: Pass, target: Tensor, cost: Cost, rate_target: RateTarget | Non
     found.append(end.cost(plan.weights, state.probed[-1], of_last.neurons, last, value, target, cost))
     own = cost(value, target)
     for k, reached in reversed(list(enumerate(state.reached))):
-        slopes = slopes_of(plan.fits[k + 1], found[0])
+        slopes = slopes_of(plan.slopes[k][0], found[0])
         neurons = plan.probes[k].neurons, plan.probes[k + 1].neurons
         found.insert(0, chained_cost(own, reached, slopes, plan.wirings[k + 1], plan.weights[k + 1], neurons))
     if rate_target is not None:

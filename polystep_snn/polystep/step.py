@@ -57,9 +57,10 @@ class NodeSpace:
         num_probed: hidden neurons probed a layer and step, drawn at random; None for all. One number for every layer, or one a layer.
         credit: "exact" follows every probe that changed a spike through all layers behind its own; "chained" hands credit on from layer
             to layer, which costs little in deep and convolutional networks (``polystep.chained``). With one hidden layer in front of
-            a readout that integrates there is nothing to follow.
+            a readout that is a sum of spikes there is nothing to follow.
         chunk: probes that are followed into later layers at a time; None to choose. Bounds temporaries, and changes no number.
-            Membranes of all probes that changed a spike live throughout: ``num_probed`` is what bounds them.
+            Membranes of all probes that changed a spike live throughout, and where credit is chained M numbers a probe:
+            ``num_probed`` is what bounds them.
     """
 
     radius: Radius = 0.6
@@ -233,9 +234,12 @@ class PolyStep:
         done = run_probes(self.network, layers, inputs, target, cost, probes, self.kernels, residual, self.space.chunk, chained)
         eps = layers[0].weight.new_tensor(at(self.transport.eps, progress))
         seen, grads, total = self.kernels(_conclude)(done, target, cost, self.transport, eps, self.rate_target)
+        if done.plan.columns is not None:
+            # A weight at a pixel that is off throughout the batch is in no current.
+            total = total + layers[0].weight.sum()
         if not total.isfinite():
             self._explain(inputs)
-        if done.plan.events and isinstance(inputs, EventFrames):
+        if done.plan.columns is not None and isinstance(inputs, EventFrames):
             arrived = inputs.windowed(probes[0].windows)
             grads[0] = _placed(arrived.transposed_times(grads[0].T.contiguous()).T.contiguous(), probes[0].neurons, self.network.sizes[1])
         for weight, bias, weight_grad, bias_grad in zip(self.network.weights, self.network.biases, grads[0::2], grads[1::2], strict=True):

@@ -7,6 +7,7 @@ is on in a step: adding up the weights of those takes a twentieth of the time of
 
 from collections.abc import Iterable, Iterator
 from itertools import islice, pairwise
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -76,7 +77,7 @@ class EventBlock(NamedTuple):
     """U steps of ``EventFrames``.
 
     Attributes:
-        places: ``[E]``, ``(u B + b) N + n`` of every number that is not 0, increasing.
+        places: ``[E]``, ``(u B + b) N + n`` of every number that is not 0, strictly increasing.
         values: ``[E]``, these numbers; None where all are 1.
         shape: U, B and N.
         dtype: of the frames.
@@ -105,14 +106,25 @@ class EventFrames(Frames):
     """Frames that are zero almost everywhere. They can be iterated over more than once.
 
     Args:
-        places: ``[E]`` int32 or int64, ``(t B + b) N + n`` of every number that is not 0, increasing.
+        places: ``[E]`` int32 or int64, ``(t B + b) N + n`` of every number that is not 0, strictly increasing.
         shape: T, B and N.
         values: ``[E]``, these numbers; None where all are 1.
         dtype: of the frames, where all numbers are 1.
+
+    Raises:
+        InputError: no frames; places that are not in order or not in them; values that are not as many, or not finite.
     """
 
     def __init__(self, places: Tensor, shape: tuple[int, int, int], values: Tensor | None = None, dtype: torch.dtype = torch.float32):
         super().__init__((), shape[0])
+        if min(shape) < 1:
+            raise InputError(f"events are in frames of shape {list(shape)}: give at least one step, one sample and one input")
+        if places.ndim != 1 or places.dtype not in (torch.int32, torch.int64):
+            raise InputError(f"the places of events are {places.dtype} {list(places.shape)}: give int32 or int64, one an event")
+        if len(places) and not (places[0] >= 0 and places[-1] < prod(shape) and (places[1:] > places[:-1]).all()):
+            raise InputError(f"the places of events do not increase from 0 to {prod(shape) - 1}: sort them, and name each place once")
+        if values is not None and not (values.shape == places.shape and values.isfinite().all()):
+            raise InputError(f"{len(places)} events have {list(values.shape)} values, or one that is NaN or infinite: give a number each")
         self.places, self.shape, self.values = places, shape, values
         self.dtype = dtype if values is None else values.dtype
 

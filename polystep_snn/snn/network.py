@@ -224,7 +224,9 @@ class SpikingNetwork(nn.Module):
     def _currents(self, x: Tensor | Iterable[Tensor], layer: Layer) -> Iterator[Tensor]:
         """What the first layer receives in every step, ``[B, N]``."""
         if isinstance(x, EventFrames) and layer.wiring.is_matrix:
-            self._checked(next(iter(x)))
+            _, batch_size, width = x.shape
+            # Values of events are finite; of what they are made up the rest is as in a dense frame.
+            self._check_frame((batch_size, width), width, x.dtype, x.values is None or bool((x.values == 1).all()))
             columns = layer.weight.T.contiguous()
             for _, _, block in time_blocks(x, sparse=True):
                 assert isinstance(block, EventBlock)
@@ -238,21 +240,24 @@ class SpikingNetwork(nn.Module):
 
     def _checked(self, frame: Tensor) -> Tensor:
         """One step's input as ``[B, N]``."""
-        width, dtype = self.sizes[0], self.weights[0].dtype
-        if frame.ndim < 2 or frame[:1].numel() != width:
-            raise InputError(
-                f"the input of a step is {list(frame.shape)}, but this network takes {width} values a sample: give x as [T, B, ...]"
-            )
-        if frame.dtype != dtype:
-            raise InputError(f"the input is {frame.dtype}, but the weights are {dtype}: convert it with x.to({dtype})")
+        spikes = not self.integer or bool(((frame == 0) | (frame == 1) | ~frame.isfinite()).all())
+        self._check_frame(frame.shape, frame[:1].numel() if frame.ndim > 1 else 0, frame.dtype, spikes)
         # NaN and infinity survive a sum, but not a threshold: a neuron that receives NaN is silent.
         if not frame.sum().isfinite():
             raise InputError("the input contains NaN or infinity: clean the data")
-        if self.integer and not ((frame == 0) | (frame == 1)).all():
+        return frame.flatten(1)
+
+    def _check_frame(self, shape: Sequence[int], given: int, dtype: torch.dtype, spikes: bool) -> None:
+        """InputError unless a step's input has the network's width and dtype, and the chip's neurons get 0 and 1 alone."""
+        width, own = self.sizes[0], self.weights[0].dtype
+        if given != width:
+            raise InputError(f"the input of a step is {list(shape)}, but this network takes {width} values a sample: give x as [T, B, ...]")
+        if dtype != own:
+            raise InputError(f"the input is {dtype}, but the weights are {own}: convert it with x.to({own})")
+        if self.integer and not spikes:
             raise InputError(
                 "the input holds other values than 0 and 1, but the chip's neurons take spikes: choose an encoder that gives some"
             )
-        return frame.flatten(1)
 
     @property
     def unit(self) -> Tensor | float:

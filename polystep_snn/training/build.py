@@ -133,7 +133,13 @@ def build_polystep(config: TrainConfig, network: SpikingNetwork) -> PolyStep | W
         )
     return PolyStep(
         network,
-        NodeSpace(config.radius, None, config.windows, config.polytope, num_probed=_probed(config), credit=config.credit),
+        NodeSpace(
+            radius=config.radius,
+            num_windows=config.windows,
+            polytope=config.polytope,
+            num_probed=_probed(config),
+            credit=config.credit,
+        ),
         transport,
         build_cost(config),
         residual=_RESIDUAL if config.readout == "count" else None,

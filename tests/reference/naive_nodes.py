@@ -116,6 +116,8 @@ def chained_costs(network, inputs, target, probes, cost, residual=None):
         there = range(len(behind)) if next_neurons is None else next_neurons.tolist()
         points = torch.cat([next_offsets, torch.ones(len(next_offsets), 1, dtype=inputs.dtype)], 1)
         slopes = torch.stack([torch.linalg.lstsq(points, tables[layer + 1][:, k], driver="gelsd").solution[:-1] for k in range(len(there))])
+        # The smallest worth of a spike in every step, [K', T, B], that explains the slopes of shifts along the windows.
+        worth = torch.linalg.lstsq(next_windows.T.expand(len(there), -1, -1), slopes, driver="gelsd").solution
         for v, offset in enumerate(offsets):
             for k, j in enumerate(here):
                 state = (torch.zeros(inputs.shape[1], dtype=inputs.dtype),) * 2
@@ -124,8 +126,7 @@ def chained_costs(network, inputs, target, probes, cost, residual=None):
                     z, state = lif(received[layer][t] @ weight[j] + bias[j] + windows[t] @ offset, state, network.neurons[layer])
                     change = z - received[layer + 1][t, :, j]
                     for n, i in enumerate(there):
-                        share = (next_windows[t] / next_windows.sum(0)) @ slopes[n]
-                        tables[layer][v, k] += change * behind[i, j] * share * len(behind) / len(there)
+                        tables[layer][v, k] += change * behind[i, j] * worth[n, t] * len(behind) / len(there)
     return tables
 
 
