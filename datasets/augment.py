@@ -4,8 +4,9 @@ Each recording of each epoch has its own random numbers, a function of the seed,
 neither the order of a batch, nor who else is in it, nor the number of workers changes them.
 
 What tonic's ``SpatialJitter``, ``TimeJitter``, ``DropEvent`` and ``RandomFlip*`` do to one recording at a time from numpy's global
-random state, this does to a whole batch at once. Two things differ on purpose: jitter is rounded to the nearest pixel
-(tonic cuts the fraction off, which moves every digit by half a pixel), and what leaves the sensor is always dropped.
+random state, this does to a whole batch at once. Three things differ on purpose: jitter is rounded to the nearest pixel
+(tonic cuts the fraction off, which moves every digit by half a pixel), what leaves the sensor is always dropped, and it is done to framed
+events, of which one stands for all in its place of a frame unless they are counted.
 """
 
 import math

@@ -11,7 +11,7 @@ from polystep_snn.errors import InputError
 
 @dataclass(frozen=True)
 class EventSamples:
-    """Recordings, each event with its time step, and their classes.
+    """Recordings, each event with its time step, and their classes. Unless events are counted, one stands for all in its place of a frame.
 
     A part of a set shares the events of the whole: only ``labels``, ``starts``, ``ends`` and ``numbers`` are its own.
 

@@ -28,12 +28,12 @@ testing = EventFeed(nmnist.test, cpu)
 
 network = SpikingNetwork([training.num_inputs, 128, 10], LIFParameters.from_beta(0.9), generator=torch.Generator().manual_seed(0))
 # Events change in time: a probe shifts a neuron's current in ten windows of three steps, one by one.
-polystep = PolyStep(network, NodeSpace(radius=2.0, num_windows=10), Softmax(eps=0.3))
+polystep = PolyStep(network, NodeSpace(radius=2.0, num_windows=10), Softmax(eps=3.0))
 optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2, weight_decay=0.5)
 
 for epoch in range(arguments.epochs):
     for batch in torch.randperm(len(training), generator=torch.Generator().manual_seed(epoch)).split(32)[:-1]:
-        frames, labels = training.batch(batch, epoch)  # one timestep at a time
+        frames, labels = training.batch(batch, epoch)  # sparse: where events are, and no dense array
         result = polystep.step(frames, labels)  # forward passes only; fills .grad
         optimizer.step()
     print(f"epoch {epoch + 1}: loss {result.loss:.3f}, firing rate {result.rates[0].mean():.3f} spikes a step")

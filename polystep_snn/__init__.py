@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from polystep_snn.snn.encoders import Poisson as Poisson
     from polystep_snn.snn.encoders import Population as Population
     from polystep_snn.snn.encoders import Rate as Rate
+    from polystep_snn.snn.frames import EventFrames as EventFrames
     from polystep_snn.snn.from_nir import from_nir as from_nir
     from polystep_snn.snn.from_norse import from_norse as from_norse
     from polystep_snn.snn.loihi import CubaParameters as CubaParameters
@@ -53,6 +54,7 @@ _HOME = {
     "polystep.transport": ("Greedy", "Sinkhorn", "Softmax"),
     "polystep.weights": ("WeightStep",),
     "snn.encoders": ("DirectCurrent", "Latency", "Poisson", "Population", "Rate"),
+    "snn.frames": ("EventFrames",),
     "snn.from_nir": ("from_nir",),
     "snn.from_norse": ("from_norse",),
     "snn.loihi": ("CubaParameters",),

@@ -86,6 +86,7 @@ def test_a_recipe_can_be_overridden(tmp_path):
         ("train digits --out {file}/run", "cannot be created"),
         ("train mnist --out {tmp}/new --data-dir {tmp}/nowhere", "does not exist"),
         ("train digits --out {tmp}/new --space weight --windows 3", "windows is 3, but the space 'weight' has no such option"),
+        ("train digits --out {tmp}/new --on-chip --credit chained", "credit has no meaning with --on-chip: leave it out"),
         ("train digits --out {tmp}/new --on-chip --space weight", "the neuron 'loihi' is probed in the space 'node' only"),
         ("eval {tmp}/new", "holds no run"),
         ("eval {run} --limit 0", "--limit is 0"),

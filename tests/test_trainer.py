@@ -299,6 +299,7 @@ def test_options_reach_the_method(digits, tmp_path):
         eps=0.3,
         radius=0.7,
         probed=5,
+        credit="chained",
         readout="count",
         beta=0.8,
         reset="subtract",
@@ -306,7 +307,7 @@ def test_options_reach_the_method(digits, tmp_path):
     )
     run = Trainer(config, tmp_path / "run", digits)
     space = run.method.space
-    assert (space.num_windows, space.polytope, space.radius, space.num_probed) == (3, "simplex", 0.7, 5)
+    assert (space.num_windows, space.polytope, space.radius, space.num_probed, space.credit) == (3, "simplex", 0.7, 5, "chained")
     assert run.method.transport == Sinkhorn(eps=0.3)
     assert [run.method.residual(f) for f in (0.0, 0.45, 0.9, 1.0)] == [0.5, 0.25, 0.0, 0.0]
     assert run.network.neurons == [LIFParameters.from_beta(0.8, reset="subtract", v_th=0.5)]

@@ -11,8 +11,8 @@ from polystep_snn.training.config import NEURON_RECIPES, RECIPES, TrainConfig
 
 # What this loop does not have.
 _UNUSED = (
-    *("lr", "weight_decay", "averaging", "windows", "polytope", "transport", "probed", "credit", "rate_weight", "target_rate", "space"),
-    *("rank", "device", "threads", "compile", "v_th"),
+    *("lr", "weight_decay", "averaging", "windows", "polytope", "transport", "probed", "credit", "rate_weight", "target_rate"),
+    *("device", "threads", "compile", "v_th"),
 )
 _BATCH_SIZE = 32
 

@@ -44,7 +44,7 @@ class Feed(Protocol):
             generator: source of the encoder's randomness, on the device.
 
         Returns:
-            Frames ``[B, N]``, to be iterated over once, and classes ``[B]``.
+            Frames ``[B, N]``, to be iterated over once unless they are events, and classes ``[B]``.
         """
         ...
 
