@@ -2,7 +2,7 @@
 
     python benchmarks/nmnist.py --seeds 0 1 2
     python benchmarks/nmnist.py --seeds 0 --folds 1 2 --no-augmentation --json
-    python benchmarks/nmnist.py --network conv --seeds 0 --methods polystep_float bptt
+    python benchmarks/nmnist.py --network conv --seeds 0 1 --methods polystep_float bptt
 
 All recordings there are, Train and Test alike, are dealt into folds; each fold is tested once by a network that was trained on nine
 tenths of the others and chosen by the last tenth. Methods take turns, fold by fold and seed by seed, with the same recordings, framing,
