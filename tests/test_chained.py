@@ -1,4 +1,9 @@
-"""Credit that is handed on from layer to layer: its costs against their definition, and what it is good for."""
+"""Credit that is handed on from layer to layer: its costs against their definition, and what it is good for.
+
+Every neuron, readout and depth: with the exact costs, in ``test_nodes.py``.
+"""
+
+from functools import partial
 
 import pytest
 import torch
@@ -21,30 +26,14 @@ from polystep_snn.polystep.compiled import Kernels
 from polystep_snn.polystep.nodes import node_costs
 from polystep_snn.polystep.polytope import vertices, with_radii
 from polystep_snn.snn.wiring import wirings_of
-from tests.reference import naive_nodes
 from tests.test_compiled import needs_compiler
 from tests.test_frames import events_of
-from tests.test_nodes import BOUNDED, LIF, READOUTS, SIZES, SOFT, SYNAPSE, make_batch, make_network, make_probes
+from tests.test_nodes import LIF, SIZES, assert_equal_costs, make_batch, make_network, make_probes
 
 EAGER = Kernels(compile=False)
 
 
-def assert_chained(network, inputs, target, probes, frames=None, residual=None):
-    found = node_costs(network, inputs if frames is None else frames, target, probes, CrossEntropy(), EAGER, residual, chained=True)
-    expected = naive_nodes.chained_costs(network, inputs, target, probes, CrossEntropy(), residual)
-    for layer, table in zip(found.layers, expected, strict=True):
-        torch.testing.assert_close(layer.cost, table, rtol=0, atol=1e-9)
-    return found
-
-
-@pytest.mark.parametrize("readout", READOUTS.values(), ids=READOUTS)
-@pytest.mark.parametrize("neuron", [LIF, SOFT, BOUNDED, SYNAPSE], ids=["zero", "subtract", "bounded", "synapse"])
-@pytest.mark.parametrize("depth", SIZES)
-def test_costs_are_what_they_are_defined_as(depth, neuron, readout):
-    network = make_network(SIZES[depth], neuron, readout, seed=depth)
-    inputs, target = make_batch(num_steps=19, num_inputs=6, seed=1)  # more than one block
-    found = assert_chained(network, inputs, target, make_probes(network, 19, 2))
-    assert ((found.layers[0].cost - found.cost).abs() > 1e-6).double().mean() > 0.1, "the probes change too little to tell anything"
+assert_chained = partial(assert_equal_costs, chained=True)
 
 
 @pytest.mark.parametrize(("windows", "kind"), [(3, "orthoplex"), (3, "simplex"), (2, "cube"), (5, "orthoplex"), (1, "orthoplex")])

@@ -62,9 +62,10 @@ def make_probes(network, num_steps, num_windows=1, kind="orthoplex", radii=(0.4,
     return [*probes[:-1], last]
 
 
-def assert_equal_costs(network, inputs, target, probes, cost=CrossEntropy(), residual=None, tolerance=1e-9, frames=None):
-    found = node_costs(network, inputs if frames is None else frames, target, probes, cost, EAGER, residual)
-    for layer, expected in zip(found.layers, naive_nodes.costs(network, inputs, target, probes, cost, residual), strict=True):
+def assert_equal_costs(network, inputs, target, probes, cost=CrossEntropy(), residual=None, tolerance=1e-9, frames=None, chained=False):
+    found = node_costs(network, inputs if frames is None else frames, target, probes, cost, EAGER, residual, chained=chained)
+    naive = naive_nodes.chained_costs if chained else naive_nodes.costs
+    for layer, expected in zip(found.layers, naive(network, inputs, target, probes, cost, residual), strict=True):
         torch.testing.assert_close(layer.cost, expected, rtol=0, atol=tolerance)
     value = naive_nodes.forward(network, inputs, residual)
     torch.testing.assert_close(found.value.T, value, rtol=0, atol=tolerance)
@@ -74,10 +75,11 @@ def assert_equal_costs(network, inputs, target, probes, cost=CrossEntropy(), res
 @pytest.mark.parametrize("readout", READOUTS.values(), ids=READOUTS)
 @pytest.mark.parametrize("neuron", [LIF, SOFT, BOUNDED, SYNAPSE], ids=["zero", "subtract", "bounded", "synapse"])
 @pytest.mark.parametrize("depth", SIZES)
-def test_costs_are_those_of_full_forward_passes(depth, neuron, readout):
+@pytest.mark.parametrize(("chained", "num_windows"), [(False, 1), (True, 2)], ids=["exact", "chained"])
+def test_costs_are_those_of_the_naive_reference(chained, num_windows, depth, neuron, readout):
     network = make_network(SIZES[depth], neuron, readout, seed=depth)
     inputs, target = make_batch(num_steps=19, num_inputs=6, seed=1)  # more than one block
-    found = assert_equal_costs(network, inputs, target, make_probes(network, 19))
+    found = assert_equal_costs(network, inputs, target, make_probes(network, 19, num_windows), chained=chained)
     hidden = found.layers[0].cost
     assert ((hidden - found.cost).abs() > 1e-6).double().mean() > 0.1, "the probes change too little to tell anything"
 

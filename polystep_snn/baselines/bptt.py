@@ -21,7 +21,7 @@ from polystep_snn.polystep.ends import make_end
 from polystep_snn.polystep.populations import Neuron, at_rest, drive
 from polystep_snn.polystep.products import multiply
 from polystep_snn.polystep.step import StepResult
-from polystep_snn.snn.frames import Constant, EventBlock, Frames, time_blocks
+from polystep_snn.snn.frames import Constant, EventBlock, Frames, check_block, time_blocks
 from polystep_snn.snn.loihi import CubaParameters
 from polystep_snn.snn.network import Layer, SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
@@ -115,12 +115,9 @@ class SurrogateBPTT:
             base = [at_rest(r, p) for r, p in zip(rest, neurons, strict=False)]
             counts = [torch.zeros_like(r) for r in rest[: last_layer + 1]]
             drive_of_all = None
-            expected = [len(target), network.sizes[0]]
             for _, num_steps, frames in time_blocks(inputs, sparse=network.wirings[0].is_matrix):
-                if list(frames.shape[1:]) != expected or frames.dtype != network.weights[0].dtype:
-                    given = f"{frames.dtype} {list(frames.shape[1:])}"
-                    raise InputError(f"inputs are {given} a step: give {network.weights[0].dtype} {expected}")
-                incoming = frames
+                check_block(frames, len(target), network.sizes[0], network.weights[0].dtype)
+                incoming = frames if isinstance(frames, EventBlock) else frames.transpose(1, 2)
                 for layer, p in enumerate(neurons):
                     wiring, weight = network.wirings[layer], network.weights[layer]
                     # The current of a constant input is computed once.
@@ -129,7 +126,6 @@ class SurrogateBPTT:
                     elif isinstance(incoming, EventBlock):
                         current = _EventCurrent.apply(weight, incoming).transpose(1, 2) + network.biases[0][:, None]
                     else:
-                        incoming = incoming.transpose(1, 2) if not layer else incoming
                         current = multiply(wiring, weight, incoming) + wiring.spread(network.biases[layer])[:, None]
                     if not layer and isinstance(inputs, Constant):
                         drive_of_all = current

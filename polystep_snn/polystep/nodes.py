@@ -22,7 +22,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from polystep_snn.errors import InputError
 from polystep_snn.polystep.chained import chained_cost, fit, reach, slopes_of
 from polystep_snn.polystep.compiled import Kernels
 from polystep_snn.polystep.cost import Cost, RateTarget
@@ -30,7 +29,7 @@ from polystep_snn.polystep.ends import LayerCosts, LinearEnd, NeuronEnd, chosen,
 from polystep_snn.polystep.populations import Neuron, Population, at_rest, drive, hop, probe
 from polystep_snn.polystep.products import currents
 from polystep_snn.polystep.rows import Judge, Layers, Rows, Unprobed, advance_rows, row_costs, tile_size
-from polystep_snn.snn.frames import Constant, EventBlock, EventFrames, Frames, time_blocks
+from polystep_snn.snn.frames import Constant, EventBlock, EventFrames, Frames, check_block, time_blocks
 from polystep_snn.snn.network import Layer, SpikingNetwork
 from polystep_snn.snn.wiring import Fan, Wiring
 
@@ -208,9 +207,7 @@ def run_probes(
     rows: list[Rows | None] = [None] * len(behind)
     state: State | None = None
     for start, num_steps, arriving in time_blocks(inputs, sparse=columns is not None):
-        expected = [batch_size, wirings[0].num_inputs]
-        if list(arriving.shape[1:]) != expected or arriving.dtype != weights[0].dtype:
-            raise InputError(f"inputs are {arriving.dtype} {list(arriving.shape[1:])} a step: give {weights[0].dtype} {expected}")
+        check_block(arriving, batch_size, wirings[0].num_inputs, weights[0].dtype)
         frames, known = (arriving, None) if isinstance(arriving, Tensor) else (None, _driven(plan, arriving))
         windows = [p.windows[start : start + num_steps] for p in probes]
         before = (_at_start(plan, batch_size) if state is None else state).base if behind else []

@@ -225,7 +225,7 @@ class SpikingNetwork(nn.Module):
         """What the first layer receives in every step, ``[B, N]``."""
         if isinstance(x, EventFrames) and layer.wiring.is_matrix:
             _, batch_size, width = x.shape
-            # Values of events are finite; of what they are made up the rest is as in a dense frame.
+            # That they are finite was seen to when they were made.
             self._check_frame((batch_size, width), width, x.dtype, x.values is None or bool((x.values == 1).all()))
             columns = layer.weight.T.contiguous()
             for _, _, block in time_blocks(x, sparse=True):
