@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.benchmark import Timer
 
 from polystep_snn import LIFParameters
-from polystep_snn.polystep.populations import at_rest, drive
+from polystep_snn.spaces.node.populations import at_rest, drive
 
 # Of the orthoplex in one window: a shift up and one down.
 NUM_VERTICES = 2

@@ -29,11 +29,11 @@ from common import positive, report, require
 from torch import Tensor, nn
 
 from polystep_snn.errors import InputError
-from polystep_snn.polystep.parts import Part
 from polystep_snn.polystep.schedule import Schedule
-from polystep_snn.polystep.subspaces import FullSpace
 from polystep_snn.polystep.transport import Softmax
-from polystep_snn.polystep.weights import WeightSpace, WeightStep
+from polystep_snn.spaces.weight.directions import Part
+from polystep_snn.spaces.weight.step import WeightSpace, WeightStep
+from polystep_snn.spaces.weight.subspaces import FullSpace
 
 RATIO = 4.27
 # Seeds of formulas for each number of variables.

@@ -23,9 +23,9 @@ from polystep_snn.baselines.objective import ModuleObjective
 from polystep_snn.errors import InputError
 from polystep_snn.polystep.ask_tell import AskTell
 from polystep_snn.polystep.relative import Relative
-from polystep_snn.polystep.subspaces import HybridLowRank, SparseProjection
 from polystep_snn.polystep.transport import Softmax, Transport
-from polystep_snn.polystep.weights import WeightSpace, WeightStep
+from polystep_snn.spaces.weight.step import WeightSpace, WeightStep
+from polystep_snn.spaces.weight.subspaces import HybridLowRank, SparseProjection
 
 # Four settings a method, among which validation chooses.
 SETTINGS: dict[str, list[dict[str, Any]]] = {

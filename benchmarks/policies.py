@@ -10,7 +10,7 @@ weights. All methods play the same number of training episodes; every candidate 
 every tenth of the budget ``mean`` plays 50 evaluation episodes, from states that are never trained on, and the best of the ten is
 kept. Its figure is the mean return of 100 fresh episodes in gymnasium itself.
 
-Training plays in a batch of environments that takes gymnasium's steps (``tests/test_examples.py`` holds them equal). On
+Training plays in a batch of environments that takes gymnasium's steps (``tests/examples/test_examples.py`` holds them equal). On
 CartPole PolyStep's radius was chosen among four on seeds 0 and 1 with float weights; on Acrobot its radius, and the scale of the velocities
 that all methods see, by hand on seed 0. The settings of the others were not tuned. Where the published package is installed
 (``pip install --no-deps polystep``) its ask/tell search is run with its defaults.

@@ -9,8 +9,8 @@ from torch import nn
 
 from polystep_snn import plots
 from polystep_snn.datasets import load
-from polystep_snn.polystep.subspaces import HybridLowRank
-from polystep_snn.polystep.weights import WeightSpace, WeightStep
+from polystep_snn.spaces.weight.step import WeightSpace, WeightStep
+from polystep_snn.spaces.weight.subspaces import HybridLowRank
 from polystep_snn.training.feed import to_tensors
 
 UNIT = 1 / 128  # what a byte counts in

@@ -14,7 +14,7 @@ from torch import nn
 
 from polystep_snn import Schedule, Softmax, WeightSpace, WeightStep
 from polystep_snn.errors import InputError
-from polystep_snn.polystep.subspaces import FullSpace
+from polystep_snn.spaces.weight.subspaces import FullSpace
 
 
 class Formula:

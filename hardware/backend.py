@@ -10,8 +10,8 @@ import numpy as np
 from polystep_snn.errors import BackendError as BackendError
 from polystep_snn.errors import InputError
 from polystep_snn.hardware import network_file, on_chip
-from polystep_snn.hardware.integer_network import IntegerNetwork, check_whole
-from polystep_snn.hardware.lesson import Lesson
+from polystep_snn.hardware.integer_network import IntegerNetwork
+from polystep_snn.hardware.lesson import Lesson, check_lesson
 from polystep_snn.hardware.simulator import Recording, Simulator
 
 BACKENDS = ("simulator", "lava", "loihi2")
@@ -108,14 +108,6 @@ class SimulatorBackend:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
-
-
-def check_lesson(lesson: Lesson, network: IntegerNetwork, every: int) -> None:
-    """InputError unless a lesson is new and on this network, and can be saved every so many updates."""
-    lesson.check_new()
-    if lesson.learner.network is not network:
-        raise InputError("the lesson is on another network than the backend runs: open a backend for the lesson's")
-    check_whole("every", every, 1, 2**31 - 1)
 
 
 def open_backend(name: str, network: IntegerNetwork, timeout_s: float = 60.0, on_progress: Callable[[int], None] | None = None) -> Backend:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from polystep_snn.errors import InputError
+from polystep_snn.hardware.integer_network import IntegerNetwork, check_whole
 from polystep_snn.hardware.learning_rule import Learner
 
 LEARN, WATCH, JUDGE = range(3)
@@ -169,3 +170,11 @@ class Lesson:
         self.learner.restore(self._best)
         self.rollbacks += 1
         return True
+
+
+def check_lesson(lesson: Lesson, network: IntegerNetwork, every: int) -> None:
+    """InputError unless a lesson is new and on this network, and can be saved every so many updates."""
+    lesson.check_new()
+    if lesson.learner.network is not network:
+        raise InputError("the lesson is on another network than the backend runs: open a backend for the lesson's")
+    check_whole("every", every, 1, 2**31 - 1)

@@ -16,14 +16,10 @@ if TYPE_CHECKING:
     from polystep_snn.polystep.cost import CrossEntropy as CrossEntropy
     from polystep_snn.polystep.cost import RateTarget as RateTarget
     from polystep_snn.polystep.cost import ZeroOne as ZeroOne
-    from polystep_snn.polystep.particles import WeightSpace as WeightSpace
     from polystep_snn.polystep.schedule import Schedule as Schedule
-    from polystep_snn.polystep.step import NodeSpace as NodeSpace
-    from polystep_snn.polystep.step import PolyStep as PolyStep
     from polystep_snn.polystep.transport import Greedy as Greedy
     from polystep_snn.polystep.transport import Sinkhorn as Sinkhorn
     from polystep_snn.polystep.transport import Softmax as Softmax
-    from polystep_snn.polystep.weights import WeightStep as WeightStep
     from polystep_snn.snn.encoders import DirectCurrent as DirectCurrent
     from polystep_snn.snn.encoders import Latency as Latency
     from polystep_snn.snn.encoders import Poisson as Poisson
@@ -38,6 +34,10 @@ if TYPE_CHECKING:
     from polystep_snn.snn.neurons import LIFParameters as LIFParameters
     from polystep_snn.snn.readouts import MembraneReadout as MembraneReadout
     from polystep_snn.snn.readouts import SpikeCountReadout as SpikeCountReadout
+    from polystep_snn.spaces.node.space import NodeSpace as NodeSpace
+    from polystep_snn.spaces.node.step import PolyStep as PolyStep
+    from polystep_snn.spaces.weight.space import WeightSpace as WeightSpace
+    from polystep_snn.spaces.weight.step import WeightStep as WeightStep
     from polystep_snn.training.config import TrainConfig as TrainConfig
     from polystep_snn.training.trainer import Trainer as Trainer
 
@@ -48,11 +48,12 @@ _HOME = {
     "geometry": ("Conv", "SumPool"),
     "polystep.ask_tell": ("PolyStepES", "minimize"),
     "polystep.cost": ("CrossEntropy", "RateTarget", "ZeroOne"),
-    "polystep.particles": ("WeightSpace",),
+    "spaces.weight.space": ("WeightSpace",),
     "polystep.schedule": ("Schedule",),
-    "polystep.step": ("NodeSpace", "PolyStep"),
+    "spaces.node.space": ("NodeSpace",),
+    "spaces.node.step": ("PolyStep",),
     "polystep.transport": ("Greedy", "Sinkhorn", "Softmax"),
-    "polystep.weights": ("WeightStep",),
+    "spaces.weight.step": ("WeightStep",),
     "snn.encoders": ("DirectCurrent", "Latency", "Poisson", "Population", "Rate"),
     "snn.frames": ("EventFrames",),
     "snn.from_nir": ("from_nir",),

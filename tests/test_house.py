@@ -1,11 +1,81 @@
-"""What the house promises: who knows whom, and what an import costs."""
+"""What the house promises: who knows whom, how long a file is, and what an import costs."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import polystep_snn
+
+ROOT = Path(__file__).parents[1]
+# Which rooms a room may import. What is not listed here may import all of them.
+MAY_IMPORT = {
+    "polystep": set(),
+    "engine": set(),
+    "snn": {"hardware"},
+    "spaces": {"polystep", "engine", "snn"},
+    "hardware": set(),
+    "datasets": set(),
+    "baselines": {"polystep", "engine", "snn", "spaces"},
+    "convert": {"snn", "hardware"},
+}
+# Files at the top that every room may import.
+SHARED = {"errors", "files", "geometry", "hdf5_child", ""}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts if parts[0] == "polystep_snn" else ("polystep_snn", *parts)).removesuffix(".__init__")
+
+
+MODULES = {module_name(path): path for folder in ("polystep_snn", "hardware", "datasets") for path in (ROOT / folder).rglob("*.py")}
+
+
+def imports(module: str) -> set[str]:
+    """The project's modules that a module imports, also within functions."""
+    tree = ast.parse(MODULES[module].read_text())
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= names & set(MODULES) or {str(node.module)}
+    return found & set(MODULES)
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_a_room_imports_no_other_than_it_may(room):
+    members = [m for m in MODULES if room_of(m) == room]
+    assert members
+    wrong = [(m, other) for m in members for other in imports(m) if room_of(other) not in MAY_IMPORT[room] | SHARED | {room}]
+    assert not wrong
+
+
+def test_no_space_imports_another():
+    spaces = {m: m.split(".")[2] for m in MODULES if m.startswith("polystep_snn.spaces.")}
+    assert {"node", "weight"} <= set(spaces.values())
+    assert not [(m, other) for m in spaces for other in imports(m) if spaces.get(other, spaces[m]) != spaces[m]]
+
+
+def test_imports_have_no_circles():
+    graph = {m: {other for other in imports(m) if other != "polystep_snn"} for m in MODULES if m != "polystep_snn"}
+    while graph:
+        leaves = {m for m, others in graph.items() if not others & set(graph)}
+        assert leaves, f"a circle among {sorted(graph)}"
+        graph = {m: others for m, others in graph.items() if m not in leaves}
+
+
+def test_no_file_is_longer_than_300_lines():
+    folders = ("polystep_snn", "hardware", "datasets", "tests", "examples", "benchmarks")
+    lengths = {path.relative_to(ROOT): len(path.read_text().splitlines()) for folder in folders for path in (ROOT / folder).rglob("*.py")}
+    assert not {str(path): length for path, length in lengths.items() if length > 300}
 
 
 def imported(statement: str) -> set[str]:
@@ -34,11 +104,6 @@ def test_the_configurations_choices_are_those_there_are():
 
     assert tuple(encoders.ENCODERS) == config.ENCODERS
     assert KINDS == config.POLYTOPES
-
-
-def test_networks_know_nothing_of_training():
-    loaded = imported("import polystep_snn.snn.network, polystep_snn.snn.calibrate, polystep_snn.snn.from_norse")
-    assert not {m for m in loaded if m.startswith(("polystep_snn.polystep", "polystep_snn.training"))}
 
 
 def test_every_public_name_is_there():

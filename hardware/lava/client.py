@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from polystep_snn.errors import InputError
-from polystep_snn.hardware.backend import BackendError, check_lesson
+from polystep_snn.errors import BackendError, InputError
 from polystep_snn.hardware.integer_network import IntegerNetwork
 from polystep_snn.hardware.lava import lesson_message
 from polystep_snn.hardware.lava.protocol import MAX_ARRAY_BYTES
 from polystep_snn.hardware.lava.worker_process import LavaWorker
 from polystep_snn.hardware.learning_rule import with_parameters
-from polystep_snn.hardware.lesson import Lesson
+from polystep_snn.hardware.lesson import Lesson, check_lesson
 from polystep_snn.hardware.network_file import save
 from polystep_snn.hardware.simulator import RECORDED_BYTES, LayerRecording, Recording, Simulator, check_spikes
 

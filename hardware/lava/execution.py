@@ -17,7 +17,7 @@ from lava.magma.core.process.variable import VarServer
 from lava.magma.core.run_conditions import RunSteps
 from lava.magma.runtime.mgmt_token_enums import MGMT_RESPONSE, enum_equal
 
-from polystep_snn.hardware.backend import BackendError
+from polystep_snn.errors import BackendError
 
 # Between two looks at a run. A look takes microseconds.
 _LOOK_S = 0.002

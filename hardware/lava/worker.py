@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from polystep_snn import __version__
-from polystep_snn.hardware.backend import BackendError
+from polystep_snn.errors import BackendError
 from polystep_snn.hardware.integer_network import IntegerNetwork
 from polystep_snn.hardware.lava import lesson_message, lifeline, protocol
 from polystep_snn.hardware.network_file import load

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from polystep_snn import __version__
-from polystep_snn.errors import InputError
-from polystep_snn.hardware.backend import BackendError
+from polystep_snn.errors import BackendError, InputError
 from polystep_snn.hardware.lava import protocol
 from polystep_snn.hardware.lava.process_group import end_group
 

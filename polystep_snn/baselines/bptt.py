@@ -14,18 +14,18 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from polystep_snn.engine.compiled import Kernels
 from polystep_snn.errors import InputError
-from polystep_snn.polystep.compiled import Kernels
 from polystep_snn.polystep.cost import Cost, CrossEntropy, rate_scale
-from polystep_snn.polystep.ends import make_end
-from polystep_snn.polystep.populations import Neuron, at_rest, drive
-from polystep_snn.polystep.products import multiply
-from polystep_snn.polystep.step import StepResult
+from polystep_snn.polystep.method import StepResult
 from polystep_snn.snn.frames import Constant, EventBlock, Frames, check_block, time_blocks
 from polystep_snn.snn.loihi import CubaParameters
 from polystep_snn.snn.network import Layer, SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.readouts import SpikeCountReadout
+from polystep_snn.spaces.node.currents import multiply
+from polystep_snn.spaces.node.last_hop import make_end
+from polystep_snn.spaces.node.populations import Neuron, at_rest, drive
 
 SLOPE = 25.0
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from polystep_snn.polystep.candidates import Loss, Many, RandomNumbers, as_arguments, mean_loss, num_samples
-from polystep_snn.polystep.selection import chosen_parameters
+from polystep_snn.spaces.weight.candidates import Loss, Many, RandomNumbers, as_arguments, mean_loss, num_samples
+from polystep_snn.spaces.weight.parameters import chosen_parameters
 
 
 class ModuleObjective:

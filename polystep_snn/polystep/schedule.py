@@ -5,6 +5,7 @@ cut into epochs, and needs no state in a checkpoint. A plain number is a constan
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from polystep_snn.errors import InputError
@@ -46,8 +47,14 @@ _SHAPES = {
 }
 
 Scheduled = float | Schedule
+Radius = Scheduled | Sequence[Scheduled]
 
 
 def at(value: Scheduled, progress: float) -> float:
     """The value of a number or schedule at ``progress``."""
     return value(progress) if isinstance(value, Schedule) else float(value)
+
+
+def radii_at(radius: Radius, progress: float) -> list[float]:
+    """The radii of all shells of vertices at ``progress``."""
+    return [at(r, progress) for r in (radius if isinstance(radius, Sequence) else [radius])]

@@ -15,15 +15,16 @@ from polystep_snn.geometry import Conv, Shape, SumPool
 from polystep_snn.polystep.cost import CrossEntropy, RateTarget, rate_scale
 from polystep_snn.polystep.relative import Relative
 from polystep_snn.polystep.schedule import Schedule
-from polystep_snn.polystep.step import NodeSpace, PolyStep
-from polystep_snn.polystep.subspaces import HybridLowRank
 from polystep_snn.polystep.transport import Sinkhorn, Softmax
-from polystep_snn.polystep.weights import WeightSpace, WeightStep
 from polystep_snn.snn.encoders import Encoder, make_encoder
 from polystep_snn.snn.loihi import CubaParameters
 from polystep_snn.snn.network import Neuron, SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.readouts import MembraneReadout, Readout, SpikeCountReadout
+from polystep_snn.spaces.node.space import NodeSpace
+from polystep_snn.spaces.node.step import PolyStep
+from polystep_snn.spaces.weight.step import WeightSpace, WeightStep
+from polystep_snn.spaces.weight.subspaces import HybridLowRank
 from polystep_snn.training.config import AUGMENTATION_OPTIONS, EVENTS, FRAMING_OPTIONS, RECIPES, TrainConfig, parse_layer
 from polystep_snn.training.workers import Workers
 

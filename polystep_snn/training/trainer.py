@@ -17,7 +17,7 @@ from polystep_snn.datasets import Dataset
 from polystep_snn.datasets.base import Part
 from polystep_snn.errors import InputError
 from polystep_snn.files import make_folder, remove_temporaries, write_json, write_text
-from polystep_snn.polystep.step import StepResult
+from polystep_snn.polystep.method import Method, StepResult
 from polystep_snn.snn.calibrate import calibrate_thresholds, with_thresholds
 from polystep_snn.snn.frames import Frames
 from polystep_snn.snn.network import SpikingNetwork
@@ -25,7 +25,6 @@ from polystep_snn.training import checkpoint
 from polystep_snn.training.build import build_cost, build_network, build_optimizer, build_polystep, resolve
 from polystep_snn.training.config import TrainConfig
 from polystep_snn.training.feed import make_feed
-from polystep_snn.training.method import Method
 from polystep_snn.training.metrics import Evaluation, evaluate, health_warnings, layer_health, peak_rss_mb
 from polystep_snn.training.observer import Observer
 from polystep_snn.training.run_folder import RunFolder, check_config

@@ -1,0 +1,57 @@
+"""Matrix products with the batch innermost.
+
+Large ones in float32 on a CPU go through oneDNN: the BLAS that torch calls by default takes twice as long on CPUs that are not
+its maker's, and no less on those that are.
+"""
+
+import torch
+from torch import Tensor
+
+# Below about this many multiplications oneDNN's setup costs more than it gains.
+_WORTHWHILE = 2**20
+_HAS_ONEDNN = torch.backends.mkldnn.is_available()
+
+_library = torch.library.Library("polystep_snn", "DEF")
+_library.define("linear(Tensor x, Tensor weight) -> Tensor")
+
+
+# The compiler knows the op behind it for constant weights only; under a name of our own it leaves it alone.
+def _linear(x: Tensor, weight: Tensor) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
+
+
+_library.impl("linear", _linear, "CPU")
+
+
+@torch.library.register_fake("polystep_snn::linear")
+def _(x: Tensor, weight: Tensor) -> Tensor:
+    return x.new_empty(len(x), len(weight))
+
+
+# The compiler would take a convolution's result with its channels innermost into all that follows, a number at a time: behind a name of our
+# own it comes as everything else does.
+_library.define("convolve(Tensor x, Tensor weight, int[] shape, int[] stride, int[] padding) -> Tensor")
+
+
+def _convolve(x: Tensor, weight: Tensor, shape: list[int], stride: list[int], padding: list[int]) -> Tensor:
+    maps = torch.nn.functional.conv2d(x.reshape(-1, *shape), weight, None, stride, padding)
+    return maps.reshape(*x.shape[:-1], -1).transpose(-1, -2).contiguous()
+
+
+_library.impl("convolve", _convolve, "CompositeExplicitAutograd")
+
+
+@torch.library.register_fake("polystep_snn::convolve")
+def _(x: Tensor, weight: Tensor, shape: list[int], stride: list[int], padding: list[int]) -> Tensor:
+    sizes = [(n + 2 * p - k) // s + 1 for n, k, s, p in zip(shape[1:], weight.shape[2:], stride, padding, strict=True)]
+    return x.new_empty(*x.shape[:-2], len(weight) * sizes[0] * sizes[1], x.shape[-2])
+
+
+def goes_to_onednn(left: Tensor, right: Tensor) -> bool:
+    large = left.numel() * len(right) >= _WORTHWHILE
+    return large and left.device.type == "cpu" and left.dtype == torch.float32 and _HAS_ONEDNN
+
+
+def outer(left: Tensor, right: Tensor) -> Tensor:
+    """``left [M, B]`` times ``right [B, N]``: a sum of outer products over the batch."""
+    return torch.ops.polystep_snn.linear(left, right.T) if goes_to_onednn(left, right.T) else torch.mm(left, right)

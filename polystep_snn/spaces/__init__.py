@@ -1,0 +1,1 @@
+"""What is probed, one room each; every space fills ``.grad`` through ``polystep.method.Method``."""

@@ -1,0 +1,1 @@
+"""Node space: every neuron of a spiking network is probed for every sample, in one pass over time."""

@@ -1,0 +1,152 @@
+"""The last hop of a probe: from what it changed in the last spiking layer to the cost of every sample.
+
+Two ends. ``LinearEnd`` is a readout that integrates, which is linear: it is not simulated, a probe of the layer before needs one
+column of weights, and the readout's own probes are closed forms. ``NeuronEnd`` reads neurons that were simulated: spike counts, or
+the membranes of the chip's leaky integrators, which round in every step.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from polystep_snn.polystep.cost import Cost, CrossEntropy
+from polystep_snn.snn.loihi import CubaNeuron
+from polystep_snn.snn.network import Layer
+from polystep_snn.snn.neurons import LIFParameters
+from polystep_snn.snn.readouts import Readout, SpikeCountReadout
+from polystep_snn.snn.wiring import Wiring
+from polystep_snn.spaces.node.currents import multiply
+from polystep_snn.spaces.node.populations import Population
+
+
+class LayerCosts(NamedTuple):
+    """What the probes of one layer found.
+
+    Attributes:
+        cost: ``[V, K, B]``.
+        activity: ``[M, B, N]``, presynaptic spikes (or currents) in each time window; ``[1, B, N]`` where all windows see the same;
+            None for events (``EventFrames.windowed``).
+        share: ``[M]``, what turns it into what one unit of weight adds to the mean input current over the whole sequence; in front
+            of a membrane readout, to the mean as that membrane weighs it.
+        bias_share: ``[M]``, what one unit of bias adds.
+    """
+
+    cost: Tensor
+    activity: Tensor | None
+    share: Tensor
+    bias_share: Tensor
+
+
+def chosen(x: Tensor, index: Tensor | None, dim: int) -> Tensor:
+    """The entries ``index`` of ``x`` along ``dim``; all of them for None."""
+    return x if index is None else x.index_select(dim, index)
+
+
+def cost_of_change(cost: Cost, value: Tensor, columns: Tensor, change: Tensor, target: Tensor) -> Tensor:
+    """Cost ``[V, K, B]`` when probe k moves the value ``[C, B]`` by its column ``[K, C]`` times ``change: [V, K, B]``."""
+    if isinstance(cost, CrossEntropy):
+        return cost.of_change(value, columns, change, target)
+    return cost(value + columns[:, :, None] * change[:, :, None, :], target)
+
+
+class LinearEnd(NamedTuple):
+    """A readout that integrates and never fires.
+
+    Attributes:
+        wiring: of the readout's weights.
+        gain: what a current of 1 in every step leaves on the membrane.
+        decay: of the membrane, so of the traces in the last layer that fires.
+        bias: ``[C]``, the current of the readout's bias.
+        unit: scalar tensor, what a membrane of 1 is worth to the cost.
+        neurons: of the readout that are simulated: none.
+    """
+
+    wiring: Wiring
+    gain: float
+    decay: float
+    bias: Tensor
+    unit: Tensor
+    neurons: tuple[()] = ()
+
+    def value(self, weights: Sequence[Tensor], last: Population) -> Tensor:
+        """The readout ``[C, B]`` of the unprobed network, as the cost sees it."""
+        return (multiply(self.wiring, weights[-1], last.trace) + self.bias[:, None] * self.gain) * self.unit
+
+    def cost(
+        self,
+        weights: Sequence[Tensor],
+        probed: Population,
+        neurons: Tensor | None,
+        last: Population,
+        value: Tensor,
+        target: Tensor,
+        cost: Cost,
+    ) -> Tensor:
+        """Costs ``[V, K, B]`` of probes in the last spiking layer."""
+        change = probed.trace - chosen(last.trace, neurons, 0)
+        return cost_of_change(cost, value, self.wiring.fan(weights[-1], neurons).values * self.unit, change, target)
+
+    def readout_layer(self, offsets: Tensor, last: Population, value: Tensor, target: Tensor, cost: Cost) -> LayerCosts:
+        """The readout's own probes. Linear, so one window serves: offsets are ``[V, 1]``, in the units that the cost sees."""
+        change = (offsets * self.gain)[:, :, None].expand(-1, len(value), len(target))
+        own = cost_of_change(cost, value, torch.eye(len(value), dtype=value.dtype, device=value.device), change, target)
+        return LayerCosts(own, last.trace.T[None], value.new_full((1,), 1 / self.gain), value.new_ones(1))
+
+
+class NeuronEnd(NamedTuple):
+    """A readout whose neurons are simulated: the last spiking layer is the output.
+
+    Attributes:
+        neurons: the output's constants, as a tuple of one.
+        membrane: what a final membrane of 1 is worth to the cost, a scalar tensor: scheduled values must not compile anew.
+        counts: whether spikes count too.
+        decay: of the traces: 1, they count.
+    """
+
+    neurons: tuple[LIFParameters | CubaNeuron, ...]
+    membrane: Tensor
+    counts: bool = True
+    decay: float = 1.0
+
+    def value(self, weights: Sequence[Tensor], last: Population) -> Tensor:
+        """The readout ``[C, B]`` of the unprobed network, as the cost sees it."""
+        return self.read(last)
+
+    def read(self, output: Population) -> Tensor:
+        """What the cost sees of output neurons, in their shape."""
+        seen = self.membrane * output.state.v
+        return output.trace + seen if self.counts else seen
+
+    def cost(
+        self,
+        weights: Sequence[Tensor],
+        probed: Population,
+        neurons: Tensor | None,
+        last: Population,
+        value: Tensor,
+        target: Tensor,
+        cost: Cost,
+    ) -> Tensor:
+        """Costs ``[V, K, B]`` of probes in the output itself."""
+        change = self.read(probed) - chosen(value, neurons, 0)
+        columns = chosen(torch.eye(len(value), dtype=value.dtype, device=value.device), neurons, 0)
+        return cost_of_change(cost, value, columns, change, target)
+
+
+def make_end(readout: Readout, layer: Layer, num_steps: int, residual: float | None) -> LinearEnd | NeuronEnd:
+    """The end that fits a readout and its layer; ``residual`` replaces a spike-count readout's own."""
+    one = layer.weight.new_ones(())
+    unit = one if layer.unit is None else layer.unit
+    neuron = layer.neuron
+    if isinstance(readout, SpikeCountReadout):
+        assert neuron is not None
+        share = readout.membrane_share(
+            neuron if isinstance(neuron, CubaNeuron) else None, readout.residual if residual is None else residual
+        )
+        return NeuronEnd((neuron.batch_last(),), share * one)
+    if isinstance(neuron, CubaNeuron) and neuron.dv:
+        return NeuronEnd((neuron.batch_last(),), unit, counts=False)
+    bias = neuron.bias if isinstance(neuron, CubaNeuron) else layer.bias
+    return LinearEnd(layer.wiring, float(sum(readout.decay**k for k in range(num_steps))), readout.decay, bias, unit)

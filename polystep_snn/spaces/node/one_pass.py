@@ -1,0 +1,380 @@
+r"""Node space: the exact cost of shifting the input current of one neuron, for every neuron and sample, in one pass over time.
+
+Samples do not interact, so shifting neuron j in all B samples at once yields B costs. And in a feed-forward network a shifted
+neuron reaches the next layer through its own spikes alone, so a probe costs one membrane, a rank-one correction, and the
+layers after it; never a forward pass::
+
+    I'_j[t, b] = I_j[t, b] + sum_m offset[v, m] * phi_m(t)           the probe: vertex v, time windows phi_1 … phi_M
+    cost[v, j, b] = cost of sample b's readout under that probe      hard threshold, real spikes, exact
+
+Nothing is stored per timestep: time goes by in blocks of a few steps, and what lives across blocks is membranes
+and traces. ``advance`` takes the network and the probed neurons through a block, ``followed.py`` the layers behind those that changed a
+spike; ``settle`` turns what has become of them into costs. These are pure functions of tensors, compiled as a whole. Where many layers
+lie behind, ``chained.py`` prices a probe by what those of the next layer found instead: then only the last costs are exact.
+
+This is node perturbation (Williams 1992; Fiete and Seung 2006) with a polytope in place of noise and a cost a sample in place
+of one scalar. ``tests/reference/naive_nodes.py`` computes the same with one full forward pass a probe.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from polystep_snn.engine.compiled import Kernels
+from polystep_snn.polystep.cost import Cost, RateTarget
+from polystep_snn.snn.frames import Constant, EventBlock, EventFrames, Frames, check_block, time_blocks
+from polystep_snn.snn.network import Layer, SpikingNetwork
+from polystep_snn.snn.wiring import Fan, Wiring
+from polystep_snn.spaces.node.chained import chained_cost, fit, reach, slopes_of
+from polystep_snn.spaces.node.currents import currents
+from polystep_snn.spaces.node.followed import Judge, Layers, Rows, Unprobed, advance_rows, row_costs, tile_size
+from polystep_snn.spaces.node.last_hop import LayerCosts, LinearEnd, NeuronEnd, chosen, make_end
+from polystep_snn.spaces.node.populations import Neuron, Population, at_rest, drive, hop, probe
+
+# Output neurons so few that, compiled, all probes of the layer before are simulated faster than those that changed a spike are found.
+_NARROW = 32
+
+
+class LayerProbes(NamedTuple):
+    """What is probed in one layer.
+
+    Attributes:
+        offsets: ``[V, M]`` shifts of the input current at every vertex, in each of M time windows, in units of current.
+        windows: ``[T, M]`` the windows ``phi_m(t)``.
+        neurons: ``[K]`` indices of the probed neurons, or None for all.
+    """
+
+    offsets: Tensor
+    windows: Tensor
+    neurons: Tensor | None = None
+
+
+class NodeCosts(NamedTuple):
+    """The outcome of a pass.
+
+    Attributes:
+        value: ``[C, B]``, the readout of the unprobed network.
+        cost: ``[B]``, its cost.
+        layers: what the probes of each layer found, the readout's last.
+        rates: ``[N_l]`` for each layer that spikes, its neurons' spikes a step, averaged over the batch.
+        total: of all currents and costs: finite where inputs, weights and costs are.
+    """
+
+    value: Tensor
+    cost: Tensor
+    layers: list[LayerCosts]
+    rates: list[Tensor]
+    total: Tensor
+
+
+class Plan(NamedTuple):
+    """What stays the same throughout a pass: the network, and what is probed in it. Lists have one entry a spiking layer,
+    but for wirings, weights, biases, probes and fits, which have the readout's as well.
+
+    Attributes:
+        constant: whether every frame is the same.
+        columns: the first layer's weights, one row an input, where events stay sparse; else None.
+        slopes: for each spiking layer but the first, where credit is handed on from layer to layer: what makes slopes of its costs,
+            ``[M, V]``, and what a change of one spike counts in its windows, ``[T, M]``. Empty where probes are followed.
+        hops: whether output neurons are simulated under every probe of the layer before.
+    """
+
+    wirings: list[Wiring]
+    weights: list[Tensor]
+    biases: list[Tensor]
+    neurons: list[Neuron]
+    decays: list[float]
+    probes: list[LayerProbes]
+    constant: bool
+    columns: Tensor | None
+    slopes: list[tuple[Tensor, Tensor]]
+    hops: bool
+
+
+class State(NamedTuple):
+    """What lives across blocks.
+
+    Attributes:
+        base: the unprobed network, ``[N, B]`` a layer.
+        counts: its spikes so far, ``[N, B]`` a layer.
+        activity: what arrived in each time window so far, ``[M, B, N]`` a layer; ``[1, B, N]``, one frame, where all are the same; None for
+            events, which tell it themselves.
+        drive: the first layer's current where it is constant, computed once; None before, and where it is not.
+        total: sum of all input currents so far: where it is not finite, an input or a weight is not.
+        probed: the probed neurons, ``[V, K, B]`` a layer.
+        output: the output neurons under the probes of the layer before, ``[V, K, C, B]``; None where those are followed as rows.
+        reached: what the probes of each spiking layer but the last have changed in their own spikes, in the windows of the next one:
+            ``[M, V, K, B]``; empty where they are followed.
+    """
+
+    base: list[Population]
+    counts: list[Tensor]
+    activity: list[Tensor | None]
+    drive: Tensor | None
+    total: Tensor
+    probed: list[Population]
+    output: Population | None
+    reached: list[Tensor]
+
+
+class Block(NamedTuple):
+    """What happened in a block, as the layers behind a probe need it.
+
+    Attributes:
+        changed: ``[U, V, K, B]`` int8 for each layer whose probes are followed as rows, what they changed in its spikes.
+        moved: ``[V, K, B]`` for the same layers, where that is anything.
+        unprobed: of the layers behind them.
+    """
+
+    changed: list[Tensor]
+    moved: list[Tensor]
+    unprobed: Unprobed
+
+
+class Pass(NamedTuple):
+    """A pass over time that has gone by; ``settle`` makes costs of it.
+
+    Attributes:
+        behind: for each layer whose probes were followed as rows their costs ``[V, K, B]``.
+    """
+
+    plan: Plan
+    state: State
+    end: LinearEnd | NeuronEnd
+    num_steps: int
+    behind: list[Tensor]
+
+
+@torch.no_grad()
+def node_costs(
+    network: SpikingNetwork,
+    inputs: Frames | Tensor,
+    target: Tensor,
+    probes: Sequence[LayerProbes],
+    cost: Cost,
+    kernels: Kernels,
+    residual: float | None = None,
+    chunk: int | None = None,
+    chained: bool = False,
+) -> NodeCosts:
+    """Probe every layer of a network on one batch: ``run_probes``, then ``settle``."""
+    done = run_probes(network, network.layers(), inputs, target, cost, probes, kernels, residual, chunk, chained)
+    return kernels(settle)(done, target, cost)
+
+
+@torch.no_grad()
+def run_probes(
+    network: SpikingNetwork,
+    layers: Sequence[Layer],
+    inputs: Frames | Tensor,
+    target: Tensor,
+    cost: Cost,
+    probes: Sequence[LayerProbes],
+    kernels: Kernels,
+    residual: float | None = None,
+    chunk: int | None = None,
+    chained: bool = False,
+) -> Pass:
+    """Take a network and its probes through time.
+
+    Args:
+        network: whose readout it is.
+        layers: what it computes with.
+        inputs: ``[T, B, N]``, or an encoder's frames.
+        target, cost: as of ``settle``.
+        probes: one a layer, the readout's last.
+        kernels: runs ``advance`` and what follows it.
+        residual: what the cost sees of a spike-count readout's final membrane; None for the readout's own ``residual``.
+        chunk: probes at a time that are followed into later layers, which bounds memory and changes no number; None to choose.
+        chained: hand credit on from layer to layer instead, see ``chained.py``.
+    """
+    batch_size = len(target)
+    end = make_end(network.readout, layers[-1], len(inputs), residual)
+    neurons: list[Neuron] = [layer.neuron.batch_last() for layer in layers[:-1] if layer.neuron is not None]
+    neurons += end.neurons
+    wirings, weights = [layer.wiring for layer in layers], [layer.weight for layer in layers]
+    decays = [1.0] * (len(neurons) - 1) + [end.decay]
+    narrow = wirings[-1].is_matrix and wirings[-1].num_neurons <= _NARROW
+    hops = kernels.compile and narrow and isinstance(end, NeuronEnd) and len(neurons) > 1 and not chained
+    slopes = [(fit(p.offsets), torch.linalg.pinv(p.windows).T) for p in probes[1 : len(neurons)]] if chained else []
+    columns = weights[0].T.contiguous() if isinstance(inputs, EventFrames) and wirings[0].is_matrix else None
+    biases, constant = [layer.bias for layer in layers], isinstance(inputs, Constant)
+    plan = Plan(wirings, weights, biases, neurons, decays, list(probes), constant, columns, slopes, hops)
+    behind = [] if chained else [_behind(plan, layers, k) for k in range(len(neurons) - 1 - hops)]
+    tiles = [tile_size(b, len(p.offsets) * len(b.fan.values) * batch_size, chunk) for b, p in zip(behind, probes, strict=False)]
+    rows: list[Rows | None] = [None] * len(behind)
+    state: State | None = None
+    for start, num_steps, arriving in time_blocks(inputs, sparse=columns is not None):
+        check_block(arriving, batch_size, wirings[0].num_inputs, weights[0].dtype)
+        frames, known = (arriving, None) if isinstance(arriving, Tensor) else (None, _driven(plan, arriving))
+        windows = [p.windows[start : start + num_steps] for p in probes]
+        before = (_at_start(plan, batch_size) if state is None else state).base if behind else []
+        shares = [share[start : start + num_steps] for _, share in plan.slopes]
+        state, block = kernels(advance)(plan, state, frames, known, windows, shares, num_steps)
+        for k, layers_behind in enumerate(behind):
+            unprobed = Unprobed(block.unprobed.currents[k:], block.unprobed.spikes[k:])
+            rows[k] = advance_rows(rows[k], layers_behind, unprobed, before[k + 1 :], block.changed[k], block.moved[k], tiles[k], kernels)
+    assert state is not None
+    costs = []
+    if behind:
+        value = end.value(weights, state.base[-1])
+        judge = Judge(end, weights[-1], state.base[-1], value, cost(value, target), target, cost)
+        for layers_behind, found, tile, probed in zip(behind, rows, tiles, state.probed, strict=False):
+            assert found is not None
+            costs.append(row_costs(found, layers_behind, judge, probed.trace.shape, tile, kernels))
+    return Pass(plan, state, end, len(inputs), costs)
+
+
+def _behind(plan: Plan, layers: Sequence[Layer], layer: int) -> Layers:
+    """The layers that spike behind one that is probed."""
+    fan = plan.wirings[layer + 1].fan(plan.weights[layer + 1], plan.probes[layer].neurons)
+    some = slice(layer + 1, len(plan.neurons))
+    neurons = [x.neuron for x in layers[some] if x.neuron is not None]
+    return Layers(Fan(fan.values.contiguous(), fan.targets), plan.wirings[some], plan.weights[some], neurons, plan.decays[some])
+
+
+def _driven(plan: Plan, events: EventBlock) -> Tensor:
+    """What events drive the first layer with: ``[U, N, B]``."""
+    assert plan.columns is not None
+    return (events.times(plan.columns) + plan.biases[0]).transpose(1, 2).contiguous()
+
+
+def _at_start(plan: Plan, batch_size: int) -> State:
+    """Everything at rest."""
+    rest = [plan.weights[0].new_zeros(w.num_neurons, batch_size) for w in plan.wirings[: len(plan.neurons)]]
+    activity: list[Tensor | None] = []
+    probed = []
+    for like, p, (offsets, windows, neurons), wiring in zip(rest, plan.neurons, plan.probes, plan.wirings, strict=False):
+        known = plan.columns is not None and not activity
+        activity.append(None if known else like.new_zeros(windows.shape[1], batch_size, wiring.num_inputs))
+        probed.append(at_rest(chosen(like, neurons, 0).expand(len(offsets), -1, -1), p))
+    base = [at_rest(like, p) for like, p in zip(rest, plan.neurons, strict=True)]
+    output = None
+    if plan.hops:
+        before = probed[-2].trace
+        output = at_rest(before.new_zeros(*before.shape[:2], *rest[-1].shape), plan.neurons[-1])
+    reached = [p.trace.new_zeros(shares.shape[1], *p.trace.shape) for p, (_, shares) in zip(probed, plan.slopes, strict=False)]
+    return State(base, [torch.zeros_like(like) for like in rest], activity, None, rest[0].new_zeros(()), probed, output, reached)
+
+
+def advance(
+    plan: Plan,
+    state: State | None,
+    frames: Tensor | None,
+    known: Tensor | None,
+    windows: list[Tensor],
+    shares: list[Tensor],
+    num_steps: int,
+) -> tuple[State, Block]:
+    """The network and the probed neurons through a block of U steps.
+
+    Args:
+        state: None at the start: zeros that the compiler makes itself need no memory.
+        frames: ``[U, B, N]``, or ``[1, B, N]`` where the input is constant; None for events.
+        known: of events, the first layer's current ``[U, N, B]``; else None.
+        windows: ``[U, M]`` a layer, the block's part of the time windows.
+        shares: the same of ``Plan.slopes``.
+        num_steps: U.
+    """
+    if state is None:
+        given = frames if known is None else known.transpose(1, 2)
+        assert given is not None
+        state = _at_start(plan, given.shape[1])
+    last = len(plan.neurons) - 1
+    base, counts, driven, spikes = [], [], [], []
+    activity: list[Tensor | None] = []
+    incoming, total = None if frames is None else frames.transpose(1, 2), state.total
+    for layer, (p, decay) in enumerate(zip(plan.neurons, plan.decays, strict=True)):
+        current = (state.drive if known is None else known) if layer == 0 else None
+        so_far = state.activity[layer]
+        if incoming is not None and so_far is not None:
+            so_far = frames if layer == 0 and plan.constant else so_far + _windowed(windows[layer], incoming)
+            if current is None:
+                current = currents(plan.wirings[layer], plan.weights[layer], plan.biases[layer], incoming)
+        assert current is not None
+        activity.append(so_far)
+        total = total + current.sum()
+        # The last layer's spikes are needed one by one only where its trace is not their count.
+        keep = layer < last or decay != 1.0
+        z, population = drive(current, state.base[layer], p, decay, num_steps, keep)
+        base.append(population)
+        driven.append(current)
+        spikes.append(z)
+        if z is None:
+            counts.append(population.trace)
+        else:
+            counts.append(state.counts[layer] + z.sum(0))
+            incoming = z
+
+    probed, changed, moved = [], [], []
+    for layer, (probes, population) in enumerate(zip(plan.probes, state.probed, strict=False)):
+        shift = windows[layer] @ probes.offsets.T
+        before = None if layer == last else chosen(spikes[layer], probes.neurons, 1)
+        current, p = chosen(driven[layer], probes.neurons, 1), plan.neurons[layer].rows(probes.neurons)
+        own_changed, own_moved, own = probe(current, shift, before, population, p, plan.decays[layer], num_steps)
+        probed.append(own)
+        changed.append(own_changed)
+        moved.append(own_moved)
+    output, followed = state.output, last
+    if output is not None:
+        columns = plan.wirings[last].fan(plan.weights[last], plan.probes[last - 1].neurons).values.contiguous()
+        output = hop(driven[last], columns, changed[last - 1], output, plan.neurons[last], plan.decays[last], num_steps)
+        followed = last - 1
+    reached = []
+    if plan.slopes:
+        followed = 0
+        reached = [reach(so_far, own, share) for so_far, own, share in zip(state.reached, changed, shares, strict=False)]
+    # What is followed into later layers takes samples as rows.
+    unprobed = Unprobed(
+        [x.transpose(1, 2).contiguous() for x in driven[1:] if followed],
+        [x.transpose(1, 2).contiguous() if x is not None and k < last - 1 else None for k, x in enumerate(spikes[1:]) if followed],
+    )
+    after = State(base, counts, activity, driven[0] if plan.constant else None, total, probed, output, reached)
+    return after, Block(changed[:followed], moved[:followed], unprobed)
+
+
+def _windowed(share: Tensor, incoming: Tensor) -> Tensor:
+    """What arrives in each window, ``[M, B, N]``, of ``incoming: [U, N, B]`` with the shares ``[U, M]``."""
+    if share.shape[1] == 1:
+        return (share[:, :, None] * incoming).sum(0).T[None]
+    return torch.tensordot(share.T, incoming, 1).transpose(1, 2)
+
+
+def settle(done: Pass, target: Tensor, cost: Cost, rate_target: RateTarget | None = None) -> NodeCosts:
+    """Costs, once all steps have gone by.
+
+    Args:
+        target: ``[B]``, whatever ``cost`` understands.
+        cost: from the readout's value to a cost a sample.
+        rate_target: what hidden neurons' own spikes cost.
+    """
+    plan, state, end, total_steps, behind = done
+    last = state.base[-1]
+    value = end.value(plan.weights, last)
+    found = list(behind)
+    if state.output is not None and isinstance(end, NeuronEnd):
+        found.append(cost(end.read(state.output), target))
+    of_last = plan.probes[len(plan.neurons) - 1]
+    found.append(end.cost(plan.weights, state.probed[-1], of_last.neurons, last, value, target, cost))
+    own = cost(value, target)
+    for k, reached in reversed(list(enumerate(state.reached))):
+        slopes = slopes_of(plan.slopes[k][0], found[0])
+        neurons = plan.probes[k].neurons, plan.probes[k + 1].neurons
+        found.insert(0, chained_cost(own, reached, slopes, plan.wirings[k + 1], plan.weights[k + 1], neurons))
+    if rate_target is not None:
+        for k in range(len(plan.wirings) - 1):
+            counts = chosen(state.counts[k], plan.probes[k].neurons, 0)
+            found[k] = found[k] + rate_target.of_probes(counts, state.probed[k].trace, total_steps)
+    layers = []
+    for layer, (costs, activity, probes) in enumerate(zip(found, state.activity, plan.probes, strict=False)):
+        bias_share = probes.windows.sum(0) / total_steps
+        share = bias_share if layer == 0 and plan.constant else torch.full_like(bias_share, 1 / total_steps)
+        layers.append(LayerCosts(costs, activity, share, bias_share))
+    if isinstance(end, LinearEnd):
+        layers.append(end.readout_layer(plan.probes[-1].offsets, last, value, target, cost))
+    # The chip's leaky integrators are simulated, and do not fire.
+    silent = isinstance(end, NeuronEnd) and not end.counts
+    rates = [count.mean(1) / total_steps for count in (state.counts[:-1] if silent else state.counts)]
+    return NodeCosts(value, own, layers, rates, state.total + own.sum())

@@ -1,0 +1,231 @@
+r"""PolyStep: one optimization step without a backward pass.
+
+For every particle (layer, neuron j, sample b) the probes give the costs ``C[v]`` at the vertices ``u_v`` (norm 1) of a
+polytope, at one radius or several::
+
+    P = transport(C)                  weights over the vertices
+    d[j, b] = sum_v P[v] r_v u_v / mean(r)      the barycenter, |d| <= 1 for a single radius
+
+and the displacement is pulled back to the weights of neuron j along sample b's own presynaptic activity ``a[b]``::
+
+    W.grad[j] = -(N / K) mean_b sum_m d[j, b]_m a[b]_m
+
+with N neurons of which K were probed; a convolution's weights collect this over all positions that share them. Any ``torch.optim``
+optimizer takes it from ``.grad``.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, NoReturn
+
+import torch
+from torch import Tensor
+
+from polystep_snn.engine.compiled import Kernels
+from polystep_snn.errors import InputError
+from polystep_snn.polystep.cost import Cost, CrossEntropy, RateTarget, rate_scale
+from polystep_snn.polystep.method import StepResult
+from polystep_snn.polystep.polytope import random_rotation, vertices, with_radii
+from polystep_snn.polystep.schedule import Scheduled, at, radii_at
+from polystep_snn.polystep.transport import Softmax, Transport
+from polystep_snn.snn.frames import Constant, EventFrames, Frames
+from polystep_snn.snn.loihi import CubaNeuron
+from polystep_snn.snn.network import Layer, SpikingNetwork
+from polystep_snn.snn.quantize import quantize
+from polystep_snn.snn.readouts import MembraneReadout
+from polystep_snn.spaces.node.gradients import gradients, placed
+from polystep_snn.spaces.node.one_pass import LayerProbes, Pass, run_probes, settle
+from polystep_snn.spaces.node.space import NodeSpace
+
+
+class PolyStep:
+    """Fills ``.grad`` of a network's parameters from forward passes alone.
+
+    ``step`` takes the place of ``loss.backward()``: call it, then the optimizer's ``step()``. Nothing is differentiated, and no
+    activation is stored: memory does not grow with the number of timesteps.
+
+    Args:
+        network: what is trained.
+        space: how its neurons are probed.
+        transport: from costs to weights; its ``eps`` may be a schedule.
+        cost: what a readout costs. None for cross-entropy in which a difference of one spike a step is worth 7.5 nats.
+        residual: share of the final membrane that the cost adds to a spike-count readout while training, so that outputs that
+            do not fire yet can learn to; a schedule that ends at 0 leaves plain counts. None for the readout's own.
+        rate_target: a term of the loss for the firing rates of hidden neurons; what ``step`` returns as loss is without it.
+        compile: compile the inner loops with ``torch.compile``.
+        seed: of the random subsets and rotations.
+
+    Attributes:
+        generator: source of random subsets and rotations.
+        evaluations: forward passes of a step: one, whatever is probed.
+    """
+
+    evaluations: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        network: SpikingNetwork,
+        space: NodeSpace = NodeSpace(),
+        transport: Transport = Softmax(eps=1.0),
+        cost: Cost | None = None,
+        residual: Scheduled | None = None,
+        compile: bool = True,
+        seed: int = 0,
+        rate_target: RateTarget | None = None,
+    ):
+        if not network.neurons and isinstance(network.readout, MembraneReadout):
+            raise InputError(f"a network of sizes {network.sizes} has no neuron that fires: give it a hidden layer, or a SpikeCountReadout")
+        if residual is not None and isinstance(network.readout, MembraneReadout):
+            raise InputError(f"residual is {residual}, but a membrane readout is its membrane: leave it out, or choose a SpikeCountReadout")
+        if rate_target is not None and isinstance(network.readout, MembraneReadout) and network.readout.decay != 1.0:
+            raise InputError(
+                f"there is a target rate, but before a readout that keeps {network.readout.decay:g} of its membrane no spikes are counted: "
+                "choose a readout without a leak"
+            )
+        self.network = network
+        self.space = space
+        self.rate_target = rate_target
+        self.transport = transport
+        self.cost = cost
+        self.residual = residual
+        self.kernels = Kernels(compile)
+        self.generator = torch.Generator().manual_seed(seed)
+        self._points = vertices(space.polytope, space.num_windows)
+        self._last_probes: tuple[Any, list[LayerProbes]] | None = None
+
+    @torch.no_grad()
+    def step(self, inputs: Frames | Tensor, target: Tensor, progress: float = 0.0) -> StepResult:
+        """Probe the network on a batch and write the negative displacement into every parameter's ``.grad``.
+
+        Args:
+            inputs: ``[T, B, N]``, or what an encoder returned for a batch.
+            target: ``[B]`` classes, int64.
+            progress: how much of the run lies behind, in [0, 1], for the schedules.
+
+        Raises:
+            InputError: shapes, dtypes or classes that do not fit the network; NaN or infinity in inputs or weights.
+        """
+        self._check(inputs, target)
+        layers = self.network.layers(self.kernels(quantize))
+        probes = self._probes(len(inputs), progress, layers)
+        cost = self.cost or CrossEntropy(rate_scale(len(inputs)))
+        residual = None if self.residual is None else at(self.residual, progress)
+        chained = self.space.credit == "chained"
+        done = run_probes(self.network, layers, inputs, target, cost, probes, self.kernels, residual, self.space.chunk, chained)
+        eps = layers[0].weight.new_tensor(at(self.transport.eps, progress))
+        seen, grads, total = self.kernels(_conclude)(done, target, cost, self.transport, eps, self.rate_target)
+        if done.plan.columns is not None:
+            # A weight at a pixel that is off throughout the batch is in no current.
+            total = total + layers[0].weight.sum()
+        if not total.isfinite():
+            self._explain(inputs)
+        if done.plan.columns is not None and isinstance(inputs, EventFrames):
+            arrived = inputs.windowed(probes[0].windows)
+            grads[0] = placed(arrived.transposed_times(grads[0].T.contiguous()).T.contiguous(), probes[0].neurons, self.network.sizes[1])
+        for weight, bias, weight_grad, bias_grad in zip(self.network.weights, self.network.biases, grads[0::2], grads[1::2], strict=True):
+            weight.grad, bias.grad = weight_grad, bias_grad
+        return seen
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a checkpoint needs beside the network's and the optimizer's own: tensors only."""
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on where ``state_dict`` was called, to the bit.
+
+        Raises:
+            InputError: no state of a ``PolyStep``.
+        """
+        if "generator" not in state:
+            raise InputError("this is no state of a PolyStep: 'generator' is missing")
+        self.generator.set_state(state["generator"])
+
+    def _probes(self, num_steps: int, progress: float, layers: Sequence[Layer]) -> list[LayerProbes]:
+        """What to probe in each layer in this step; made anew only where it changes from step to step."""
+        space, weight = self.space, layers[0].weight
+        radii = radii_at(space.radius, progress)
+        if space.readout_radius is None:
+            readout_radii = [0.05 if isinstance(self.network.readout, MembraneReadout) else 0.3]
+        else:
+            readout_radii = radii_at(space.readout_radius, progress)
+        key = (num_steps, radii, readout_radii, self.network.readout, tuple(self.network.neurons), weight.dtype, weight.device)
+        changes = space.rotate or space.num_probed is not None or self.network.integer
+        if self._last_probes is None or self._last_probes[0] != key or changes:
+            self._last_probes = key, self._make_probes(num_steps, radii, readout_radii, layers)
+        return self._last_probes[1]
+
+    def _make_probes(self, num_steps: int, radii: list[float], readout_radii: list[float], layers: Sequence[Layer]) -> list[LayerProbes]:
+        space, weight = self.space, layers[0].weight
+        if space.num_windows > num_steps:
+            raise InputError(f"num_windows is {space.num_windows}, but there are {num_steps} timesteps: choose at most as many")
+        window_of_step = torch.arange(num_steps) * space.num_windows // num_steps
+        windows = torch.nn.functional.one_hot(window_of_step, space.num_windows).to(weight)
+        probes = []
+        for layer, num_probed in zip(layers[:-1], space.probed_of(len(layers) - 1), strict=True):
+            width, neurons = layer.wiring.num_neurons, None
+            if num_probed is not None and num_probed < width:
+                neurons = torch.randperm(width, generator=self.generator)[:num_probed].sort().values.to(weight.device)
+            assert layer.neuron is not None
+            offsets = layer.neuron.shifts(with_radii(self._turned(), radii).to(weight))
+            probes.append(LayerProbes(offsets, windows, neurons))
+        # The readout is probed completely; one that is linear in one window, since its windows differ by nothing but a factor.
+        last = layers[-1].neuron
+        if not isinstance(self.network.readout, MembraneReadout):
+            assert last is not None
+            probes.append(LayerProbes(last.shifts(with_radii(self._turned(), readout_radii).to(weight)), windows))
+        elif isinstance(last, CubaNeuron) and last.dv:
+            assert layers[-1].unit is not None
+            shifts = with_radii(self._turned(), readout_radii).to(weight) / layers[-1].unit
+            probes.append(LayerProbes(shifts.round(), windows))
+        else:
+            probes.append(LayerProbes(with_radii(vertices(space.polytope, 1), readout_radii).to(weight), torch.ones_like(windows[:, :1])))
+        return probes
+
+    def _turned(self) -> Tensor:
+        """The polytope's vertices, turned at random if asked for."""
+        return self._points @ random_rotation(self.space.num_windows, self.generator) if self.space.rotate else self._points
+
+    def _check(self, inputs: Frames | Tensor, target: Tensor) -> None:
+        network = self.network
+        weight = network.weights[0]
+        if not isinstance(inputs, Frames | Tensor) or not isinstance(target, Tensor):
+            raise InputError(
+                f"inputs and targets are {type(inputs).__name__} and {type(target).__name__}: give tensors, or an encoder's frames"
+            )
+        if isinstance(inputs, Tensor) and not len(inputs):
+            raise InputError("the input has no timesteps: give [T, B, ...] with T >= 1")
+        if target.ndim != 1 or target.dtype != torch.int64:
+            raise InputError(f"targets are {target.dtype} {list(target.shape)}: give int64 classes [B]")
+        if not len(target):
+            raise InputError("the batch is empty: give at least one sample")
+        frame = inputs.current if isinstance(inputs, Constant) else inputs[0] if isinstance(inputs, Tensor) else None
+        if frame is not None:
+            if frame.ndim < 2 or frame[0].numel() != network.sizes[0] or frame.dtype != weight.dtype:
+                given = (
+                    f"{inputs.dtype} {list(inputs.shape)}" if isinstance(inputs, Tensor) else f"{frame.dtype} {list(frame.shape)} a step"
+                )
+                raise InputError(f"inputs are {given}: give {weight.dtype} [T, B, ...] with {network.sizes[0]} values a sample")
+            if len(frame) != len(target):
+                raise InputError(f"there are {len(target)} targets for {len(frame)} samples: give one a sample")
+        low, high = (int(x) for x in torch.stack(target.aminmax()).tolist())
+        if low < 0 or high >= network.sizes[-1]:
+            raise InputError(f"a target is {low if low < 0 else high}, but this network's classes lie in 0..{network.sizes[-1] - 1}")
+
+    def _explain(self, inputs: Frames | Tensor) -> NoReturn:
+        """InputError that says what is NaN or infinite."""
+        bad = next((name for name, p in self.network.named_parameters() if not p.isfinite().all()), None)
+        values = inputs.current if isinstance(inputs, Constant) else inputs
+        if bad is None and not isinstance(values, EventFrames) and (not isinstance(values, Tensor) or not values.isfinite().all()):
+            bad = "the input"
+        if bad is None:
+            raise InputError("the cost is NaN or infinite: choose a smaller learning rate, or a cost that is finite")
+        raise InputError(f"{bad} contains NaN or infinity: clean the data, or start from finite weights with a smaller learning rate")
+
+
+def _conclude(
+    done: Pass, target: Tensor, cost: Cost, transport: Transport, eps: Tensor, rate_target: RateTarget | None
+) -> tuple[StepResult, list[Tensor], Tensor]:
+    """What a step returns, the gradients, and a sum that is finite where everything was."""
+    found = settle(done, target, cost, rate_target)
+    accuracy = (found.value.argmax(0) == target).to(found.value.dtype).mean()
+    grads = gradients(found.layers, done.plan.probes, done.plan.wirings, transport, eps)
+    return StepResult(found.cost.mean(), accuracy, found.rates), grads, found.total
