@@ -29,8 +29,9 @@ from polystep_snn.files import read_json
 from polystep_snn.hardware.backend import Backend, open_backend
 from polystep_snn.hardware.lava.worker_process import find_python
 from polystep_snn.training.build import resolve
-from polystep_snn.training.config import NEURON_RECIPES, TrainConfig
+from polystep_snn.training.config import TrainConfig
 from polystep_snn.training.deploy import Deployed, decisions, deploy, drift, verify
+from polystep_snn.training.recipes import NEURON_RECIPES
 from polystep_snn.training.run_folder import OpenedRun, RunFolder, open_run
 from polystep_snn.training.trainer import Trainer
 

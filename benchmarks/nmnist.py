@@ -30,14 +30,16 @@ import torch
 from common import report
 
 from polystep_snn.datasets import Dataset
+from polystep_snn.datasets.config import AUGMENTATION_OPTIONS
 from polystep_snn.datasets.nmnist import load_nmnist
 from polystep_snn.errors import InputError
 from polystep_snn.files import read_json, write_json
 from polystep_snn.snn.frames import time_blocks
 from polystep_snn.training.build import build_bptt, build_framing, build_polystep, resolve
-from polystep_snn.training.config import AUGMENTATION_OPTIONS, TrainConfig, recipe
+from polystep_snn.training.config import TrainConfig
 from polystep_snn.training.feed import Feed, make_feed
 from polystep_snn.training.observer import Observer
+from polystep_snn.training.recipes import recipe
 from polystep_snn.training.trainer import Trainer
 
 NUM_FOLDS = 5
@@ -90,7 +92,7 @@ def run(method: str, config: TrainConfig, dataset: Dataset, folder: Path) -> dic
     epoch = statistics.median(clock.seconds)
     sparse, steps = trainer.network.wirings[0].is_matrix, trainer.steps_per_epoch
     framing, feeding = (
-        seconds_of_frames(feed, config.batch_size, steps, sparse) for feed in (make_feed(config, dataset.train), trainer.feed)
+        seconds_of_frames(feed, config.optimizer.batch_size, steps, sparse) for feed in (make_feed(config, dataset.train), trainer.feed)
     )
     result = {
         **{name: summary[name] for name in ("dataset", "test_accuracy", "val_accuracy", "epoch", "seed")},

@@ -14,14 +14,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from math import prod
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from polystep_snn.datasets.config import EVENTS
 from polystep_snn.errors import InputError
-from polystep_snn.training.config import EVENTS, TrainConfig
+from polystep_snn.training.config import TrainConfig
 
 METHODS = ("polystep", "bptt")
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -59,14 +60,14 @@ def sample_shape(config: TrainConfig) -> tuple[int, int, int]:
     from polystep_snn.training.build import build_framing
 
     framing = build_framing(config)
-    return framing.shape(event_set(config.dataset).sensor) if framing else _IMAGE_SHAPES[config.dataset]
+    return framing.shape(event_set(config.data.dataset).sensor) if framing else _IMAGE_SHAPES[config.data.dataset]
 
 
 def num_classes(config: TrainConfig) -> int:
     """Of the data set that a configuration names."""
     from polystep_snn.datasets import event_set
 
-    return len(event_set(config.dataset).classes) if config.encoder == EVENTS else 10
+    return len(event_set(config.data.dataset).classes) if config.data.encoder == EVENTS else 10
 
 
 def measure(method: str, num_steps: int, config: dict[str, Any], num_classes: int) -> dict[str, Any]:
@@ -98,15 +99,15 @@ def _make_step(point: Point):
     from polystep_snn.training.feed import ImageFeed, make_feed
 
     config = resolve(TrainConfig.from_json(point.config))
-    torch.set_num_threads(config.threads)
-    if point.method == "bptt" and config.neuron == "lif":
-        config = replace(config, weight_bits=32)  # rounding has no derivative
+    torch.set_num_threads(config.run.threads)
+    if point.method == "bptt" and config.network.neuron == "lif":
+        config = config.replace(weight_bits=32)  # rounding has no derivative
     network = build_network(config, sample_shape(config), point.num_classes)
     optimizer = build_optimizer(config, network)
     methods: dict[str, Callable[..., Any]] = {"polystep": build_polystep, "bptt": build_bptt}
     method = methods[point.method](config, network)
     feed = make_feed(config, _random_samples(config, point.num_classes), training=True)
-    generator, everything = torch.Generator(config.device).manual_seed(0), torch.arange(config.batch_size)
+    generator, everything = torch.Generator(config.run.device).manual_seed(0), torch.arange(config.optimizer.batch_size)
 
     def batch():
         # Pixels are there between steps; of recordings, their events are.
@@ -118,7 +119,7 @@ def _make_step(point: Point):
         method.step(*batch())
         optimizer.step()
 
-    return step, network, torch.device(config.device)
+    return step, network, torch.device(config.run.device)
 
 
 def _random_samples(config: TrainConfig, num_classes: int):
@@ -128,17 +129,17 @@ def _random_samples(config: TrainConfig, num_classes: int):
     from polystep_snn.datasets import Samples
     from polystep_snn.datasets.events import EventSamples
 
-    generator, n = np.random.default_rng(0), config.batch_size
+    generator, n = np.random.default_rng(0), config.optimizer.batch_size
     labels = generator.integers(num_classes, size=n)
     shape = sample_shape(config)
-    if config.encoder != EVENTS:
+    if config.data.encoder != EVENTS:
         images = generator.integers(1, 256, (n, *shape[1:])) * (generator.random((n, *shape[1:])) < 0.2)
         return Samples(images.astype(np.uint8), labels)
-    each = _EVENTS[config.dataset]
+    each = _EVENTS[config.data.dataset]
     ends = each * np.arange(1, n + 1)
-    steps = np.sort(generator.integers(config.num_steps, size=(n, each)), 1).astype(np.uint16).ravel()
+    steps = np.sort(generator.integers(config.data.num_steps, size=(n, each)), 1).astype(np.uint16).ravel()
     channels = generator.integers(prod(shape), size=n * each).astype(np.uint16)
-    return EventSamples(labels, steps, channels, ends - each, ends, np.arange(n), config.num_steps, shape, config.counts)
+    return EventSamples(labels, steps, channels, ends - each, ends, np.arange(n), config.data.num_steps, shape, config.data.counts)
 
 
 def _resident(name: str) -> int:

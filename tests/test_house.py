@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "convert": {"snn", "hardware"},
 }
 # Files at the top that every room may import.
-SHARED = {"errors", "files", "geometry", "hdf5_child", ""}
+SHARED = {"errors", "files", "options", "geometry", "hdf5_child", ""}
 
 
 def module_name(path: Path) -> str:
@@ -98,12 +98,15 @@ def test_the_command_line_loads_torch_only_to_run():
 
 
 def test_the_configurations_choices_are_those_there_are():
+    from polystep_snn.datasets.config import ENCODERS
     from polystep_snn.polystep.polytope import KINDS
     from polystep_snn.snn import encoders
-    from polystep_snn.training import config
+    from polystep_snn.spaces import config
+    from polystep_snn.spaces.node.space import CREDITS
 
-    assert tuple(encoders.ENCODERS) == config.ENCODERS
+    assert tuple(encoders.ENCODERS) == ENCODERS
     assert KINDS == config.POLYTOPES
+    assert CREDITS == config.CREDITS
 
 
 def test_every_public_name_is_there():

@@ -8,7 +8,8 @@ import pytest
 from polystep_snn.cli.main import main
 from polystep_snn.errors import InputError
 from polystep_snn.profiling import measure
-from polystep_snn.training.config import TrainConfig, recipe
+from polystep_snn.training.config import TrainConfig
+from polystep_snn.training.recipes import recipe
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the high-water mark of memory can be reset on Linux only")
 
@@ -45,7 +46,7 @@ def test_the_command(tmp_path, capsys):
 def test_backpropagation_is_profiled_with_float_weights():
     options = {**recipe("nmnist"), "hidden": (8,), "batch_size": 2}
     config = TrainConfig("nmnist", compile=False, threads=1, **options)
-    assert config.weight_bits == 8
+    assert config.network.weight_bits == 8
     assert measure("bptt", 10, config.to_json(), 10)["seconds_per_step"] > 0
 
 

@@ -48,8 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
     for k, fit in enumerate(deployed.fits):
         say(f"layer {k} quantized: unit {fit.scale:.3g}, {fit.clipped:.2%} of the weights clipped, error {fit.error:.2%}")
     if deployed.fits:
-        if opened.config.reset != "zero":
-            say(f"the reset {opened.config.reset!r} becomes the chip's, to zero")
+        if opened.config.network.reset != "zero":
+            say(f"the reset {opened.config.network.reset!r} becomes the chip's, to zero")
         cost = drift(opened, deployed)
         say(f"quantized, validation accuracy goes from {cost.accuracy_before:.2%} to {cost.accuracy_after:.2%}")
         for k, (before, after) in enumerate(zip(cost.rates_before, cost.rates_after, strict=True)):

@@ -1,13 +1,15 @@
 """``polystep-snn train --on-chip``: a network that learns where it runs, from random int8 weights."""
 
 import argparse
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any
 
 from polystep_snn.cli.console import print_json, say
 from polystep_snn.cli.learning import carry_out
+from polystep_snn.cli.run_options import given_options
 from polystep_snn.errors import InputError
-from polystep_snn.training.config import NEURON_RECIPES, RECIPES, TrainConfig
+from polystep_snn.training.config import TrainConfig
+from polystep_snn.training.recipes import NEURON_RECIPES, RECIPES
 
 # What this loop does not have.
 _UNUSED = (
@@ -31,17 +33,20 @@ def run(arguments: argparse.Namespace) -> int:
     from polystep_snn.training.offchip import accuracy
     from polystep_snn.training.run_folder import RunFolder
 
-    given = {f.name: getattr(arguments, f.name) for f in fields(TrainConfig) if hasattr(arguments, f.name)}
+    given = given_options(arguments)
     for name in (*_UNUSED, "reset", "alpha", "readout", "readout_decay"):
         if name in given:
             raise InputError(f"{name.replace('_', '-')} has no meaning with --on-chip: leave it out")
     if arguments.resume:
         raise InputError("--resume has no meaning with --on-chip: start the run again")
-    config = TrainConfig(**{**RECIPES[arguments.dataset], **NEURON_RECIPES["loihi"], "batch_size": _BATCH_SIZE, **given, "neuron": "loihi"})
-    width = config.hidden[0]
-    if len(config.hidden) != 1 or not isinstance(width, int):
-        raise InputError(f"hidden is {list(config.hidden)}: the loop on the chip trains networks of one hidden layer, give one width")
-    dataset = load(config.dataset, arguments.data_dir)
+    defaults = {**RECIPES[arguments.dataset], **NEURON_RECIPES["loihi"], "batch_size": _BATCH_SIZE}
+    config = TrainConfig(arguments.dataset, **{**defaults, **given, "neuron": "loihi"})
+    width = config.network.hidden[0]
+    if len(config.network.hidden) != 1 or not isinstance(width, int):
+        raise InputError(
+            f"hidden is {list(config.network.hidden)}: the loop on the chip trains networks of one hidden layer, give one width"
+        )
+    dataset = load(config.data.dataset, arguments.data_dir)
     if not isinstance(dataset.train, Samples):
         raise InputError(f"{dataset.name} is not made of images: --on-chip trains on images")
     folder = RunFolder(arguments.out)
@@ -53,12 +58,14 @@ def run(arguments: argparse.Namespace) -> int:
         return Images(part, samples.labels[:limit].astype(np.int64))
 
     shape = dataset.train.images.shape[1:]
-    dv = min(round(4096 * (1 - config.beta)), 4095)
+    dv = min(round(4096 * (1 - config.network.beta)), 4095)
     sizes = (int(np.prod(shape)), width, dataset.num_classes)
-    network = random_network(sizes, config.num_steps, config.encoder, shape, dataset.classes, dv, config.seed)
-    rule = LearningRule(("readout", "hidden"), config.batch_size, schedule="cosine", radius=config.radius, eps=config.eps)
+    network = random_network(sizes, config.data.num_steps, config.data.encoder, shape, dataset.classes, dv, config.run.seed)
+    rule = LearningRule(
+        ("readout", "hidden"), config.optimizer.batch_size, schedule="cosine", radius=config.method.radius, eps=config.method.eps
+    )
     lesson, pool = training_lesson(
-        network, rule, images(dataset.train, arguments.limit), images(dataset.validation), config.epochs, config.seed
+        network, rule, images(dataset.train, arguments.limit), images(dataset.validation), config.optimizer.epochs, config.run.seed
     )
     # While it learns, every hidden neuron stands beside two copies of itself.
     report = preflight(network)
@@ -75,20 +82,20 @@ def run(arguments: argparse.Namespace) -> int:
         "test_accuracy": accuracy(learned, test.spikes, test.labels),
         "val_accuracy": max(lesson.scores),
         "epoch": lesson.scores.index(max(lesson.scores)) + 1,
-        "epochs": config.epochs,
+        "epochs": config.optimizer.epochs,
         "seconds": round(seconds, 3),
         "samples": len(lesson.plan.samples),
         "writes": lesson.learner.updates,
         "backend": arguments.backend,
         "cores": report.cores,
-        "seed": config.seed,
+        "seed": config.run.seed,
         "rule": asdict(rule),
         "versions": {"polystep_snn": polystep_snn.__version__},
     }
     write_text(folder.metrics, "".join(f'{{"epoch": {k + 1}, "val_accuracy": {score}}}\n' for k, score in enumerate(lesson.scores)))
     write_json(folder.summary, result)
     for k, score in enumerate(lesson.scores):
-        say(f"epoch {k + 1:3d}/{config.epochs}  validation {score:7.2%}")
+        say(f"epoch {k + 1:3d}/{config.optimizer.epochs}  validation {score:7.2%}")
     say(f"test accuracy {result['test_accuracy']:.2%} with the weights of epoch {result['epoch']}, {seconds:.0f} s; in {folder.path}")
     if arguments.json:
         print_json(result)

@@ -34,11 +34,11 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from polystep_snn import plots
+    from polystep_snn.datasets.config import EVENTS
     from polystep_snn.errors import InputError
     from polystep_snn.files import make_folder, write_atomically
     from polystep_snn.snn.loihi import CubaNeuron
     from polystep_snn.snn.record import record
-    from polystep_snn.training.config import EVENTS
     from polystep_snn.training.metrics import firing_rates
     from polystep_snn.training.run_folder import RunFolder, open_run
 
@@ -56,18 +56,18 @@ def run(arguments: argparse.Namespace) -> int:
     plots.loss_curve(left, opened.history)
     plots.accuracy_curve(right, opened.history, opened.best["epoch"])
 
-    generator = torch.Generator(feed.labels.device).manual_seed(config.seed)
+    generator = torch.Generator(feed.labels.device).manual_seed(config.run.seed)
     frames, labels = feed.batch(torch.tensor([arguments.sample]), generator=generator)
     recording, label = record(network, frames), int(labels)
     inputs, spikes, membranes = recording.inputs.cpu().numpy(), recording.spikes[0].cpu().numpy(), recording.membranes[0].cpu().numpy()
     # The channels of a cochlea make no picture: their raster says all.
-    pictured = config.encoder == EVENTS and dataset.test.shape[1] > 1
+    pictured = config.data.encoder == EVENTS and dataset.test.shape[1] > 1
     figures["activity"] = plots.new_figure(9, 8 if pictured else 6)
     axes = figures["activity"].subplot_mosaic("ss;ih;mr" if pictured else "ih;mr")
     name = f"test sample {arguments.sample} (a {dataset.classes[label]})"
     if pictured:
         plots.event_strip(axes["s"], inputs.reshape(-1, *dataset.test.shape), title=f"Events of {name}: ON blue, OFF orange")
-    if config.encoder == "direct":
+    if config.data.encoder == "direct":
         plots.currents(axes["i"], inputs, f"Input current of {name}")
     else:
         plots.raster(axes["i"], inputs, "Input spikes" if pictured else f"Input spikes of {name}", plots.GREY)
@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     plots.membrane(axes["m"], membranes[:, shown], spikes[:, shown], v_th, f"Membrane of neuron {shown}")
     plots.decision(axes["r"], recording.readout.cpu().numpy(), dataset.classes, label)
 
-    rates = firing_rates(network, feed, _RATE_SAMPLES, config.seed)
+    rates = firing_rates(network, feed, _RATE_SAMPLES, config.run.seed)
     figures["rates"] = plots.new_figure(4.2 * len(rates), 3.2)
     for k, (ax, layer) in enumerate(zip(figures["rates"].subplots(1, len(rates), squeeze=False)[0], rates, strict=True)):
         plots.rate_histogram(ax, layer.cpu().numpy(), f"Hidden layer {k + 1}")

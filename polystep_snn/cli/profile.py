@@ -1,7 +1,6 @@
 """``polystep-snn profile``: memory and time of a training step against the number of timesteps."""
 
 import argparse
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,9 @@ from typing import Any
 from polystep_snn.cli.console import number_or_name, print_json, say
 from polystep_snn.datasets import NAMES
 from polystep_snn.errors import InputError
-from polystep_snn.training.config import READOUTS, TrainConfig, recipe
+from polystep_snn.snn.config import READOUTS
+from polystep_snn.training.config import TrainConfig
+from polystep_snn.training.recipes import recipe
 
 _EXAMPLES = """examples:
   polystep-snn profile --num-steps 25 100 400 --out profile
@@ -61,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise InputError(f"{arguments.run_folder} holds no run (no config.json): train first, or name another folder")
         config = TrainConfig.from_json(read_json(folder.config))
     given = {name: getattr(arguments, name) for name in ("hidden", "readout", "batch_size", "threads", "device", "compile")}
-    config = replace(config, **{name: value for name, value in given.items() if value is not None})
+    config = config.replace(**{name: value for name, value in given.items() if value is not None})
     make_folder(arguments.out)
 
     points: list[dict[str, Any]] = []

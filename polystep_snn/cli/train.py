@@ -2,14 +2,15 @@
 
 import argparse
 import signal
-from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
-from polystep_snn.cli.console import ConsoleObserver, number_or_name, print_json, say, speaks
+from polystep_snn.cli.console import ConsoleObserver, print_json, say, speaks
+from polystep_snn.cli.run_options import add_run_options, given_options
 from polystep_snn.datasets import NAMES
+from polystep_snn.datasets.config import EVENTS
 from polystep_snn.errors import InputError
-from polystep_snn.training.config import EVENTS, RECIPES, TrainConfig, recipe
+from polystep_snn.training.config import TrainConfig
+from polystep_snn.training.recipes import RECIPES, recipe
 
 _EXAMPLES = """examples:
   polystep-snn train digits --out runs/digits
@@ -46,26 +47,7 @@ def add_parser(commands) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="of --on-chip: only the first N training samples")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out, bit for bit")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON on standard output")
-    for option in fields(TrainConfig):
-        if option.name == "dataset":
-            continue
-        flag, default = "--" + option.name.replace("_", "-"), option.default
-        # Options that are not given stay out of the namespace: a data set's recipe, or the resumed run, decides them.
-        settings: dict[str, Any] = {"default": argparse.SUPPRESS, "help": option.metadata["help"]}
-        if isinstance(default, bool):
-            parser.add_argument(flag, action=argparse.BooleanOptionalAction, **settings)
-            continue
-        if isinstance(default, tuple):
-            settings |= {"nargs": "+", "type": number_or_name, "metavar": "N"}
-            default = " ".join(map(str, default)) or "none"
-        else:
-            settings |= {
-                "type": type(default),
-                "choices": option.metadata["choices"],
-                "metavar": None if option.metadata["choices"] else "X",
-            }
-        settings["help"] += f" (default {default})"
-        parser.add_argument(flag, **settings)
+    add_run_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -82,30 +64,30 @@ def run(arguments: argparse.Namespace) -> int:
         from polystep_snn.cli import on_chip
 
         return on_chip.run(arguments)
-    given = {f.name: getattr(arguments, f.name) for f in fields(TrainConfig) if hasattr(arguments, f.name)}
+    given = given_options(arguments)
     if arguments.resume:
         folder = RunFolder(arguments.out)
         if not folder.checkpoint.is_file():
             raise InputError(f"{arguments.out} holds no run to resume: leave --resume out to start one")
         config = TrainConfig.from_json(read_json(folder.config))
-        if config.dataset != arguments.dataset:
+        if config.data.dataset != arguments.dataset:
             raise InputError(
-                f"the run in {arguments.out} is on {config.dataset}, not {arguments.dataset}: name the other folder or data set"
+                f"the run in {arguments.out} is on {config.data.dataset}, not {arguments.dataset}: name the other folder or data set"
             )
-        wanted = resolve(replace(config, **given))
-        for option in fields(TrainConfig):
-            ours, theirs = getattr(wanted, option.name), getattr(config, option.name)
-            if option.name in given and ours != theirs:
-                flag = option.name.replace("_", "-")
-                raise InputError(f"{flag} is {ours}, but the run in {arguments.out} has {theirs}: leave it out, or start a new run")
+        wanted, resumed = resolve(config.replace(**given)).options(), config.options()
+        for name in given:
+            if wanted[name] != resumed[name]:
+                flag, theirs = name.replace("_", "-"), resumed[name]
+                raise InputError(f"{flag} is {wanted[name]}, but the run in {arguments.out} has {theirs}: leave it out, or start a new run")
     else:
-        config = TrainConfig(**{**recipe(arguments.dataset, given.get("neuron", "lif"), given.get("space", "node")), **given})
+        defaults = recipe(arguments.dataset, given.get("neuron", "lif"), given.get("space", "node"))
+        config = TrainConfig(arguments.dataset, **{**defaults, **given})
     dataset = load_data(config, arguments.data_dir)
-    observer = ConsoleObserver(config.epochs, config.batch_size)
+    observer = ConsoleObserver(config.optimizer.epochs, config.optimizer.batch_size)
     trainer = Trainer(config, arguments.out, dataset, arguments.resume, observer)
-    sizes = "-".join(map(str, (trainer.network.sizes[0], *config.hidden, trainer.network.sizes[-1])))
+    sizes = "-".join(map(str, (trainer.network.sizes[0], *config.network.hidden, trainer.network.sizes[-1])))
     say(
-        f"{dataset.title}: {sizes}, {config.num_steps} steps, {config.encoder} input, {config.readout} readout, "
+        f"{dataset.title}: {sizes}, {config.data.num_steps} steps, {config.data.encoder} input, {config.network.readout} readout, "
         f"{len(dataset.train)} training samples"
     )
     if trainer.position.epoch or trainer.position.step:
@@ -129,13 +111,13 @@ def run(arguments: argparse.Namespace) -> int:
             signal.signal(number, handler)
     if summary is None:
         say(f"saved after step {trainer.position.step} of epoch {trainer.position.epoch + 1}; go on with:")
-        say(f"  polystep-snn train {config.dataset} --out {arguments.out} --resume")
+        say(f"  polystep-snn train {config.data.dataset} --out {arguments.out} --resume")
         return 128 + stopped_by
     say(
         f"{dataset.title}: test accuracy {summary['test_accuracy']:.2%} with the weights of epoch {summary['epoch']} "
         f"(validation {summary['val_accuracy']:.2%}); run in {arguments.out}"
     )
-    if config.neuron == "loihi" and speaks():
+    if config.network.neuron == "loihi" and speaks():
         from polystep_snn.hardware import network_file
         from polystep_snn.training.deploy import deploy
         from polystep_snn.training.run_folder import open_run

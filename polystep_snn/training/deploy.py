@@ -47,9 +47,9 @@ def deploy(run: OpenedRun) -> Deployed:
         InputError: an input current instead of spikes, or neurons without a counterpart on the chip.
     """
     config = run.config
-    if config.encoder == "direct":
+    if config.data.encoder == "direct":
         raise InputError("the run's encoder is 'direct', but the chip takes spikes: train with --neuron loihi, or with another --encoder")
-    if config.counts:
+    if config.data.counts:
         raise InputError("the run's inputs are numbers of events, but the chip takes spikes: train without --counts")
     network = run.network
     fits: list[LayerFit] = []
@@ -59,14 +59,16 @@ def deploy(run: OpenedRun) -> Deployed:
         network.readout = SpikeCountReadout(network.readout.neuron)
     provenance: dict[str, str | int | float] = {
         "dataset": run.dataset.title,
-        "seed": config.seed,
+        "seed": config.run.seed,
         "epoch": run.best["epoch"],
         "val_accuracy": run.best["val_accuracy"],
         "trained_in": "floating point" if fits else "integers",
         "polystep_snn": polystep_snn.__version__,
     }
     shape = run.dataset.train.shape
-    return Deployed(network, to_integer_network(network, config.num_steps, config.encoder, shape, run.dataset.classes, provenance), fits)
+    return Deployed(
+        network, to_integer_network(network, config.data.num_steps, config.data.encoder, shape, run.dataset.classes, provenance), fits
+    )
 
 
 def encoded_test_set(run: OpenedRun, limit: int | None = None) -> Iterator[tuple[Tensor, np.ndarray]]:

@@ -12,12 +12,13 @@ from torch import Tensor
 from polystep_snn.datasets import Samples
 from polystep_snn.datasets.augment import Augmentation
 from polystep_snn.datasets.base import Part
+from polystep_snn.datasets.config import EVENTS
 from polystep_snn.datasets.events import EventSamples
 from polystep_snn.errors import InputError
 from polystep_snn.snn.encoders import Encoder
 from polystep_snn.snn.frames import EventFrames, Frames
 from polystep_snn.training.build import build_augmentation, build_encoder
-from polystep_snn.training.config import EVENTS, TrainConfig
+from polystep_snn.training.config import TrainConfig
 
 
 class Feed(Protocol):
@@ -108,19 +109,19 @@ def make_feed(config: TrainConfig, samples: Part, training: bool = False) -> Fee
     Raises:
         InputError: an encoder that is not for such samples, recordings of another number of steps.
     """
-    device = torch.device(config.device)
+    device = torch.device(config.run.device)
     if isinstance(samples, Samples):
-        if config.encoder == EVENTS:
-            raise InputError(f"encoder is {EVENTS!r}, but {config.dataset} holds images: choose another encoder")
+        if config.data.encoder == EVENTS:
+            raise InputError(f"encoder is {EVENTS!r}, but {config.data.dataset} holds images: choose another encoder")
         return ImageFeed(samples, build_encoder(config), device)
     if not isinstance(samples, EventSamples):
-        raise InputError(f"{config.dataset} holds {type(samples).__name__}: give Samples or EventSamples")
-    if config.encoder != EVENTS:
-        raise InputError(f"encoder is {config.encoder!r}, but {config.dataset} holds event recordings: choose {EVENTS!r}")
-    if samples.num_steps != config.num_steps or samples.counts != config.counts:
+        raise InputError(f"{config.data.dataset} holds {type(samples).__name__}: give Samples or EventSamples")
+    if config.data.encoder != EVENTS:
+        raise InputError(f"encoder is {config.data.encoder!r}, but {config.data.dataset} holds event recordings: choose {EVENTS!r}")
+    if samples.num_steps != config.data.num_steps or samples.counts != config.data.counts:
         raise InputError(
             f"the recordings were framed with {samples.num_steps} steps and counts {samples.counts}, but the configuration says "
-            f"{config.num_steps} and {config.counts}: load them with its own framing"
+            f"{config.data.num_steps} and {config.data.counts}: load them with its own framing"
         )
     return EventFeed(samples, device, build_augmentation(config) if training else None)
 

@@ -1,6 +1,5 @@
 """The folder of a run: which file is what, and what can be read back from it."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,9 +90,9 @@ def open_run(path: Path, data_dir: Path | None = None) -> OpenedRun:
         raise InputError(f"{folder.checkpoint} lacks {error}: it was written by another version, use that one") from None
     if best is None:
         raise InputError(
-            f"the run in {path} has not finished an epoch: go on with `polystep-snn train {config.dataset} --out {path} --resume`"
+            f"the run in {path} has not finished an epoch: go on with `polystep-snn train {config.data.dataset} --out {path} --resume`"
         )
-    config = resolve(replace(config, device="auto"))
+    config = resolve(config.replace(device="auto"))
     dataset = load_data(config, data_dir)
     network = build_network(config, dataset.train.shape, dataset.num_classes)
     try:

@@ -80,29 +80,30 @@ class Trainer:
         self.folder = RunFolder(Path(out))
         self.observer = observer or Observer()
         self.config = config = resolve(config)
-        if dataset.name != config.dataset:
-            raise InputError(f"the data is {dataset.name}, but the configuration says {config.dataset}: name the same")
+        if dataset.name != config.data.dataset:
+            raise InputError(f"the data is {dataset.name}, but the configuration says {config.data.dataset}: name the same")
         self.dataset = dataset
-        torch.set_num_threads(config.threads)
-        self.device = torch.device(config.device)
+        torch.set_num_threads(config.run.threads)
+        self.device = torch.device(config.run.device)
         self.workers = Workers.join(self.device)
-        self.workers.check(config.batch_size)
+        self.workers.check(config.optimizer.batch_size)
         self.feed = make_feed(config, dataset.train, training=True)
-        self.steps_per_epoch = len(dataset.train) // config.batch_size
+        self.steps_per_epoch = len(dataset.train) // config.optimizer.batch_size
         if not self.steps_per_epoch:
             raise InputError(
-                f"batch_size is {config.batch_size}, but {dataset.name} has {len(dataset.train)} training samples: choose a smaller batch"
+                f"batch_size is {config.optimizer.batch_size}, but {dataset.name} has {len(dataset.train)} training samples: choose a "
+                "smaller batch"
             )
 
         self.network = build_network(config, dataset.train.shape, dataset.num_classes)
-        if not config.v_th and not resume:
+        if not config.network.v_th and not resume:
             calibrate_thresholds(self.network, self._calibration_frames)
         self.method = make_method(config, self.network)
         self.optimizer = build_optimizer(config, self.network)
-        self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, config.epochs * self.steps_per_epoch)
+        self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, config.optimizer.epochs * self.steps_per_epoch)
         self.cost = build_cost(config)
-        self.order_generator = torch.Generator().manual_seed(config.seed)
-        self.encoder_generator = torch.Generator(self.device).manual_seed(config.seed)
+        self.order_generator = torch.Generator().manual_seed(config.run.seed)
+        self.encoder_generator = torch.Generator(self.device).manual_seed(config.run.seed)
         self.average = {name: p.detach().clone() for name, p in self.network.named_parameters()}
         self.best_weights = {name: p.clone() for name, p in self.average.items()}
         self.totals: dict[str, Tensor] = {}
@@ -133,7 +134,7 @@ class Trainer:
         seconds_before = self.position.seconds
         if self.position.order_state is not None:
             self.order_generator.set_state(self.position.order_state)
-        while self.position.epoch < self.config.epochs:
+        while self.position.epoch < self.config.optimizer.epochs:
             self.position.order_state = self.order_generator.get_state()
             order = torch.randperm(len(self.feed), generator=self.order_generator)
             self.observer.epoch_begins(self.position.epoch + 1, self.position.step, self.steps_per_epoch)
@@ -155,16 +156,16 @@ class Trainer:
 
     def _calibration_frames(self) -> Frames:
         """The first training samples of the first epoch, encoded with the seed's randomness."""
-        generator = torch.Generator(self.device).manual_seed(self.config.seed)
+        generator = torch.Generator(self.device).manual_seed(self.config.run.seed)
         return self.feed.batch(torch.arange(min(_CALIBRATION_SAMPLES, len(self.feed))), generator=generator)[0]
 
     def _step(self, order: Tensor) -> None:
         config, position = self.config, self.position
-        batch = order[position.step * config.batch_size : (position.step + 1) * config.batch_size]
+        batch = order[position.step * config.optimizer.batch_size : (position.step + 1) * config.optimizer.batch_size]
         done = position.epoch * self.steps_per_epoch + position.step
         frames, labels = self.workers.share(*self.feed.batch(batch, position.epoch, self.encoder_generator))
         position.forward_passes += self.method.evaluations
-        result = self.method.step(frames, labels, done / (config.epochs * self.steps_per_epoch))
+        result = self.method.step(frames, labels, done / (config.optimizer.epochs * self.steps_per_epoch))
         # Where costs were averaged already, all processes have the same gradients, and keep them.
         # Whether to stop travels along: all processes stop after the same step.
         stop = torch.tensor(float(self.stop_requested), device=self.device)
@@ -174,7 +175,7 @@ class Trainer:
         self.optimizer.step()
         self.scheduler.step()
         # A running average whose window grows to its full length, so that it forgets the initial weights.
-        decay = min(config.averaging, (1 + done) / (10 + done))
+        decay = min(config.optimizer.averaging, (1 + done) / (10 + done))
         torch._foreach_lerp_(list(self.average.values()), [p.detach() for p in self.network.parameters()], 1.0 - decay)
         self._add(result)
         position.step += 1
@@ -236,10 +237,10 @@ class Trainer:
             "test_accuracy": score.accuracy,
             "val_accuracy": best["val_accuracy"],
             "epoch": best["epoch"],
-            "epochs": self.config.epochs,
+            "epochs": self.config.optimizer.epochs,
             "seconds": round(self.position.seconds, 3),
             "parameters": sum(p.numel() for p in self.network.parameters()),
-            "seed": self.config.seed,
+            "seed": self.config.run.seed,
             "versions": {"polystep_snn": polystep_snn.__version__, "torch": torch.__version__, "python": platform.python_version()},
         }
         if self.workers.rank == 0:

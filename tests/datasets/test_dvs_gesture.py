@@ -19,7 +19,8 @@ from polystep_snn.datasets.dvs_gesture import CLASSES, download_dvs_gesture, loa
 from polystep_snn.errors import InputError
 from polystep_snn.profiling import num_classes, sample_shape
 from polystep_snn.training.build import build_framing, build_network, resolve
-from polystep_snn.training.config import TrainConfig, recipe
+from polystep_snn.training.config import TrainConfig
+from polystep_snn.training.recipes import recipe
 from tests.commands import answers, assert_drawn, trained
 from tests.publisher import serving
 
@@ -334,7 +335,7 @@ def test_mistakes_take_one_line(base, tmp_path, capsys, arguments, message):
 
 def test_the_recipes_network():
     config = TrainConfig("dvsgesture", **recipe("dvsgesture"))
-    assert (config.num_steps, config.window_us, config.encoder) == (30, 1_500_000, "events")
+    assert (config.data.num_steps, config.data.window_us, config.data.encoder) == (30, 1_500_000, "events")
     assert build_framing(config) == event_set("dvsgesture").default
     assert sample_shape(config) == (2, 128, 128)
     assert num_classes(config) == len(event_set("dvsgesture").classes) == 11

@@ -24,7 +24,8 @@ from polystep_snn.errors import InputError
 from polystep_snn.hdf5_child import Limits
 from polystep_snn.profiling import _random_samples, num_classes, sample_shape
 from polystep_snn.training.build import build_framing
-from polystep_snn.training.config import TrainConfig, recipe
+from polystep_snn.training.config import TrainConfig
+from polystep_snn.training.recipes import recipe
 from tests.commands import answers, assert_drawn, trained
 from tests.hardware.formats.test_formats import mutated
 from tests.publisher import serving
@@ -452,7 +453,7 @@ def test_mistakes_take_one_line(base, tmp_path, capsys, arguments, message):
 
 def test_the_recipe_and_what_is_profiled():
     config = TrainConfig("shd", **recipe("shd"))
-    assert (config.num_steps, config.window_us, config.encoder) == (100, 1_000_000, "events")
+    assert (config.data.num_steps, config.data.window_us, config.data.encoder) == (100, 1_000_000, "events")
     assert build_framing(config) == event_set("shd").default
     assert sample_shape(config) == (1, 1, 700)
     assert num_classes(config) == len(event_set("shd").classes) == 20

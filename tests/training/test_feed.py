@@ -4,7 +4,6 @@ import json
 import os
 import re
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from matplotlib.image import imread
 from polystep_snn.cli.main import main
 from polystep_snn.datasets import Dataset, Framing
 from polystep_snn.datasets.augment import Augmentation
+from polystep_snn.datasets.config import EVENT_OPTIONS
 from polystep_snn.datasets.events import EventSamples
 from polystep_snn.datasets.nmnist import load_nmnist
 from polystep_snn.errors import InputError
@@ -24,10 +24,11 @@ from polystep_snn.snn.encoders import DirectCurrent, Poisson, Rate, make_encoder
 from polystep_snn.snn.frames import Constant
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.training.build import build_augmentation, build_bptt, build_cost, build_framing, build_network, resolve
-from polystep_snn.training.config import EVENT_OPTIONS, RECIPES, TrainConfig, recipe
+from polystep_snn.training.config import TrainConfig
 from polystep_snn.training.deploy import deploy, verify
 from polystep_snn.training.feed import EventFeed, ImageFeed, make_feed, to_tensors
 from polystep_snn.training.metrics import evaluate, firing_rates
+from polystep_snn.training.recipes import RECIPES, recipe
 from polystep_snn.training.run_folder import open_run
 from polystep_snn.training.trainer import Trainer
 from tests.training.test_trainer import StopAt, final
@@ -186,16 +187,28 @@ def test_a_data_sets_recipe_counts_more_than_a_neurons():
     chip = recipe("nmnist", "loihi")
     assert chip == {"weight_bits": 8, **RECIPES["nmnist"]}
     config = TrainConfig("nmnist", neuron="loihi", **chip)
-    assert (config.encoder, config.num_steps, config.hidden) == ("events", 30, (128,))
+    assert (config.data.encoder, config.data.num_steps, config.network.hidden) == ("events", 30, (128,))
 
 
 def test_a_space_counts_more_than_a_data_set():
     """Radius, temperature and learning rate of node space are in other units."""
     for dataset in RECIPES:
         config = TrainConfig(dataset, space="weight", **recipe(dataset, space="weight"))
-        assert (config.radius, config.polytope, config.eps, config.lr, config.weight_decay) == (0.5, "simplex", 1.0, 2e-2, 0.0)
+        assert (config.method.radius, config.method.polytope, config.method.eps, config.optimizer.lr, config.optimizer.weight_decay) == (
+            0.5,
+            "simplex",
+            1.0,
+            2e-2,
+            0.0,
+        )
     config = TrainConfig("nmnist", space="weight", **recipe("nmnist", space="weight"))
-    assert (config.encoder, config.num_steps, config.windows, config.v_th, config.shift) == ("events", 30, 1, 1.0, 2)
+    assert (config.data.encoder, config.data.num_steps, config.method.windows, config.network.v_th, config.data.shift) == (
+        "events",
+        30,
+        1,
+        1.0,
+        2,
+    )
     assert recipe("nmnist", space="node") == RECIPES["nmnist"]
 
 
@@ -247,7 +260,7 @@ def test_epochs_differ_and_seeds_too(blinks, tmp_path):
     """What is augmented is seen anew in each epoch: without learning, the loss on the training batches moves."""
     still = event_config(lr=1e-12, weight_decay=0.0, batch_size=60, windows=1)
     losses = {}
-    for name, config in (("plain", replace(still, shift=0, jitter=0.0, time_jitter=0.0, drop=0.0)), ("changed", still)):
+    for name, config in (("plain", still.replace(shift=0, jitter=0.0, time_jitter=0.0, drop=0.0)), ("changed", still)):
         run = Trainer(config, tmp_path / name, blinks)
         run.fit()
         losses[name] = [round(m["train_loss"], 5) for m in run.position.history]
@@ -321,7 +334,7 @@ def test_the_deployed_networks_input_is_a_frame(real_run):
 
 def test_numbers_of_events_are_no_spikes(real_run, blinks):
     opened = open_run(real_run)
-    counted = opened._replace(config=replace(opened.config, neuron="lif", counts=True), network=SpikingNetwork([2312, 24, 10]))
+    counted = opened._replace(config=opened.config.replace(neuron="lif", counts=True), network=SpikingNetwork([2312, 24, 10]))
     with pytest.raises(InputError, match="numbers of events, but the chip takes spikes: train without --counts"):
         deploy(counted)
 

@@ -19,8 +19,9 @@ from polystep_snn.polystep.relative import Relative
 from polystep_snn.spaces.weight.subspaces import HybridLowRank
 from polystep_snn.training import checkpoint, metrics, trainer
 from polystep_snn.training.build import build_bptt, resolve
-from polystep_snn.training.config import RECIPES, TrainConfig, recipe
+from polystep_snn.training.config import TrainConfig
 from polystep_snn.training.observer import Observer
+from polystep_snn.training.recipes import RECIPES, recipe
 from polystep_snn.training.run_folder import open_run
 from polystep_snn.training.trainer import Trainer
 

@@ -1,0 +1,75 @@
+"""The network of a run: its layers, neurons and readout. Plain values, without torch; they check themselves."""
+
+import re
+from dataclasses import dataclass
+
+from polystep_snn.errors import InputError
+from polystep_snn.geometry import Conv, SumPool
+from polystep_snn.options import FRACTION, LARGEST_COUNT, POSITIVE, Options, option
+
+NEURONS = ("lif", "loihi")
+READOUTS = ("membrane", "count")
+RESETS = ("zero", "subtract")
+
+_CONVOLUTION = re.compile(r"(\d{1,6})c(\d{1,4})(?:s(\d{1,4}))?(?:p(\d{1,4}))?")
+_POOL = re.compile(r"p(\d{1,4})")
+
+
+def parse_layer(item: int | str) -> int | Conv | SumPool:
+    """A hidden layer as it is written on the command line: ``128``, ``16c5``, ``16c5s2p1`` or ``p2``.
+
+    Raises:
+        InputError: something else.
+    """
+    if isinstance(item, int):
+        return item
+    # Longer numbers than int() takes are no widths anyway.
+    if item.isdecimal() and len(item) <= 10:
+        return int(item)
+    if found := _CONVOLUTION.fullmatch(item):
+        channels, kernel, stride, padding = found.groups()
+        return Conv(int(channels), int(kernel), int(stride or 1), int(padding or 0))
+    if found := _POOL.fullmatch(item):
+        return SumPool(int(found[1]))
+    raise InputError(f"hidden layer {item!r}: give a width, a convolution such as 16c5 or 16c5s2p1, or p2 for sum-pooling")
+
+
+@dataclass(frozen=True)
+class NetworkConfig(Options):
+    """The network of a run; ``training/build.py`` makes it."""
+
+    hidden: tuple[int | str, ...] = option(
+        (128,),
+        "the hidden layers: widths, convolutions such as 16c5 or 16c5s2p1 (channels, kernel, stride, padding), p2 for sum-pooling",
+        layers=True,
+    )
+    neuron: str = option("lif", "floating-point LIF, or the integer neuron of Loihi 2 (8-bit weights, spike input)", NEURONS)
+    weight_bits: int = option(32, "32, or 8 to compute with int8 weights in every forward pass", (8, 32))
+    readout: str = option("membrane", "membranes of integrators, or spike counts of neurons that fire", READOUTS)
+    readout_decay: float = option(1.0, "fraction of a membrane readout left after a step; 1 for no leak", range=FRACTION)
+    beta: float = option(0.95, "fraction of a membrane left after a step", range=FRACTION)
+    alpha: float = option(0.0, "fraction of a synaptic current left after a step; 0 for none", range=FRACTION)
+    v_th: float = option(0.0, "threshold of the hidden neurons; 0 to choose each layer's from its initial firing rate")
+    reset: str = option("zero", "what a spike does to the membrane", RESETS)
+
+    def __post_init__(self):
+        super().__post_init__()
+        layers = self.layers
+        if not layers or not all(1 <= n <= LARGEST_COUNT for n in layers if isinstance(n, int)):
+            raise InputError(f"hidden is {list(self.hidden)}: give at least one width, each from 1 to {LARGEST_COUNT}")
+        if self.v_th != 0 and not POSITIVE.holds(self.v_th):
+            raise InputError(f"v_th is {self.v_th}: choose {POSITIVE.words}, or 0 to have it chosen")
+        if self.neuron == "loihi":
+            for name, value, needed in (("weight_bits", self.weight_bits, 8), ("reset", self.reset, "zero")):
+                if value != needed:
+                    raise InputError(f"{name} is {value}, but the neuron 'loihi' needs {needed}: choose it, or the neuron 'lif'")
+
+    @property
+    def layers(self) -> list[int | Conv | SumPool]:
+        """The hidden layers, parsed."""
+        return [parse_layer(item) for item in self.hidden]
+
+    @property
+    def num_spiking(self) -> int:
+        """Hidden layers that have neurons: all but sum-pooling."""
+        return sum(not isinstance(layer, SumPool) for layer in self.layers)

@@ -1,0 +1,56 @@
+"""How a run is probed, and how costs become displacements. Plain values, without torch; they check themselves."""
+
+from dataclasses import dataclass
+
+from polystep_snn.errors import InputError
+from polystep_snn.options import COUNT, FRACTION, LARGEST_COUNT, POSITIVE, Options, option, up_to
+
+SPACES = ("node", "weight")
+POLYTOPES = ("orthoplex", "simplex", "cube")
+TRANSPORTS = ("softmax", "sinkhorn")
+CREDITS = ("exact", "chained")
+
+# What one space has and the other has not.
+SPACE_OPTIONS = {"node": ("windows", "probed", "credit", "target_rate", "rate_weight"), "weight": ("rank",)}
+
+
+@dataclass(frozen=True)
+class MethodConfig(Options):
+    """What is probed, and how; ``training/build.py`` makes a ``PolyStep`` or a ``WeightStep`` of it."""
+
+    space: str = option("node", "probe neurons' currents, all in one pass, or weights, one candidate at a time, as the paper does", SPACES)
+    radius: float = option(
+        0.6, "shift of a hidden neuron's input current in a probe, in thresholds; of --space weight, a distance", range=POSITIVE
+    )
+    polytope: str = option("orthoplex", "vertices that are probed", POLYTOPES)
+    transport: str = option("softmax", "from costs to weights", TRANSPORTS)
+    eps: float = option(
+        1.0, "entropic regularisation of the transport, in nats; of --space weight, in units of the spread of costs", range=POSITIVE
+    )
+    windows: int = option(1, "time windows that a probe shifts independently", range=COUNT)
+    probed: tuple[int, ...] = option((0,), "hidden neurons probed a step, at random, 0 for all: one number a layer, or one for every layer")
+    credit: str = option(
+        "exact", "follow probes through all layers behind, or hand credit on from layer to layer: fast in deep networks", CREDITS
+    )
+    target_rate: float = option(0.05, "firing rate, in spikes a step, that --rate-weight draws hidden neurons to", range=FRACTION)
+    rate_weight: float = option(
+        0.0, "how strongly, in nats: times the squared distance of each neuron's rate; 0 for none", range=up_to(POSITIVE.high)
+    )
+    rank: int = option(8, "random directions in which a row of weights is probed, of --space weight", range=COUNT)
+
+    def __post_init__(self):
+        super().__post_init__()
+        for space, names in SPACE_OPTIONS.items():
+            name = None if self.space == space else self.changed(names)
+            if name:
+                raise InputError(
+                    f"{name} is {getattr(self, name)}, but the space {self.space!r} has no such option: leave it out, or choose the space "
+                    f"{space!r}"
+                )
+
+    def check_probed(self, num_layers: int) -> None:
+        """InputError unless ``probed`` fits so many hidden layers."""
+        if len(self.probed) not in (1, num_layers) or not all(0 <= n <= LARGEST_COUNT for n in self.probed):
+            raise InputError(
+                f"probed is {list(self.probed)}: give one number for all {num_layers} hidden layers or one a layer, 0 to {LARGEST_COUNT}"
+            )
