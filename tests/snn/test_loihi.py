@@ -12,7 +12,7 @@ from polystep_snn.snn import loihi
 from polystep_snn.snn.loihi import CubaNeuron, CubaParameters
 from polystep_snn.snn.neurons import LIFState
 from polystep_snn.snn.quantize import quantize
-from polystep_snn.spaces.node.one_pass import node_costs
+from polystep_snn.spaces.node.costs import node_costs
 
 EDGES = [0, 1, -1, 4095, -4096, 2**23 - 1, -(2**23 - 1), 2**23]
 

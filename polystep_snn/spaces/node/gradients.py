@@ -9,7 +9,7 @@ from polystep_snn.polystep.barycenter import barycenter
 from polystep_snn.polystep.transport import Transport
 from polystep_snn.snn.wiring import Wiring
 from polystep_snn.spaces.node.last_hop import LayerCosts
-from polystep_snn.spaces.node.one_pass import LayerProbes
+from polystep_snn.spaces.node.pass_state import LayerProbes
 
 
 def gradients(

@@ -7,161 +7,34 @@ layers after it; never a forward pass::
     I'_j[t, b] = I_j[t, b] + sum_m offset[v, m] * phi_m(t)           the probe: vertex v, time windows phi_1 … phi_M
     cost[v, j, b] = cost of sample b's readout under that probe      hard threshold, real spikes, exact
 
-Nothing is stored per timestep: time goes by in blocks of a few steps, and what lives across blocks is membranes
-and traces. ``advance`` takes the network and the probed neurons through a block, ``followed.py`` the layers behind those that changed a
-spike; ``settle`` turns what has become of them into costs. These are pure functions of tensors, compiled as a whole. Where many layers
-lie behind, ``chained.py`` prices a probe by what those of the next layer found instead: then only the last costs are exact.
+Nothing is stored per timestep: time goes by in blocks of a few steps, and what lives across blocks is membranes and traces. ``advance``
+takes the network and the probed neurons through a block, ``followed.py`` the layers behind those that changed a spike; ``costs.settle``
+turns what has become of them into costs. These are pure functions of tensors, compiled as a whole. Where many layers lie behind,
+``chained.py`` prices a probe by what those of the next layer found instead: then only the last costs are exact.
 
 This is node perturbation (Williams 1992; Fiete and Seung 2006) with a polytope in place of noise and a cost a sample in place
 of one scalar. ``tests/reference/naive_nodes.py`` computes the same with one full forward pass a probe.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from polystep_snn.engine.compiled import Kernels
-from polystep_snn.polystep.cost import Cost, RateTarget
+from polystep_snn.polystep.cost import Cost
 from polystep_snn.snn.frames import Constant, EventBlock, EventFrames, Frames, check_block, time_blocks
 from polystep_snn.snn.network import Layer, SpikingNetwork
-from polystep_snn.snn.wiring import Fan, Wiring
-from polystep_snn.spaces.node.chained import chained_cost, fit, reach, slopes_of
+from polystep_snn.snn.wiring import Fan
+from polystep_snn.spaces.node.chained import fit, reach
 from polystep_snn.spaces.node.currents import currents
 from polystep_snn.spaces.node.followed import Judge, Layers, Rows, Unprobed, advance_rows, row_costs, tile_size
-from polystep_snn.spaces.node.last_hop import LayerCosts, LinearEnd, NeuronEnd, chosen, make_end
-from polystep_snn.spaces.node.populations import Neuron, Population, at_rest, drive, hop, probe
+from polystep_snn.spaces.node.last_hop import NeuronEnd, chosen, make_end
+from polystep_snn.spaces.node.pass_state import Block, LayerProbes, Pass, Plan, State
+from polystep_snn.spaces.node.populations import Neuron, at_rest, drive, hop, probe
 
 # Output neurons so few that, compiled, all probes of the layer before are simulated faster than those that changed a spike are found.
 _NARROW = 32
-
-
-class LayerProbes(NamedTuple):
-    """What is probed in one layer.
-
-    Attributes:
-        offsets: ``[V, M]`` shifts of the input current at every vertex, in each of M time windows, in units of current.
-        windows: ``[T, M]`` the windows ``phi_m(t)``.
-        neurons: ``[K]`` indices of the probed neurons, or None for all.
-    """
-
-    offsets: Tensor
-    windows: Tensor
-    neurons: Tensor | None = None
-
-
-class NodeCosts(NamedTuple):
-    """The outcome of a pass.
-
-    Attributes:
-        value: ``[C, B]``, the readout of the unprobed network.
-        cost: ``[B]``, its cost.
-        layers: what the probes of each layer found, the readout's last.
-        rates: ``[N_l]`` for each layer that spikes, its neurons' spikes a step, averaged over the batch.
-        total: of all currents and costs: finite where inputs, weights and costs are.
-    """
-
-    value: Tensor
-    cost: Tensor
-    layers: list[LayerCosts]
-    rates: list[Tensor]
-    total: Tensor
-
-
-class Plan(NamedTuple):
-    """What stays the same throughout a pass: the network, and what is probed in it. Lists have one entry a spiking layer,
-    but for wirings, weights, biases, probes and fits, which have the readout's as well.
-
-    Attributes:
-        constant: whether every frame is the same.
-        columns: the first layer's weights, one row an input, where events stay sparse; else None.
-        slopes: for each spiking layer but the first, where credit is handed on from layer to layer: what makes slopes of its costs,
-            ``[M, V]``, and what a change of one spike counts in its windows, ``[T, M]``. Empty where probes are followed.
-        hops: whether output neurons are simulated under every probe of the layer before.
-    """
-
-    wirings: list[Wiring]
-    weights: list[Tensor]
-    biases: list[Tensor]
-    neurons: list[Neuron]
-    decays: list[float]
-    probes: list[LayerProbes]
-    constant: bool
-    columns: Tensor | None
-    slopes: list[tuple[Tensor, Tensor]]
-    hops: bool
-
-
-class State(NamedTuple):
-    """What lives across blocks.
-
-    Attributes:
-        base: the unprobed network, ``[N, B]`` a layer.
-        counts: its spikes so far, ``[N, B]`` a layer.
-        activity: what arrived in each time window so far, ``[M, B, N]`` a layer; ``[1, B, N]``, one frame, where all are the same; None for
-            events, which tell it themselves.
-        drive: the first layer's current where it is constant, computed once; None before, and where it is not.
-        total: sum of all input currents so far: where it is not finite, an input or a weight is not.
-        probed: the probed neurons, ``[V, K, B]`` a layer.
-        output: the output neurons under the probes of the layer before, ``[V, K, C, B]``; None where those are followed as rows.
-        reached: what the probes of each spiking layer but the last have changed in their own spikes, in the windows of the next one:
-            ``[M, V, K, B]``; empty where they are followed.
-    """
-
-    base: list[Population]
-    counts: list[Tensor]
-    activity: list[Tensor | None]
-    drive: Tensor | None
-    total: Tensor
-    probed: list[Population]
-    output: Population | None
-    reached: list[Tensor]
-
-
-class Block(NamedTuple):
-    """What happened in a block, as the layers behind a probe need it.
-
-    Attributes:
-        changed: ``[U, V, K, B]`` int8 for each layer whose probes are followed as rows, what they changed in its spikes.
-        moved: ``[V, K, B]`` for the same layers, where that is anything.
-        unprobed: of the layers behind them.
-    """
-
-    changed: list[Tensor]
-    moved: list[Tensor]
-    unprobed: Unprobed
-
-
-class Pass(NamedTuple):
-    """A pass over time that has gone by; ``settle`` makes costs of it.
-
-    Attributes:
-        behind: for each layer whose probes were followed as rows their costs ``[V, K, B]``.
-    """
-
-    plan: Plan
-    state: State
-    end: LinearEnd | NeuronEnd
-    num_steps: int
-    behind: list[Tensor]
-
-
-@torch.no_grad()
-def node_costs(
-    network: SpikingNetwork,
-    inputs: Frames | Tensor,
-    target: Tensor,
-    probes: Sequence[LayerProbes],
-    cost: Cost,
-    kernels: Kernels,
-    residual: float | None = None,
-    chunk: int | None = None,
-    chained: bool = False,
-) -> NodeCosts:
-    """Probe every layer of a network on one batch: ``run_probes``, then ``settle``."""
-    done = run_probes(network, network.layers(), inputs, target, cost, probes, kernels, residual, chunk, chained)
-    return kernels(settle)(done, target, cost)
 
 
 @torch.no_grad()
@@ -183,7 +56,7 @@ def run_probes(
         network: whose readout it is.
         layers: what it computes with.
         inputs: ``[T, B, N]``, or an encoder's frames.
-        target, cost: as of ``settle``.
+        target, cost: as of ``costs.settle``.
         probes: one a layer, the readout's last.
         kernels: runs ``advance`` and what follows it.
         residual: what the cost sees of a spike-count readout's final membrane; None for the readout's own ``residual``.
@@ -340,41 +213,3 @@ def _windowed(share: Tensor, incoming: Tensor) -> Tensor:
     if share.shape[1] == 1:
         return (share[:, :, None] * incoming).sum(0).T[None]
     return torch.tensordot(share.T, incoming, 1).transpose(1, 2)
-
-
-def settle(done: Pass, target: Tensor, cost: Cost, rate_target: RateTarget | None = None) -> NodeCosts:
-    """Costs, once all steps have gone by.
-
-    Args:
-        target: ``[B]``, whatever ``cost`` understands.
-        cost: from the readout's value to a cost a sample.
-        rate_target: what hidden neurons' own spikes cost.
-    """
-    plan, state, end, total_steps, behind = done
-    last = state.base[-1]
-    value = end.value(plan.weights, last)
-    found = list(behind)
-    if state.output is not None and isinstance(end, NeuronEnd):
-        found.append(cost(end.read(state.output), target))
-    of_last = plan.probes[len(plan.neurons) - 1]
-    found.append(end.cost(plan.weights, state.probed[-1], of_last.neurons, last, value, target, cost))
-    own = cost(value, target)
-    for k, reached in reversed(list(enumerate(state.reached))):
-        slopes = slopes_of(plan.slopes[k][0], found[0])
-        neurons = plan.probes[k].neurons, plan.probes[k + 1].neurons
-        found.insert(0, chained_cost(own, reached, slopes, plan.wirings[k + 1], plan.weights[k + 1], neurons))
-    if rate_target is not None:
-        for k in range(len(plan.wirings) - 1):
-            counts = chosen(state.counts[k], plan.probes[k].neurons, 0)
-            found[k] = found[k] + rate_target.of_probes(counts, state.probed[k].trace, total_steps)
-    layers = []
-    for layer, (costs, activity, probes) in enumerate(zip(found, state.activity, plan.probes, strict=False)):
-        bias_share = probes.windows.sum(0) / total_steps
-        share = bias_share if layer == 0 and plan.constant else torch.full_like(bias_share, 1 / total_steps)
-        layers.append(LayerCosts(costs, activity, share, bias_share))
-    if isinstance(end, LinearEnd):
-        layers.append(end.readout_layer(plan.probes[-1].offsets, last, value, target, cost))
-    # The chip's leaky integrators are simulated, and do not fire.
-    silent = isinstance(end, NeuronEnd) and not end.counts
-    rates = [count.mean(1) / total_steps for count in (state.counts[:-1] if silent else state.counts)]
-    return NodeCosts(value, own, layers, rates, state.total + own.sum())

@@ -32,8 +32,10 @@ from polystep_snn.snn.loihi import CubaNeuron
 from polystep_snn.snn.network import Layer, SpikingNetwork
 from polystep_snn.snn.quantize import quantize
 from polystep_snn.snn.readouts import MembraneReadout
+from polystep_snn.spaces.node.costs import settle
 from polystep_snn.spaces.node.gradients import gradients, placed
-from polystep_snn.spaces.node.one_pass import LayerProbes, Pass, run_probes, settle
+from polystep_snn.spaces.node.one_pass import run_probes
+from polystep_snn.spaces.node.pass_state import LayerProbes, Pass
 from polystep_snn.spaces.node.space import NodeSpace
 
 

@@ -25,7 +25,7 @@ from polystep_snn.geometry import Conv, SumPool
 from polystep_snn.polystep.polytope import vertices, with_radii
 from polystep_snn.snn.wiring import wirings_of
 from polystep_snn.spaces.node.chained import fit
-from polystep_snn.spaces.node.one_pass import node_costs
+from polystep_snn.spaces.node.costs import node_costs
 from tests.engine.test_compiled import needs_compiler
 from tests.snn.test_frames import events_of
 from tests.spaces.node.test_one_pass import LIF, SIZES, assert_equal_costs, make_batch, make_network, make_probes

@@ -19,7 +19,7 @@ from polystep_snn import (
 )
 from polystep_snn.engine.compiled import Kernels
 from polystep_snn.snn.wiring import wirings_of
-from polystep_snn.spaces.node.one_pass import node_costs
+from polystep_snn.spaces.node.costs import node_costs
 from tests.reference import naive_nodes
 from tests.spaces.node.test_one_pass import EAGER, READOUTS, assert_equal_costs, make_batch, make_probes
 

@@ -6,7 +6,9 @@ import torch
 from polystep_snn import CrossEntropy, DirectCurrent, LIFParameters, MembraneReadout, SpikeCountReadout, SpikingNetwork, ZeroOne
 from polystep_snn.engine.compiled import Kernels
 from polystep_snn.polystep.polytope import vertices, with_radii
-from polystep_snn.spaces.node.one_pass import LayerProbes, node_costs, run_probes
+from polystep_snn.spaces.node.costs import node_costs
+from polystep_snn.spaces.node.one_pass import run_probes
+from polystep_snn.spaces.node.pass_state import LayerProbes
 from tests.reference import naive_nodes
 
 EAGER = Kernels(compile=False)

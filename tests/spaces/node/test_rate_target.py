@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from polystep_snn import CrossEntropy, InputError, LIFParameters, MembraneReadout, NodeSpace, PolyStep, RateTarget, SpikeCountReadout
-from polystep_snn.spaces.node.one_pass import run_probes, settle
+from polystep_snn.spaces.node.costs import settle
+from polystep_snn.spaces.node.one_pass import run_probes
 from tests.reference import naive_nodes
 from tests.spaces.node.test_one_pass import EAGER, make_batch, make_network, make_probes
 

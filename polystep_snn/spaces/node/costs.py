@@ -1,0 +1,89 @@
+"""From a pass that has gone by to costs: of the network, and of every probe of every layer."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from polystep_snn.engine.compiled import Kernels
+from polystep_snn.polystep.cost import Cost, RateTarget
+from polystep_snn.snn.frames import Frames
+from polystep_snn.snn.network import SpikingNetwork
+from polystep_snn.spaces.node.chained import chained_cost, slopes_of
+from polystep_snn.spaces.node.last_hop import LayerCosts, LinearEnd, NeuronEnd, chosen
+from polystep_snn.spaces.node.one_pass import run_probes
+from polystep_snn.spaces.node.pass_state import LayerProbes, Pass
+
+
+class NodeCosts(NamedTuple):
+    """The outcome of a pass.
+
+    Attributes:
+        value: ``[C, B]``, the readout of the unprobed network.
+        cost: ``[B]``, its cost.
+        layers: what the probes of each layer found, the readout's last.
+        rates: ``[N_l]`` for each layer that spikes, its neurons' spikes a step, averaged over the batch.
+        total: of all currents and costs: finite where inputs, weights and costs are.
+    """
+
+    value: Tensor
+    cost: Tensor
+    layers: list[LayerCosts]
+    rates: list[Tensor]
+    total: Tensor
+
+
+@torch.no_grad()
+def node_costs(
+    network: SpikingNetwork,
+    inputs: Frames | Tensor,
+    target: Tensor,
+    probes: Sequence[LayerProbes],
+    cost: Cost,
+    kernels: Kernels,
+    residual: float | None = None,
+    chunk: int | None = None,
+    chained: bool = False,
+) -> NodeCosts:
+    """Probe every layer of a network on one batch: ``run_probes``, then ``settle``."""
+    done = run_probes(network, network.layers(), inputs, target, cost, probes, kernels, residual, chunk, chained)
+    return kernels(settle)(done, target, cost)
+
+
+def settle(done: Pass, target: Tensor, cost: Cost, rate_target: RateTarget | None = None) -> NodeCosts:
+    """Costs, once all steps have gone by.
+
+    Args:
+        target: ``[B]``, whatever ``cost`` understands.
+        cost: from the readout's value to a cost a sample.
+        rate_target: what hidden neurons' own spikes cost.
+    """
+    plan, state, end, total_steps, behind = done
+    last = state.base[-1]
+    value = end.value(plan.weights, last)
+    found = list(behind)
+    if state.output is not None and isinstance(end, NeuronEnd):
+        found.append(cost(end.read(state.output), target))
+    of_last = plan.probes[len(plan.neurons) - 1]
+    found.append(end.cost(plan.weights, state.probed[-1], of_last.neurons, last, value, target, cost))
+    own = cost(value, target)
+    for k, reached in reversed(list(enumerate(state.reached))):
+        slopes = slopes_of(plan.slopes[k][0], found[0])
+        neurons = plan.probes[k].neurons, plan.probes[k + 1].neurons
+        found.insert(0, chained_cost(own, reached, slopes, plan.wirings[k + 1], plan.weights[k + 1], neurons))
+    if rate_target is not None:
+        for k in range(len(plan.wirings) - 1):
+            counts = chosen(state.counts[k], plan.probes[k].neurons, 0)
+            found[k] = found[k] + rate_target.of_probes(counts, state.probed[k].trace, total_steps)
+    layers = []
+    for layer, (costs, activity, probes) in enumerate(zip(found, state.activity, plan.probes, strict=False)):
+        bias_share = probes.windows.sum(0) / total_steps
+        share = bias_share if layer == 0 and plan.constant else torch.full_like(bias_share, 1 / total_steps)
+        layers.append(LayerCosts(costs, activity, share, bias_share))
+    if isinstance(end, LinearEnd):
+        layers.append(end.readout_layer(plan.probes[-1].offsets, last, value, target, cost))
+    # The chip's leaky integrators are simulated, and do not fire.
+    silent = isinstance(end, NeuronEnd) and not end.counts
+    rates = [count.mean(1) / total_steps for count in (state.counts[:-1] if silent else state.counts)]
+    return NodeCosts(value, own, layers, rates, state.total + own.sum())

@@ -1,0 +1,102 @@
+"""What a pass over time knows and carries along: probes, plan, the state between blocks, what a block tells the layers behind."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from polystep_snn.snn.wiring import Wiring
+from polystep_snn.spaces.node.followed import Unprobed
+from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd
+from polystep_snn.spaces.node.populations import Neuron, Population
+
+
+class LayerProbes(NamedTuple):
+    """What is probed in one layer.
+
+    Attributes:
+        offsets: ``[V, M]`` shifts of the input current at every vertex, in each of M time windows, in units of current.
+        windows: ``[T, M]`` the windows ``phi_m(t)``.
+        neurons: ``[K]`` indices of the probed neurons, or None for all.
+    """
+
+    offsets: Tensor
+    windows: Tensor
+    neurons: Tensor | None = None
+
+
+class Plan(NamedTuple):
+    """What stays the same throughout a pass: the network, and what is probed in it. Lists have one entry a spiking layer,
+    but for wirings, weights, biases, probes and fits, which have the readout's as well.
+
+    Attributes:
+        constant: whether every frame is the same.
+        columns: the first layer's weights, one row an input, where events stay sparse; else None.
+        slopes: for each spiking layer but the first, where credit is handed on from layer to layer: what makes slopes of its costs,
+            ``[M, V]``, and what a change of one spike counts in its windows, ``[T, M]``. Empty where probes are followed.
+        hops: whether output neurons are simulated under every probe of the layer before.
+    """
+
+    wirings: list[Wiring]
+    weights: list[Tensor]
+    biases: list[Tensor]
+    neurons: list[Neuron]
+    decays: list[float]
+    probes: list[LayerProbes]
+    constant: bool
+    columns: Tensor | None
+    slopes: list[tuple[Tensor, Tensor]]
+    hops: bool
+
+
+class State(NamedTuple):
+    """What lives across blocks.
+
+    Attributes:
+        base: the unprobed network, ``[N, B]`` a layer.
+        counts: its spikes so far, ``[N, B]`` a layer.
+        activity: what arrived in each time window so far, ``[M, B, N]`` a layer; ``[1, B, N]``, one frame, where all are the same; None for
+            events, which tell it themselves.
+        drive: the first layer's current where it is constant, computed once; None before, and where it is not.
+        total: sum of all input currents so far: where it is not finite, an input or a weight is not.
+        probed: the probed neurons, ``[V, K, B]`` a layer.
+        output: the output neurons under the probes of the layer before, ``[V, K, C, B]``; None where those are followed as rows.
+        reached: what the probes of each spiking layer but the last have changed in their own spikes, in the windows of the next one:
+            ``[M, V, K, B]``; empty where they are followed.
+    """
+
+    base: list[Population]
+    counts: list[Tensor]
+    activity: list[Tensor | None]
+    drive: Tensor | None
+    total: Tensor
+    probed: list[Population]
+    output: Population | None
+    reached: list[Tensor]
+
+
+class Block(NamedTuple):
+    """What happened in a block, as the layers behind a probe need it.
+
+    Attributes:
+        changed: ``[U, V, K, B]`` int8 for each layer whose probes are followed as rows, what they changed in its spikes.
+        moved: ``[V, K, B]`` for the same layers, where that is anything.
+        unprobed: of the layers behind them.
+    """
+
+    changed: list[Tensor]
+    moved: list[Tensor]
+    unprobed: Unprobed
+
+
+class Pass(NamedTuple):
+    """A pass over time that has gone by; ``settle`` makes costs of it.
+
+    Attributes:
+        behind: for each layer whose probes were followed as rows their costs ``[V, K, B]``.
+    """
+
+    plan: Plan
+    state: State
+    end: LinearEnd | NeuronEnd
+    num_steps: int
+    behind: list[Tensor]
