@@ -1,6 +1,6 @@
 # Everything a newcomer needs: make, Python >= 3.10 and a package index.
 #   make demo     train the embedded digits, look at the figures; again in the chip's integers, compared where they run
-#   make test     all tests
+#   make test     all tests, side by side; those that need data are skipped where there is none
 #   make lint     what CI checks first
 #   make lava-env Lava's own environment, for Python 3.10; `make test` makes it too where it finds one
 SHELL := /bin/bash
@@ -31,8 +31,10 @@ demo: $(VENV)/installed
 	@echo "Figures are in runs/demo/figures, the chip's integers in runs/demo-chip/network.safetensors."
 
 # Tests that need Lava are skipped, with that reason, where there is no Python for it.
+# One thread a process: tests run side by side, and so do the commands that they start.
+test: export OMP_NUM_THREADS := 1
 test: $(VENV)/installed-dev $(if $(filter test,$(MAKECMDGOALS)),$(if $(LAVA_PYTHON),$(LAVA_VENV)/installed))
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 lava-env: $(LAVA_VENV)/installed
 
