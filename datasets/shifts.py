@@ -1,18 +1,21 @@
 """What happens to a sensor in the field: shifts of an image stream, seeded.
 
-    noise        Gaussian, standard deviation AMOUNT
+Two kinds of randomness, with a seed each. The sensor's own is the same for all that it ever sees; the sample's is drawn for every image.
+
+    noise        Gaussian, standard deviation AMOUNT, of the sample
     contrast     distances from the image's mean multiplied by AMOUNT
     inversion    (1 - AMOUNT) x + AMOUNT (1 - x)
     rotation     by AMOUNT degrees
-    translation  by AMOUNT pixels, in a direction that the seed decides
-    occlusion    a square of AMOUNT of the side, somewhere else in every image, is black
-    dead         a fraction AMOUNT of the pixels, the same in every image, is black
+    translation  by AMOUNT pixels, in a direction of the sensor's own
+    occlusion    a square of AMOUNT of the side, somewhere else in every sample, is black
+    dead         a fraction AMOUNT of the pixels, the sensor's own, is black
 
 Intensities stay in [0, 1].
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -48,66 +51,78 @@ class Shift:
                 raise
             raise InputError(f"a shift is {text!r}: give KIND:AMOUNT, such as noise:0.4") from None
 
-    def __call__(self, images: np.ndarray, seed: int, first: int = 0) -> np.ndarray:
+    def __call__(self, images: np.ndarray, seed: int, first: int = 0, sensor: int | None = None) -> np.ndarray:
         """Shifted images.
 
         Args:
             images: ``[n, height, width]`` float32 in [0, 1]; n may be 0.
-            seed: of what is random; what is the sensor's own depends on nothing else.
+            seed: of what is drawn for every sample.
             first: number of the first image, so that parts of a stream are shifted as the whole.
+            sensor: seed of what is the sensor's own; name the same one for all that one sensor sees. None for ``seed``.
         """
         if not len(images):
             return images.astype(np.float32)
-        return np.clip(_KINDS[self.kind][0](images, self.amount, seed, first), 0.0, 1.0).astype(np.float32)
+        drawn = _Random(seed, first, seed if sensor is None else sensor)
+        return np.clip(_KINDS[self.kind][0](images, self.amount, drawn), 0.0, 1.0).astype(np.float32)
 
 
-def _per_image(seed: int, first: int, count: int) -> list[np.random.Generator]:
-    return [np.random.default_rng((seed, first + k)) for k in range(count)]
+class _Random(NamedTuple):
+    """Where a shift takes its random numbers from."""
+
+    seed: int
+    first: int
+    sensor: int
+
+    def of_samples(self, count: int) -> list[np.random.Generator]:
+        return [np.random.default_rng((self.seed, self.first + k)) for k in range(count)]
+
+    def of_sensor(self) -> np.random.Generator:
+        return np.random.default_rng(self.sensor)
 
 
-def _noise(images: np.ndarray, amount: float, seed: int, first: int) -> np.ndarray:
-    noise = [g.standard_normal(images.shape[1:], np.float32) for g in _per_image(seed, first, len(images))]
+def _noise(images: np.ndarray, amount: float, drawn: _Random) -> np.ndarray:
+    noise = [g.standard_normal(images.shape[1:], np.float32) for g in drawn.of_samples(len(images))]
     return images + np.float32(amount) * np.stack(noise)
 
 
-def _contrast(images: np.ndarray, amount: float, seed: int, first: int) -> np.ndarray:
+def _contrast(images: np.ndarray, amount: float, drawn: _Random) -> np.ndarray:
     mean = images.mean((1, 2), keepdims=True)
     return mean + np.float32(amount) * (images - mean)
 
 
-def _inversion(images: np.ndarray, amount: float, seed: int, first: int) -> np.ndarray:
+def _inversion(images: np.ndarray, amount: float, drawn: _Random) -> np.ndarray:
     return images + np.float32(amount) * (1 - 2 * images)
 
 
-def _rotation(images: np.ndarray, amount: float, seed: int, first: int) -> np.ndarray:
+def _rotation(images: np.ndarray, amount: float, drawn: _Random) -> np.ndarray:
     from scipy.ndimage import rotate
 
     return rotate(images, amount, axes=(1, 2), reshape=False, order=1)
 
 
-def _translation(images: np.ndarray, amount: float, seed: int, first: int) -> np.ndarray:
+def _translation(images: np.ndarray, amount: float, drawn: _Random) -> np.ndarray:
     from scipy.ndimage import shift
 
-    angle = np.random.default_rng(seed).uniform(0, 2 * np.pi)
+    angle = drawn.of_sensor().uniform(0, 2 * np.pi)
     return shift(images, (0, amount * np.sin(angle), amount * np.cos(angle)), order=1)
 
 
-def _occlusion(images: np.ndarray, amount: float, seed: int, first: int) -> np.ndarray:
+def _occlusion(images: np.ndarray, amount: float, drawn: _Random) -> np.ndarray:
     images = images.copy()
     height, width = (round(amount * n) for n in images.shape[1:])
-    for image, generator in zip(images, _per_image(seed, first, len(images)), strict=True):
+    for image, generator in zip(images, drawn.of_samples(len(images)), strict=True):
         y, x = generator.integers(0, (image.shape[0] - height + 1, image.shape[1] - width + 1))
         image[y : y + height, x : x + width] = 0
     return images
 
 
-def _dead(images: np.ndarray, amount: float, seed: int, first: int) -> np.ndarray:
+def _dead(images: np.ndarray, amount: float, drawn: _Random) -> np.ndarray:
     size = images[0].size
-    dead = np.random.default_rng(seed).permutation(size) < round(amount * size)
+    dead = drawn.of_sensor().permutation(size) < round(amount * size)
     return np.where(dead.reshape(images.shape[1:]), np.float32(0), images)
 
 
-_Apply = Callable[[np.ndarray, float, int, int], np.ndarray]
+_Apply = Callable[[np.ndarray, float, _Random], np.ndarray]
 _KINDS: dict[str, tuple[_Apply, float, float]] = {
     "noise": (_noise, 0.0, 10.0),
     "contrast": (_contrast, 0.0, 10.0),

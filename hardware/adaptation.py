@@ -5,10 +5,11 @@ with the held-out samples, which decide whether it is kept. One judgement stands
 improved on is given back.
 """
 
+import dataclasses
 import math
 import reprlib
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -51,6 +52,27 @@ class Stream:
             raise InputError(f"replay is {reprlib.repr(self.replay)}: choose from 0 to 10 clean samples for a new one")
         if not isinstance(self.labelled, int | float) or not 0 < self.labelled <= 1:
             raise InputError(f"labelled is {reprlib.repr(self.labelled)}, but learning needs labels: choose a fraction above 0, 1 at most")
+
+    @classmethod
+    def fitting(cls, num_train: int, num_judges: int, replay: float = 0.0, **given: Any) -> "Stream":
+        """A stream for so many samples to learn from and to judge with.
+
+        What is not given is the default, or what there is if that is less; rounds are a fifth of the stream.
+
+        Args:
+            num_train: samples that may be new; at least 1.
+            num_judges: samples that may judge, shifted and clean ones together.
+            replay, given: as of ``Stream``; None for what is not given.
+        """
+        given = {name: value for name, value in given.items() if value is not None}
+        stream = cls(**{"samples": max(1, min(cls.samples, num_train)), **given}, replay=replay)
+        if "round_size" not in given:
+            stream = dataclasses.replace(stream, round_size=max(1, stream.samples // 5))
+        if "held_out" not in given:
+            # Of h samples that judge h r / (1 + r) are clean, and come after the first h.
+            most = int(num_judges * (1 + replay) / (1 + 2 * replay))
+            stream = dataclasses.replace(stream, held_out=min(cls.held_out, most))
+        return stream
 
 
 class Images(NamedTuple):

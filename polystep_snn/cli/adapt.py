@@ -16,7 +16,7 @@ _EXAMPLES = """examples:
 
 shifts: noise, contrast, inversion, rotation, translation, occlusion, dead; labels of the stream are needed
 """
-# Of the pixels' values, the sensor's noise and the test set's: seeds apart.
+# Seeds of what is drawn for every sample. They all come from one sensor, which has the stream's.
 _STREAM, _HELD_OUT, _TEST = 1, 2, 3
 
 
@@ -34,11 +34,13 @@ def add_parser(commands) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="RUN2", help="folder for the adapted network; created")
     parser.add_argument("--backend", choices=("simulator", "lava"), default="simulator", help="where it learns (default simulator)")
     parser.add_argument("--writable", nargs="+", default=["readout"], metavar="W", help="readout, hidden_bias, hidden (default readout)")
-    parser.add_argument("--samples", type=int, default=5000, metavar="N", help="new samples in the stream (default 5000)")
+    parser.add_argument("--samples", type=int, metavar="N", help="new samples in the stream (default 5000, or all that there are)")
     parser.add_argument("--replay", type=float, default=0.0, metavar="X", help="clean samples replayed for every new one (default 0)")
     parser.add_argument("--labelled", type=float, default=1.0, metavar="X", help="fraction of new samples with a label (default 1)")
-    parser.add_argument("--held-out", type=int, default=500, metavar="N", help="samples that judge every round, 0 for none (default 500)")
-    parser.add_argument("--round-size", type=int, default=1000, metavar="N", help="new samples between judgements (default 1000)")
+    parser.add_argument(
+        "--held-out", type=int, metavar="N", help="samples that judge every round, 0 for none (default 500, or all that there are)"
+    )
+    parser.add_argument("--round-size", type=int, metavar="N", help="new samples between judgements (default a fifth of the stream)")
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="samples a weight write (default 16)")
     parser.add_argument("--rate", type=float, default=0.25, metavar="X", help="learning rate of hidden weights (default 0.25)")
     parser.add_argument("--readout-rate", type=float, default=2.0, metavar="X", help="learning rate of the readout (default 2)")
@@ -52,6 +54,8 @@ def add_parser(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Adapt, and say what it was worth."""
+    from functools import partial
+
     import numpy as np
 
     from polystep_snn.datasets.base import Samples
@@ -66,7 +70,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.limit is not None and arguments.limit < 1:
         raise InputError(f"--limit is {arguments.limit}: choose at least 1")
     shift = Shift.parse(arguments.shift)
-    stream = Stream(arguments.samples, arguments.replay, arguments.labelled, arguments.held_out, arguments.round_size, arguments.seed)
+    wanted = {name: getattr(arguments, name) for name in ("samples", "labelled", "held_out", "round_size", "seed")}
+    stream_of = partial(Stream.fitting, replay=arguments.replay, **wanted)
+    stream_of(1, 1)  # checks what was given before any data is read
     rule = LearningRule(tuple(arguments.writable), arguments.batch_size, arguments.rate, arguments.readout_rate, "cosine", arguments.radius)
     folder = RunFolder(arguments.out)
     if folder.network.exists() or folder.config.exists():
@@ -80,8 +86,10 @@ def run(arguments: argparse.Namespace) -> int:
         return Images(samples.images[numbers].astype(np.float32) / samples.full_scale, samples.labels[numbers].astype(np.int64))
 
     def shifted(clean: Images, seed: int) -> Images:
-        return Images(shift(clean.images, 1000 * arguments.seed + seed), clean.labels)
+        of_run = 1000 * arguments.seed
+        return Images(shift(clean.images, of_run + seed, sensor=of_run + _STREAM), clean.labels)
 
+    stream = stream_of(len(dataset.train), len(dataset.validation))
     order = np.random.default_rng(arguments.seed).permutation(len(dataset.train))
     new, clean = images(dataset.train, order[: stream.samples]), images(dataset.train, order[stream.samples :][: stream.samples])
     if not len(clean.labels):
@@ -102,7 +110,10 @@ def run(arguments: argparse.Namespace) -> int:
         Images(*(x[half[1]] for x in held_out)),
     )
     make_folder(folder.path)
-    say(f"{dataset.name} under {arguments.shift}: {len(lesson.plan.samples)} samples to show, {', '.join(rule.writable)} writable")
+    say(
+        f"{dataset.name} under {arguments.shift}: {stream.samples} new samples in rounds of {stream.round_size}, {stream.held_out} judge; "
+        f"{len(lesson.plan.samples)} to show in all, {', '.join(rule.writable)} writable"
+    )
     seconds = carry_out(lesson, pool, arguments.backend, folder.network)
     adapted = lesson.learner.learned()
 

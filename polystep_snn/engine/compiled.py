@@ -6,10 +6,13 @@ from functools import cache
 from typing import Any
 
 import torch
-import torch._dynamo.config as dynamo_config
+
+from polystep_snn.engine.compile_cache import missing_cache
 
 _log = logging.getLogger("polystep_snn")
 _RECOMPILE_LIMIT = 256
+# Before anything loads torch's compiler: with an optimizer it is loaded even where nothing is compiled.
+missing_cache()
 
 
 @cache
@@ -30,11 +33,15 @@ class Kernels:
     def __init__(self, compile: bool = True):
         self.compile = compile
         self._compiled: dict[Callable, Callable] = {}
-        if compile:
+        reason = missing_cache() if compile else "switched off"
+        if reason:
+            self.compile = False
+            _say_eager(reason)
+        else:
+            import torch._dynamo.config as dynamo_config
+
             # Every layer shape is a compilation of its own; beyond torch's limit of 8 a function would silently run eagerly.
             dynamo_config.recompile_limit = max(dynamo_config.recompile_limit, _RECOMPILE_LIMIT)
-        else:
-            _say_eager("switched off")
 
     def __call__(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         if not self.compile:

@@ -8,6 +8,7 @@ import pytest
 from polystep_snn.cli.main import main
 from polystep_snn.datasets.shifts import Shift
 from polystep_snn.hardware import network_file
+from polystep_snn.hardware.adaptation import Stream
 from polystep_snn.hardware.encoders import encode
 from polystep_snn.hardware.simulator import Simulator
 
@@ -36,6 +37,42 @@ def test_what_is_reported_is_what_the_network_does(deployed, digits, tmp_path, c
     assert result["writes"] == 200 // 16
     assert result["forward_passes"] == 200 + 3 * held_out
     assert result["offchip_readout_accuracy"] > 0.3, "three times chance"
+
+
+def test_all_that_is_seen_comes_from_one_sensor(deployed, digits, tmp_path, capsys):
+    assert main(["adapt", str(deployed), "--out", str(tmp_path / "new"), "--shift", "dead:0.4", "--replay", "1", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    network = network_file.load(deployed / "network.safetensors")
+    images = digits.test.images.astype(np.float32) / digits.test.full_scale
+    accuracies = {}
+    for sensor in range(4):
+        seen = Shift("dead", 0.4)(images, 3, sensor=sensor)
+        spikes = encode(network.encoder, network.num_steps, seen.reshape(len(seen), -1))
+        accuracies[sensor] = (Simulator(network).run(spikes).argmax(1) == digits.test.labels).mean()
+    assert result["shifted_accuracy_before"] == accuracies[1], "the test samples are seen by the stream's sensor"
+    assert len(set(accuracies.values())) > 1, "sensors differ here"
+    assert result["shifted_accuracy_after"] > result["shifted_accuracy_before"]
+
+
+def test_the_defaults_take_what_there_is(deployed, digits, tmp_path, capsys):
+    assert main(["adapt", str(deployed), "--out", str(tmp_path / "new"), "--shift", "rotation:30", "--json"]) == 0
+    out, err = capsys.readouterr()
+    stream = json.loads(out)["stream"]
+    train, validation = len(digits.train), len(digits.validation)
+    assert (stream["samples"], stream["held_out"], stream["round_size"]) == (train, validation, train // 5)
+    assert f"{train} new samples in rounds of {train // 5}, {validation} judge" in err
+
+
+@pytest.mark.parametrize(
+    ("num_train", "num_judges", "replay"), [(60_000, 5000, 0.0), (100, 7, 1.0), (100, 90, 0.5), (1, 1, 10.0), (3, 0, 1.0)]
+)
+def test_a_fitting_stream_needs_no_more_than_there_is(num_train, num_judges, replay):
+    stream = Stream.fitting(num_train, num_judges, replay)
+    assert stream.samples == min(5000, num_train)
+    clean = round(stream.held_out * replay / (1 + replay))
+    assert stream.held_out + clean <= num_judges
+    assert stream.held_out == 500 or stream.held_out + 1 + round((stream.held_out + 1) * replay / (1 + replay)) > num_judges - 1
+    assert Stream.fitting(num_train, num_judges, replay, samples=2, held_out=0).held_out == 0
 
 
 def test_a_stream_of_one_class_teaches_a_readout_that_class(deployed, digits, tmp_path, capsys):
