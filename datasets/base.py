@@ -68,6 +68,7 @@ class Dataset(Generic[P]):
         num_classes: number of classes.
         classes: their names, for figures.
         note: what must be said beside every result, such as that this is a subset; often empty.
+        dropped: what was left out when it was read; often empty.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Dataset(Generic[P]):
     num_classes: int
     classes: tuple[str, ...]
     note: str = ""
+    dropped: str = ""
 
     @property
     def title(self) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from polystep_snn.datasets.framing import Framing
+from polystep_snn.datasets.plausible import check_zeros
 from polystep_snn.datasets.recordings import EVENT, EventSet, Recording, Recordings, check_labels, find_folder, frame_recordings
 from polystep_snn.errors import InputError
 
@@ -23,7 +24,9 @@ CLASSES = (
 )
 # A movement repeats about once a second; the whole of every recording would take several times the memory.
 _FRAMING = Framing(num_steps=30, window_us=1_500_000)
-SOURCE = EventSet("dvsgesture", "DVS Gesture", SENSOR, CLASSES, "DVSGesture", ("ibmGestureTrain", "ibmGestureTest"), _FRAMING)
+_USUAL_US = (1_000_000, 30_000_000)
+_PARTS = ("ibmGestureTrain", "ibmGestureTest")
+SOURCE = EventSet("dvsgesture", "DVS Gesture", SENSOR, CLASSES, "DVSGesture", _PARTS, _FRAMING, _USUAL_US, "ms", aliases=("DVS-Gesture",))
 HOME = "https://figshare.com/ndownloader/files (38022171 and 38020584)"
 # As tonic serves it; one recording of the 1,342 of the paper, user02 under the lab's light, label 0, is not among them.
 FULL = (1077, 264)
@@ -112,6 +115,7 @@ def read_recording(path: Path) -> np.ndarray:
             raise InputError(f"{path} has an event with {name} {wrong[0]:g}: fetch it again, or delete it")
     if rows.dtype.kind == "f" and not np.isfinite(t).all():
         raise InputError(f"{path} has an event at no finite time: fetch it again, or delete it")
+    check_zeros(str(path), np.asarray(rows))
     events = np.empty(len(rows), EVENT)
     for name, values in (("x", x), ("y", y), ("p", p)):
         events[name] = values

@@ -20,7 +20,7 @@ from polystep_snn.datasets.download import cache_dir
 from polystep_snn.errors import InputError
 from polystep_snn.files import make_folder, write_atomically
 
-SCHEMA = 3
+SCHEMA = 4
 _log = logging.getLogger("polystep_snn")
 
 

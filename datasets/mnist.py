@@ -1,6 +1,8 @@
 """MNIST: 70,000 handwritten 28 x 28 digits, in the four idx files of LeCun, Cortes and Burges."""
 
 import struct
+import zipfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +20,10 @@ _MIRRORS = (
 )
 # idx: two zero bytes, the type (8: unsigned byte), the number of dimensions; then each dimension as a big-endian int32.
 _UNSIGNED_BYTE = 8
+_GZIP = b"\x1f\x8b"
+# Where torchvision, tonic, snnTorch and others put them.
+_FOLDERS = ("MNIST/raw", "mnist", "MNIST", "raw", "mnist/MNIST/raw")
+_KERAS = "mnist.npz"
 
 
 class _File(NamedTuple):
@@ -38,7 +44,8 @@ def load_mnist(data_dir: Path | None = None) -> Dataset:
     """MNIST with its last 5,000 training images as validation.
 
     The four files, packed or not, are looked for in ``data_dir``, in ``$POLYSTEP_SNN_DATA`` and in the user's cache folder, each
-    time directly, under ``MNIST/raw`` (torchvision's layout) or under ``mnist``; else they are downloaded into the cache folder.
+    time directly or in one of ``_FOLDERS``, with "-" or "." before "idx", or as Keras's ``mnist.npz``; else they are downloaded into the
+    cache folder.
 
     Raises:
         InputError: a damaged file; or files that are neither there nor to be downloaded, with what to put where.
@@ -61,14 +68,17 @@ def _find(data_dir: Path | None) -> Path | None:
     for base in given_folders(data_dir):
         if not base.is_dir():
             raise InputError(f"the data folder {base} does not exist: create it, or leave --data-dir (or $POLYSTEP_SNN_DATA) out")
-        for folder in (base / "MNIST" / "raw", base / "mnist", base):
-            if any(_path(folder, file) for file in _FILES.values()):
+        for folder in (*(base / name for name in _FOLDERS), base):
+            if (folder / _KERAS).is_file() or any(_path(folder, file) for file in _FILES.values()):
                 return folder
     return None
 
 
 def _path(folder: Path, file: _File) -> Path | None:
-    return next((p for p in (folder / f"{file.name}.gz", folder / file.name) if p.is_file()), None)
+    # With a dot, as many archives unpack them; in a folder of the file's own name, as Kaggle does.
+    dotted = file.name.replace("-idx", ".idx")
+    names = [f"{file.name}.gz", file.name, f"{dotted}.gz", dotted, f"{file.name}/{file.name}", f"{file.name}/{dotted}"]
+    return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 def _expected() -> str:
@@ -77,12 +87,29 @@ def _expected() -> str:
 
 def _read(folder: Path, file: _File) -> np.ndarray:
     path = _path(folder, file)
+    if path is None and (folder / _KERAS).is_file():
+        return _read_keras(folder / _KERAS, file)
     if path is None:
         raise InputError(f"{folder} holds a part of MNIST, but not {file.name}.gz: put it there")
     content = path.read_bytes()
-    if path.suffix == ".gz":
+    # Browsers unpack some downloads and keep the name, so the content decides.
+    if content.startswith(_GZIP) or (path.suffix == ".gz" and not content.startswith(_header(file))):
         content = decompress(content, _size(file), str(path))
     return parse_idx(content, file, str(path))
+
+
+def _read_keras(path: Path, file: _File) -> np.ndarray:
+    """One of the four arrays of Keras's archive, checked as the idx file that it was made of."""
+    key = ("x" if len(file.shape) == 3 else "y") + ("_train" if file.name.startswith("train") else "_test")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            array = archive[key]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path} cannot be read ({' '.join(str(error).split())}): delete it and fetch it again") from None
+    if array.dtype != np.uint8 or array.shape != file.shape:
+        found, expected = f"{array.dtype} {list(array.shape)}", f"uint8 {list(file.shape)}"
+        raise InputError(f"{path} holds {found} as {key}, expected {expected}: delete it and fetch it again")
+    return parse_idx(_header(file) + array.tobytes(), file, str(path))
 
 
 def _download(file: _File) -> np.ndarray:
@@ -99,6 +126,10 @@ def _download(file: _File) -> np.ndarray:
     return parse_idx(content, file, str(target))
 
 
+def _header(file: _File) -> bytes:
+    return struct.pack(">HBB", 0, _UNSIGNED_BYTE, len(file.shape)) + struct.pack(f">{len(file.shape)}i", *file.shape)
+
+
 def _size(file: _File) -> int:
     return 4 + 4 * len(file.shape) + int(np.prod(file.shape))
 
@@ -109,7 +140,7 @@ def parse_idx(content: bytes, file: _File, where: str) -> np.ndarray:
     Raises:
         InputError: anything else than the file that it should be.
     """
-    header = struct.pack(">HBB", 0, _UNSIGNED_BYTE, len(file.shape)) + struct.pack(f">{len(file.shape)}i", *file.shape)
+    header = _header(file)
     if not content:
         raise InputError(f"{where} is empty: delete it and fetch it again")
     if content[: len(header)] != header:

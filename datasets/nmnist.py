@@ -12,12 +12,16 @@ from typing import NamedTuple
 import numpy as np
 
 from polystep_snn.datasets.framing import Framing
+from polystep_snn.datasets.plausible import check_zeros
 from polystep_snn.datasets.recordings import EventSet, Recording, Recordings, find_folder, frame_recordings
 from polystep_snn.errors import InputError
 
 SENSOR = (34, 34, 2)
 CLASSES = tuple("0123456789")
-SOURCE = EventSet("nmnist", "N-MNIST", SENSOR, CLASSES, "NMNIST", ("Train", "Test"), Framing(), saccades=True)
+_USUAL_US = (200_000, 400_000)
+SOURCE = EventSet(
+    "nmnist", "N-MNIST", SENSOR, CLASSES, "NMNIST", ("Train", "Test"), Framing(), _USUAL_US, "µs", True, ("N-MNIST", "n-mnist")
+)
 HOME = "https://www.garrickorchard.com/datasets/n-mnist"
 # Recordings of each class in the full set: as many as MNIST has images.
 FULL = {
@@ -126,7 +130,7 @@ def read_recording(path: Path) -> np.ndarray:
         ``[n]`` with the fields ``x``, ``y``, ``t`` and ``p``.
 
     Raises:
-        InputError: an empty or truncated file.
+        InputError: an empty or truncated file, or one with zeros in place of events.
     """
     from tonic.io import events_struct, read_mnist_file
 
@@ -136,6 +140,7 @@ def read_recording(path: Path) -> np.ndarray:
             raise InputError(f"{path} is empty: fetch it again, or delete it")
         if size % _EVENT_BYTES:
             raise InputError(f"{path} is truncated ({size} bytes are no multiple of {_EVENT_BYTES}): fetch it again, or delete it")
+        check_zeros(str(path), np.fromfile(path, np.uint8).reshape(-1, _EVENT_BYTES))
         return read_mnist_file(str(path), dtype=events_struct)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): fetch it again, or delete it") from None

@@ -5,6 +5,7 @@ What is particular about a set is its ``EventSet`` and a function that reads its
 
 import hashlib
 import importlib.metadata
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,10 +22,15 @@ from polystep_snn.datasets.events import EventSamples
 from polystep_snn.datasets.folds import stratified_folds, stratified_split
 from polystep_snn.datasets.frames_cache import cached
 from polystep_snn.datasets.framing import Framing, Sensor, check_events
+from polystep_snn.datasets.plausible import check_length, check_lengths
 from polystep_snn.errors import InputError
 
+_log = logging.getLogger("polystep_snn")
 EVENT = np.dtype([("x", np.int64), ("y", np.int64), ("t", np.int64), ("p", bool)])
 VALIDATION_SHARE = 0.1
+# Where more of all events than this are dropped, something is wrong.
+_MOST = 0.9
+_PACKED = (".zip", ".gz", ".tar.gz", ".tgz", ".tar", ".7z")
 # Which training recordings validate does not depend on a run's seed.
 _SPLIT_SEED = 0
 
@@ -41,6 +47,9 @@ class EventSet:
         folder: where tonic puts it, below what it is told.
         parts: what that folder holds: files or folders of training and test recordings.
         default: how its events become frames where nothing else is said.
+        usual_us: the shortest and the longest that its recordings usually last.
+        unit: in which its files tell time.
+        aliases: other names of the folder.
         saccades: whether its camera made those of N-MNIST, which ``Framing.stabilize`` undoes.
     """
 
@@ -51,7 +60,10 @@ class EventSet:
     folder: str
     parts: tuple[str, str]
     default: Framing
+    usual_us: tuple[int, int]
+    unit: str
     saccades: bool = False
+    aliases: tuple[str, ...] = ()
 
     def framing(self, given: Framing | None) -> Framing:
         """The given framing, or the default; InputError for one that undoes saccades that were not made."""
@@ -86,6 +98,7 @@ class Recordings:
         num_train: how many are for training.
         subset: whether recordings of the full set are missing.
         late: ``[n]``, events of each recording that came after the window and were dropped.
+        num_events: in all recordings as they were read.
     """
 
     source: EventSet
@@ -93,11 +106,20 @@ class Recordings:
     num_train: int
     subset: bool
     late: np.ndarray
+    num_events: int
 
     @property
     def note(self) -> str:
         """What must be said beside every result; empty for the full set."""
         return f"subset: {self.num_train} + {len(self.samples) - self.num_train} recordings" if self.subset else ""
+
+    @property
+    def dropped(self) -> str:
+        """What framing has left out of the recordings; empty for nothing."""
+        late, cut = int(self.late.sum()), int((self.late > 0).sum())
+        if not late:
+            return ""
+        return f"{late:,} events ({late / self.num_events:.1%}) of {cut} recordings came after the window and were dropped"
 
     def dataset(self) -> Dataset[EventSamples]:
         """The given split, with a tenth of every class of the training part as validation."""
@@ -124,14 +146,14 @@ class Recordings:
     def _dataset(self, rest: np.ndarray, test: np.ndarray, validation: float, note: str) -> Dataset[EventSamples]:
         train, validate = stratified_split(self.samples.labels[rest], validation, _SPLIT_SEED)
         take, classes = self.samples.take, self.source.classes
-        return Dataset(self.source.name, take(rest[train]), take(rest[validate]), take(test), len(classes), classes, note)
+        return Dataset(self.source.name, take(rest[train]), take(rest[validate]), take(test), len(classes), classes, note, self.dropped)
 
 
 def find_folder(source: EventSet, data_dir: Path | None, download: Callable[[Path], None]) -> Path:
     """The first folder that holds a part of the set.
 
     It is looked for in ``data_dir`` and in ``$POLYSTEP_SNN_DATA``, each time under the name that tonic gives it, under the same in small
-    letters, or directly, then in the user's cache folder; else the full set is downloaded into that.
+    letters, under other names of the set, or directly, then in the user's cache folder; else the full set is downloaded into that.
 
     Args:
         source: the set.
@@ -139,14 +161,19 @@ def find_folder(source: EventSet, data_dir: Path | None, download: Callable[[Pat
         download: puts the full set into the folder that it is given, or raises ``InputError``.
 
     Raises:
-        InputError: a folder that does not exist; nothing found and nothing to be downloaded.
+        InputError: a folder that does not exist; archives that are still packed; nothing found and nothing to be downloaded.
     """
     for base in given_folders(data_dir):
         if not base.is_dir():
             raise InputError(f"the data folder {base} does not exist: create it, or leave --data-dir (or $POLYSTEP_SNN_DATA) out")
-        for folder in (base / source.folder, base / source.folder.lower(), base):
+        folders = [base / name for name in dict.fromkeys((source.folder, source.folder.lower(), *source.aliases, ""))]
+        for folder in folders:
             if any((folder / part).exists() for part in source.parts):
                 return folder
+        for folder in folders:
+            for packed in (folder / f"{part}{suffix}" for part in source.parts for suffix in _PACKED):
+                if packed.is_file():
+                    raise InputError(f"{packed} is packed: extract it there")
     target = cache_dir() / source.folder
     if not target.is_dir():
         download(target)
@@ -185,7 +212,10 @@ def frame_recordings(
     samples = EventSamples(
         labels, arrays["steps"], arrays["channels"], bounds[:-1], bounds[1:], numbers, framing.num_steps, shape, framing.counts
     )
-    return Recordings(source, samples, counts[0], counts != full, arrays["late"])
+    recordings = Recordings(source, samples, counts[0], counts != full, arrays["late"], int(arrays["events"].sum()))
+    if recordings.late.sum() > _MOST * recordings.num_events:
+        _log.warning("%s: choose a longer window_us, and see whether times are in %s", recordings.dropped, source.unit)
+    return recordings
 
 
 def check_labels(source: EventSet, path: Path, labels: np.ndarray, full: int) -> None:
@@ -215,12 +245,16 @@ def _key(path: Path, files: Sequence[str], framing: Framing) -> dict:
 
 def _frame_all(source: EventSet, recordings: Iterable[Recording], framing: Framing, total: int | None) -> dict[str, np.ndarray]:
     about = {"desc": f"framing {source.title}", "unit": " recordings", "leave": False, "disable": not sys.stderr.isatty()}
-    framed, labels, tests = [], [], []
+    framed, labels, tests, durations, numbers = [], [], [], [], []
     for recording in tqdm(recordings, total=total, file=sys.stderr, **about):
         check_events(recording.events, source.sensor, recording.where)
+        durations.append(int(recording.events["t"][-1] - recording.events["t"][0]))
+        numbers.append(len(recording.events))
+        check_length(recording.where, durations[-1], numbers[-1], source.usual_us, source.unit)
         framed.append(framing.frame(recording.events, source.sensor, recording.where))
         labels.append(recording.label)
         tests.append(recording.test)
+    check_lengths(source.title, durations, numbers, source.usual_us, source.unit)
     return {
         "labels": np.array(labels, np.uint8),
         "tests": np.array(tests, bool),
@@ -228,4 +262,5 @@ def _frame_all(source: EventSet, recordings: Iterable[Recording], framing: Frami
         "channels": np.concatenate([recording.channels for recording in framed]),
         "lengths": np.array([len(recording.steps) for recording in framed], np.int64),
         "late": np.array([recording.late for recording in framed], np.int64),
+        "events": np.array(numbers, np.int64),
     }

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from polystep_snn.datasets.framing import Framing
+from polystep_snn.datasets.plausible import check_length
 from polystep_snn.datasets.recordings import EVENT, EventSet, Recording, Recordings, check_labels, find_folder, frame_recordings
 from polystep_snn.datasets.shd_file import Spikes, read_spikes
 from polystep_snn.errors import InputError
@@ -20,7 +21,8 @@ CLASSES = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
     *("null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun"),
 )
-SOURCE = EventSet("shd", "SHD", SENSOR, CLASSES, "SHD", ("shd_train.h5", "shd_test.h5"), Framing(num_steps=100, window_us=1_000_000))
+_FRAMING = Framing(num_steps=100, window_us=1_000_000)
+SOURCE = EventSet("shd", "SHD", SENSOR, CLASSES, "SHD", ("shd_train.h5", "shd_test.h5"), _FRAMING, (200_000, 1_500_000), "s")
 HOME = "https://zenkelab.org/datasets"
 FULL = (8156, 2264)
 # Later than any recording ends, and far from what overflows.
@@ -71,6 +73,9 @@ def _events(spikes: Spikes, span: slice, where: str) -> np.ndarray:
     """Spikes as events: x is the channel, y is 0."""
     # Before they are multiplied: float16 ends at 65,504.
     times = spikes.times[span].astype(np.float64)
+    # First, so that times in another unit are told by its name.
+    finite = times[np.isfinite(times)]
+    check_length(where, int(finite.max(initial=0) * 1e6), 1, SOURCE.usual_us, SOURCE.unit)
     wrong = np.flatnonzero(~((times >= 0) & (times < _LATEST_S)))
     if len(wrong):
         raise InputError(f"{where} has a spike at {times[wrong[0]]:g} s, expected 0 to {_LATEST_S:g}: fetch the file again")

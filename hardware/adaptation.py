@@ -54,7 +54,7 @@ class Stream:
             raise InputError(f"labelled is {reprlib.repr(self.labelled)}, but learning needs labels: choose a fraction above 0, 1 at most")
 
     @classmethod
-    def fitting(cls, num_train: int, num_judges: int, replay: float = 0.0, **given: Any) -> "Stream":
+    def fitting(cls, num_train: int, num_judges: int, replay: float, **given: Any) -> "Stream":
         """A stream for so many samples to learn from and to judge with.
 
         What is not given is the default, or what there is if that is less; rounds are a fifth of the stream.

@@ -54,8 +54,6 @@ def add_parser(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Adapt, and say what it was worth."""
-    from functools import partial
-
     import numpy as np
 
     from polystep_snn.datasets.base import Samples
@@ -71,8 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--limit is {arguments.limit}: choose at least 1")
     shift = Shift.parse(arguments.shift)
     wanted = {name: getattr(arguments, name) for name in ("samples", "labelled", "held_out", "round_size", "seed")}
-    stream_of = partial(Stream.fitting, replay=arguments.replay, **wanted)
-    stream_of(1, 1)  # checks what was given before any data is read
+    Stream.fitting(1, 1, arguments.replay, **wanted)  # checks what was given before any data is read
     rule = LearningRule(tuple(arguments.writable), arguments.batch_size, arguments.rate, arguments.readout_rate, "cosine", arguments.radius)
     folder = RunFolder(arguments.out)
     if folder.network.exists() or folder.config.exists():
@@ -89,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         of_run = 1000 * arguments.seed
         return Images(shift(clean.images, of_run + seed, sensor=of_run + _STREAM), clean.labels)
 
-    stream = stream_of(len(dataset.train), len(dataset.validation))
+    stream = Stream.fitting(len(dataset.train), len(dataset.validation), arguments.replay, **wanted)
     order = np.random.default_rng(arguments.seed).permutation(len(dataset.train))
     new, clean = images(dataset.train, order[: stream.samples]), images(dataset.train, order[stream.samples :][: stream.samples])
     if not len(clean.labels):

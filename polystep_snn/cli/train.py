@@ -90,6 +90,8 @@ def run(arguments: argparse.Namespace) -> int:
         f"{dataset.title}: {sizes}, {config.data.num_steps} steps, {config.data.encoder} input, {config.network.readout} readout, "
         f"{len(dataset.train)} training samples"
     )
+    if dataset.dropped:
+        say(dataset.dropped)
     if trainer.position.epoch or trainer.position.step:
         say(f"going on after epoch {trainer.position.epoch}, step {trainer.position.step}")
 
