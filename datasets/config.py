@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from polystep_snn.datasets import event_set
+from polystep_snn.datasets.augment import Augmentation
+from polystep_snn.datasets.framing import Framing
 from polystep_snn.errors import InputError
 from polystep_snn.options import COUNT, Options, option
 
@@ -9,6 +12,8 @@ ENCODERS = ("direct", "rate", "poisson", "latency", "population")
 # In place of an encoder: recordings are spikes already.
 EVENTS = "events"
 BINNINGS = ("time", "count")
+# Whose sensors are known.
+EVENT_SETS = ("nmnist", "shd", "dvsgesture")
 
 FRAMING_OPTIONS = ("window_us", "bin_by", "denoise_us", "stabilize", "crop", "polarity", "counts")
 AUGMENTATION_OPTIONS = ("shift", "jitter", "time_jitter", "drop")
@@ -17,7 +22,7 @@ EVENT_OPTIONS = FRAMING_OPTIONS + AUGMENTATION_OPTIONS
 
 @dataclass(frozen=True)
 class DataConfig(Options):
-    """The samples of a run. What events are framed and augmented with is checked by ``Framing`` and ``Augmentation``."""
+    """The samples of a run, and how they become timesteps."""
 
     dataset: str
     num_steps: int = option(15, "timesteps a sample", range=COUNT)
@@ -42,6 +47,24 @@ class DataConfig(Options):
                 f"{name} is {getattr(self, name)}, but the encoder {self.encoder!r} is for images, which have no events: leave it out, or "
                 f"choose the encoder {EVENTS!r}"
             )
+
+    def check_events(self) -> None:
+        """InputError for a framing or an augmentation that cannot be: before any recording is looked for."""
+        if self.holds_events:
+            framing = self.framing()
+            self.augmentation()
+            if self.dataset in EVENT_SETS:
+                source = event_set(self.dataset)
+                source.framing(framing).shape(source.sensor)
+
+    def framing(self) -> Framing:
+        """How its events become frames."""
+        options = {name: getattr(self, name) for name in FRAMING_OPTIONS}
+        return Framing(self.num_steps, **{**options, "crop": self.crop or None})
+
+    def augmentation(self, seed: int = 0) -> Augmentation:
+        """What may happen to the recordings that it learns from."""
+        return Augmentation(**{name: getattr(self, name) for name in AUGMENTATION_OPTIONS}, seed=seed)
 
     @property
     def holds_events(self) -> bool:

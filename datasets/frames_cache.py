@@ -8,7 +8,6 @@ that would be read. What is damaged later is noticed by its checksum and made an
 import hashlib
 import json
 import logging
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 import polystep_snn
+from polystep_snn.checksum import checksum
 from polystep_snn.datasets.download import cache_dir
 from polystep_snn.errors import InputError
 from polystep_snn.files import make_folder, write_atomically
@@ -64,7 +64,7 @@ def _write(path: Path, digest: str, arrays: dict[str, np.ndarray]) -> None:
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    metadata = {"key": digest, "crc32": str(_checksum(arrays))}
+    metadata = {"key": digest, "crc32": str(checksum({}, arrays))}
 
     def write(temporary: Path) -> None:
         try:
@@ -88,16 +88,6 @@ def _read(path: Path, digest: str) -> dict[str, np.ndarray]:
         raise _DamagedError(error) from None
     if metadata.get("key") != digest:
         raise _DamagedError("it was made under another key")
-    if metadata.get("crc32") != str(_checksum(arrays)):
+    if metadata.get("crc32") != str(checksum({}, arrays)):
         raise _DamagedError("its checksum is another one")
     return arrays
-
-
-def _checksum(arrays: dict[str, np.ndarray]) -> int:
-    """Of names, types, shapes and bytes; safetensors itself checks no more than its header's form."""
-    total = 0
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        total = zlib.crc32(f"{name} {array.dtype} {list(array.shape)}".encode(), total)
-        total = zlib.crc32(array.reshape(-1).view(np.uint8).data, total)
-    return total

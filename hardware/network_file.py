@@ -9,7 +9,6 @@ Schema 1 is that of dense layers. Schema 2 has convolutions too: a layer with th
 """
 
 import json
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 
+from polystep_snn.checksum import checksum
 from polystep_snn.errors import InputError
 from polystep_snn.files import write_atomically
 from polystep_snn.geometry import Convolution
@@ -80,7 +80,7 @@ def save(path: Path, network: IntegerNetwork) -> None:
             f"a file holds at most {MAX_LAYERS} layers and {MAX_FILE_BYTES - MAX_HEADER_BYTES} bytes"
         )
     # One key: the library writes several in any order, and the same network shall give the same bytes.
-    content = safetensors.numpy.save(tensors, {_KEY: json.dumps({**meta, "crc32": _checksum(meta, tensors)})})
+    content = safetensors.numpy.save(tensors, {_KEY: json.dumps({**meta, "crc32": checksum(meta, tensors)})})
     if _header_size(content[:8]) > MAX_HEADER_BYTES:
         raise InputError(f"the names of classes and the provenance exceed {MAX_HEADER_BYTES} bytes: shorten them")
     write_atomically(path, lambda temporary: temporary.write_bytes(content))
@@ -102,7 +102,7 @@ def load(path: Path) -> IntegerNetwork:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (OSError, SafetensorError) as error:
         raise _damaged(path, str(error)) from None
-    if meta.pop("crc32") != _checksum(meta, tensors):
+    if meta.pop("crc32") != checksum(meta, tensors):
         raise _damaged(path, "its checksum is another one")
     try:
         return IntegerNetwork(
@@ -231,12 +231,3 @@ def _convolution(path: Path, layer: dict[str, Any], weight_shape: list[int]) -> 
     if convolution.weight_shape != tuple(weight_shape):
         raise _damaged(path, f"the weights of a convolution of {list(input_shape)} have shape {weight_shape}")
     return convolution
-
-
-def _checksum(meta: dict[str, Any], tensors: dict[str, np.ndarray]) -> int:
-    """Of everything that a network's file says; safetensors itself checks no more than its header's form."""
-    total = zlib.crc32(json.dumps(meta, sort_keys=True).encode())
-    for name in sorted(tensors):
-        total = zlib.crc32(f"{name} {tensors[name].dtype.name} {list(tensors[name].shape)}".encode(), total)
-        total = zlib.crc32(np.ascontiguousarray(tensors[name]).data, total)
-    return total

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "convert": {"snn", "hardware"},
 }
 # Files at the top that every room may import.
-SHARED = {"errors", "files", "options", "geometry", "hdf5_child", ""}
+SHARED = {"checksum", "errors", "files", "folder_lock", "options", "geometry", "hdf5_child", ""}
 
 
 def module_name(path: Path) -> str:

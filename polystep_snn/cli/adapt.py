@@ -72,8 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     Stream.fitting(1, 1, arguments.replay, **wanted)  # checks what was given before any data is read
     rule = LearningRule(tuple(arguments.writable), arguments.batch_size, arguments.rate, arguments.readout_rate, "cosine", arguments.radius)
     folder = RunFolder(arguments.out)
-    if folder.network.exists() or folder.config.exists():
-        raise InputError(f"{arguments.out} already holds a network: choose another folder")
+    folder.check_free()
     opened = open_run(arguments.run_folder, arguments.data_dir)
     network, dataset = deploy(opened).integers, opened.dataset
     if not isinstance(dataset.train, Samples):
@@ -107,6 +106,8 @@ def run(arguments: argparse.Namespace) -> int:
         Images(*(x[half[1]] for x in held_out)),
     )
     make_folder(folder.path)
+    lock = folder.lock("learns")
+    folder.check_free()
     say(
         f"{dataset.name} under {arguments.shift}: {stream.samples} new samples in rounds of {stream.round_size}, {stream.held_out} judge; "
         f"{len(lesson.plan.samples)} to show in all, {', '.join(rule.writable)} writable"
@@ -144,6 +145,7 @@ def run(arguments: argparse.Namespace) -> int:
     say(f"clean   {result['clean_accuracy_before']:.2%} -> {result['clean_accuracy_after']:.2%}")
     say(f"the best readout fitted off the chip: {result['offchip_readout_accuracy']:.2%}")
     say(f"{result['forward_passes']} forward passes, {result['writes']} writes, {lesson.rollbacks} rollbacks, {seconds:.1f} s")
+    lock.release()
     say(f"the adapted network is in {folder.path}")
     if arguments.json:
         print_json(result)

@@ -50,8 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not isinstance(dataset.train, Samples):
         raise InputError(f"{dataset.name} is not made of images: --on-chip trains on images")
     folder = RunFolder(arguments.out)
-    if folder.network.exists() or folder.config.exists():
-        raise InputError(f"{arguments.out} already holds a run: choose another folder")
+    folder.check_free()
 
     def images(samples: Samples, limit: int | None = None) -> Images:
         part = samples.images[:limit].astype(np.float32) / samples.full_scale
@@ -73,8 +72,10 @@ def run(arguments: argparse.Namespace) -> int:
     report.check()
     say(f"learning, the hidden layer stands there three times: {2 * sizes[1]:,} neurons and {2 * sizes[0] * sizes[1]:,} synapses more")
     make_folder(folder.path)
-    write_json(folder.config, config.to_json())
-    seconds = carry_out(lesson, pool, arguments.backend, folder.network)
+    with folder.lock("learns"):
+        folder.check_free()
+        write_json(folder.config, config.to_json())
+        seconds = carry_out(lesson, pool, arguments.backend, folder.network)
     learned = lesson.learner.learned()
     test = Pool(network, images(dataset.test))
     result: dict[str, Any] = {

@@ -9,7 +9,7 @@ import torch
 from polystep_snn.baselines.bptt import SurrogateBPTT
 from polystep_snn.datasets import Dataset, Framing, load
 from polystep_snn.datasets.augment import Augmentation
-from polystep_snn.datasets.config import AUGMENTATION_OPTIONS, EVENTS, FRAMING_OPTIONS
+from polystep_snn.datasets.config import EVENTS
 from polystep_snn.errors import InputError
 from polystep_snn.geometry import Conv, Shape, SumPool
 from polystep_snn.polystep.cost import CrossEntropy, RateTarget, rate_scale
@@ -62,13 +62,12 @@ def build_framing(config: TrainConfig) -> Framing | None:
     """How the events of a run become frames; None for a run on images."""
     if not config.data.holds_events:
         return None
-    options = {name: getattr(config.data, name) for name in FRAMING_OPTIONS}
-    return Framing(config.data.num_steps, **{**options, "crop": config.data.crop or None})
+    return config.data.framing()
 
 
 def build_augmentation(config: TrainConfig) -> Augmentation:
     """What may happen to the recordings that a run learns from."""
-    return Augmentation(**{name: getattr(config.data, name) for name in AUGMENTATION_OPTIONS}, seed=config.run.seed)
+    return config.data.augmentation(config.run.seed)
 
 
 def load_data(config: TrainConfig, data_dir: Path | None = None) -> Dataset:

@@ -1,7 +1,7 @@
 """Checkpoints: named tensors and one JSON object, in one safetensors file. Nothing is pickled.
 
 Optimizers keep tensors in ``state`` and plain values in ``param_groups``; the former go among the tensors, the latter into the
-JSON, where floats keep every bit.
+JSON, where floats keep every bit. Schema 2, of version 0.1.0, has a checksum without types.
 """
 
 import json
@@ -9,15 +9,18 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from polystep_snn.checksum import checksum
 from polystep_snn.errors import InputError
 from polystep_snn.files import write_atomically
 
-SCHEMA = 2
+SCHEMA = 3
+_WITHOUT_TYPES = 2
 _KEY = "polystep_snn"
 
 
@@ -34,7 +37,7 @@ def save(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     meta = {"schema": SCHEMA, **meta}
-    metadata = {_KEY: json.dumps({**meta, "crc32": _checksum(content, meta)})}
+    metadata = {_KEY: json.dumps({**meta, "crc32": checksum(meta, _arrays(content))})}
 
     def write(temporary: Path) -> None:
         try:
@@ -52,27 +55,43 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         InputError: no such file, a damaged one, one of another program or of a newer version.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        # 0-dimensional arrays come as numpy's scalars.
+        tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
     except FileNotFoundError:
         raise InputError(f"there is no checkpoint {path}: train first, or name another folder") from None
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} is damaged ({error}): restore it, or start a new run") from None
+    except (OSError, SafetensorError, AttributeError, OverflowError, TypeError, ValueError) as error:
+        # The last four: types and shapes that numpy does not know.
+        raise damaged(path, str(error)) from None
     try:
         meta = json.loads(metadata[_KEY])
         schema = meta["schema"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         raise InputError(f"{path} is no checkpoint of polystep-snn: name the folder of a run") from None
-    if schema != SCHEMA:
-        raise InputError(f"{path} has schema {schema}, this version reads {SCHEMA}: use the version that wrote it")
-    if meta.pop("crc32", None) != _checksum(tensors, meta):
-        raise InputError(f"{path} is damaged (its checksum is another one): restore it, or start a new run")
+    if schema not in (_WITHOUT_TYPES, SCHEMA) or isinstance(schema, bool | float):
+        raise InputError(f"{path} has schema {str(schema)[:20]}, this version reads up to {SCHEMA}: use the version that wrote it")
+    found = meta.pop("crc32", None)
+    try:
+        expected = checksum(meta, arrays) if schema == SCHEMA else _checksum_without_types(tensors, meta)
+    except RecursionError:
+        raise damaged(path, "its metadata is nested deeper than a run's") from None
+    if found != expected:
+        raise damaged(path, "its checksum is another one")
     return tensors, meta
 
 
-def _checksum(tensors: dict[str, Tensor], meta: dict[str, Any]) -> int:
-    """Of everything that a checkpoint holds; safetensors itself checks no more than its header's form."""
+def damaged(path: Path, reason: str) -> InputError:
+    """What to say of a file whose content cannot be."""
+    return InputError(f"{path} is damaged ({' '.join(reason.split())[:200]}): restore it, or start a new run")
+
+
+def _arrays(tensors: dict[str, Tensor]) -> dict[str, np.ndarray]:
+    return {name: tensor.numpy() for name, tensor in tensors.items()}
+
+
+def _checksum_without_types(tensors: dict[str, Tensor], meta: dict[str, Any]) -> int:
     total = zlib.crc32(json.dumps(meta, sort_keys=True).encode())
     for name in sorted(tensors):
         total = zlib.crc32(f"{name} {list(tensors[name].shape)}".encode(), total)

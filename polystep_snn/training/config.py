@@ -89,6 +89,7 @@ class TrainConfig:
     def _check_together(self) -> None:
         """InputError where options of different groups do not go together."""
         data, network, method = self.data, self.network, self.method
+        data.check_events()
         method.check_probed(network.num_spiking)
         if method.windows > data.num_steps:
             raise InputError(f"windows is {method.windows}, but there are {data.num_steps} timesteps: choose at most as many")

@@ -1,16 +1,19 @@
 """The folder of a run: which file is what, and what can be read back from it."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from polystep_snn.datasets import Dataset
+from polystep_snn.datasets import NAMES, Dataset
 from polystep_snn.datasets.base import Part
 from polystep_snn.errors import InputError
-from polystep_snn.files import read_json
+from polystep_snn.files import read_json, remove_temporaries
+from polystep_snn.folder_lock import FolderLock
 from polystep_snn.snn.calibrate import with_thresholds
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.training import checkpoint
 from polystep_snn.training.build import build_cost, build_network, load_data, resolve
+from polystep_snn.training.checked_state import Content
 from polystep_snn.training.config import TrainConfig
 from polystep_snn.training.feed import Feed, make_feed
 from polystep_snn.training.metrics import Evaluation, evaluate
@@ -45,6 +48,29 @@ class RunFolder(NamedTuple):
     def figures(self) -> Path:
         return self.path / "figures"
 
+    def check_free(self) -> None:
+        """InputError where there is a run or a network already."""
+        if self.checkpoint.exists():
+            raise InputError(f"{self.path} already holds a run: go on with --resume, or choose another folder")
+        if self.network.exists() or self.config.exists():
+            raise InputError(f"{self.path} already holds a network: choose another folder")
+
+    def lock(self, doing: str) -> FolderLock:
+        """The folder for this process alone, without what one that was killed while it wrote has left.
+
+        Raises:
+            InputError: another process ``doing`` something there.
+        """
+        lock = FolderLock(self.path, doing)
+        for file in (self.config, self.metrics, self.checkpoint, self.network, self.summary):
+            remove_temporaries(file)
+        return lock
+
+    def clean_up(self) -> None:
+        """Delete what a killed process has left, unless somebody works there now or nothing can be written there."""
+        with suppress(InputError, OSError):
+            self.lock("works").release()
+
 
 class OpenedRun(NamedTuple):
     """A finished epoch or more of a run, read back.
@@ -72,35 +98,55 @@ class OpenedRun(NamedTuple):
         return evaluate(self.network, self.feed(self.dataset.test), build_cost(self.config), limit)
 
 
-def open_run(path: Path, data_dir: Path | None = None) -> OpenedRun:
+def open_run(path: Path, data_dir: Path | None = None, dataset: Dataset | None = None) -> OpenedRun:
     """Read a run back.
 
+    Args:
+        path: its folder.
+        data_dir: where its data is looked for first.
+        dataset: its data, where that is one's own.
+
     Raises:
-        InputError: no run there, a damaged one, or data that is missing.
+        InputError: no run there, a damaged one, data that is missing, or other data than it was trained on.
     """
     folder = RunFolder(path)
     if not folder.config.is_file():
         raise InputError(f"{path} holds no run (no config.json): train first, or name another folder")
+    folder.clean_up()
     config = TrainConfig.from_json(read_json(folder.config))
     tensors, meta = checkpoint.load(folder.checkpoint)
     check_config(config, meta, folder)
-    try:
-        best, history, thresholds = meta["best"], meta["history"], meta["thresholds"]
-    except KeyError as error:
-        raise InputError(f"{folder.checkpoint} lacks {error}: it was written by another version, use that one") from None
+    content = Content(folder.checkpoint, tensors, meta)
+    epochs = content.count("epoch", config.optimizer.epochs)
+    best, history = content.best(epochs), content.history(epochs)
     if best is None:
         raise InputError(
             f"the run in {path} has not finished an epoch: go on with `polystep-snn train {config.data.dataset} --out {path} --resume`"
         )
     config = resolve(config.replace(device="auto"))
-    dataset = load_data(config, data_dir)
+    given = dataset is not None
+    if dataset is None:
+        if config.data.dataset not in NAMES:
+            raise InputError(
+                f"the run in {path} was trained on {config.data.dataset!r}, which is none of {', '.join(NAMES)}: open it from Python, with "
+                "open_run(path, dataset=...)"
+            )
+        dataset = load_data(config, data_dir)
+    elif dataset.name != config.data.dataset:
+        raise InputError(f"the data is {dataset.name}, but the run in {path} was trained on {config.data.dataset}: give that")
     network = build_network(config, dataset.train.shape, dataset.num_classes)
+    ours, theirs = ({name: p.shape for name, p in some.items()} for some in (dict(network.named_parameters()), content.part("best")))
+    if given and ours != theirs:
+        raise InputError(
+            f"a network for data of {list(dataset.train.shape)} with {dataset.num_classes} classes is another one than that of the run in "
+            f"{path}: give the data that it was trained on"
+        )
+    weights, thresholds = content.weights("best", network), content.thresholds(len(network.neurons))
+    network.load_state_dict(weights)
     try:
-        network.load_state_dict(checkpoint.part(tensors, "best"))
         network.neurons[:] = with_thresholds(network.neurons, thresholds)
-    except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{folder.checkpoint} is the checkpoint of another network ({reason}): name the folder it belongs to") from None
+    except ValueError as error:
+        raise checkpoint.damaged(folder.checkpoint, str(error)) from None
     return OpenedRun(config, dataset, network, best, history)
 
 

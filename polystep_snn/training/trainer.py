@@ -5,7 +5,6 @@ import platform
 import time
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,40 +15,25 @@ import polystep_snn
 from polystep_snn.datasets import Dataset
 from polystep_snn.datasets.base import Part
 from polystep_snn.errors import InputError
-from polystep_snn.files import make_folder, remove_temporaries, write_json, write_text
+from polystep_snn.files import make_folder, write_json, write_text
+from polystep_snn.folder_lock import FolderLock
 from polystep_snn.polystep.method import Method, StepResult
-from polystep_snn.snn.calibrate import calibrate_thresholds, with_thresholds
+from polystep_snn.snn.calibrate import calibrate_thresholds
 from polystep_snn.snn.frames import Frames
 from polystep_snn.snn.network import SpikingNetwork
-from polystep_snn.training import checkpoint
+from polystep_snn.training import run_state
 from polystep_snn.training.build import build_cost, build_network, build_optimizer, build_polystep, resolve
 from polystep_snn.training.config import TrainConfig
 from polystep_snn.training.feed import make_feed
 from polystep_snn.training.metrics import Evaluation, evaluate, health_warnings, layer_health, peak_rss_mb
 from polystep_snn.training.observer import Observer
-from polystep_snn.training.run_folder import RunFolder, check_config
+from polystep_snn.training.run_folder import RunFolder
+from polystep_snn.training.run_state import Position
 from polystep_snn.training.workers import Workers
 
 # Seconds between checkpoints within an epoch; there is one at the end of every epoch anyway.
 _CHECKPOINT_INTERVAL_S = 60.0
 _CALIBRATION_SAMPLES = 256
-
-
-@dataclass
-class _Position:
-    """Where a run stands. ``order_state`` is the data generator's state before the order of the current epoch was drawn."""
-
-    epoch: int = 0
-    step: int = 0
-    order_state: Tensor | None = None
-    seconds: float = 0.0
-    forward_passes: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    best: dict[str, Any] | None = None
-
-
-# What a checkpoint's JSON holds of it.
-_SAVED = ("epoch", "step", "seconds", "forward_passes", "history", "best")
 
 
 class Trainer:
@@ -107,15 +91,17 @@ class Trainer:
         self.average = {name: p.detach().clone() for name, p in self.network.named_parameters()}
         self.best_weights = {name: p.clone() for name, p in self.average.items()}
         self.totals: dict[str, Tensor] = {}
-        self.position = _Position()
+        self.position = Position()
         self.stop_requested = False
 
+        self.lock: FolderLock | None = None
+        if self.workers.rank == 0:
+            if not resume:
+                make_folder(self.folder.path)
+            self.lock = self.folder.lock("trains")
         if resume:
-            if self.workers.rank == 0:
-                remove_temporaries(self.folder.checkpoint)
-            self._restore()
+            run_state.restore(self)
         elif self.workers.rank == 0:
-            make_folder(self.folder.path)
             if self.folder.checkpoint.exists():
                 raise InputError(f"{self.folder.path} already holds a run: go on with --resume, or choose another folder")
             write_json(self.folder.config, config.to_json())
@@ -130,6 +116,13 @@ class Trainer:
         Raises:
             InputError: files that cannot be written, weights that became NaN.
         """
+        try:
+            return self._fit()
+        finally:
+            if self.lock is not None:
+                self.lock.release()
+
+    def _fit(self) -> dict[str, Any] | None:
         started = last_saved = time.monotonic()
         seconds_before = self.position.seconds
         if self.position.order_state is not None:
@@ -248,59 +241,6 @@ class Trainer:
         return summary
 
     def save(self) -> None:
-        """Write the checkpoint: everything that decides what comes next.
-
-        Raises:
-            InputError: weights that became NaN or infinite; what was saved before is intact.
-        """
-        if self.workers.rank > 0:
-            return
-        position = self.position
-        for name, p in self.network.named_parameters():
-            if not p.isfinite().all():
-                raise InputError(f"{name} became NaN or infinite: start a new run with a smaller learning rate")
-        optimizer, groups = checkpoint.pack_optimizer(self.optimizer)
-        order_state = self.order_generator.get_state() if position.order_state is None else position.order_state
-        tensors = {
-            **{f"model.{name}": p for name, p in self.network.state_dict().items()},
-            **{f"average.{name}": p for name, p in self.average.items()},
-            **{f"best.{name}": p for name, p in self.best_weights.items()},
-            **{f"optimizer.{name}": p for name, p in optimizer.items()},
-            **{f"totals.{name}": p for name, p in self.totals.items()},
-            "generator.order": order_state,
-            "generator.encoder": self.encoder_generator.get_state(),
-            **{f"method.{name}": value for name, value in self.method.state_dict().items()},
-        }
-        meta = {
-            "config": self.config.to_json(),
-            "thresholds": [p.v_th for p in self.network.neurons],
-            "param_groups": groups,
-            "scheduler": self.scheduler.state_dict(),
-            **{name: getattr(position, name) for name in _SAVED},
-        }
-        checkpoint.save(self.folder.checkpoint, tensors, meta)
-
-    def _restore(self) -> None:
-        path = self.folder.checkpoint
-        tensors, meta = checkpoint.load(path)
-        check_config(self.config, meta, self.folder)
-        try:
-            self.network.load_state_dict(checkpoint.part(tensors, "model"))
-            self.network.neurons[:] = with_thresholds(self.network.neurons, meta["thresholds"])
-            for name, ours in (("average", self.average), ("best", self.best_weights)):
-                theirs = checkpoint.part(tensors, name)
-                for key in ours:
-                    ours[key].copy_(theirs[key])
-            checkpoint.unpack_optimizer(self.optimizer, checkpoint.part(tensors, "optimizer"), meta["param_groups"])
-            self.scheduler.load_state_dict(meta["scheduler"])
-            generators = checkpoint.part(tensors, "generator")
-            self.order_generator.set_state(generators["order"])
-            self.encoder_generator.set_state(generators["encoder"])
-            self.method.load_state_dict(checkpoint.part(tensors, "method"))
-            self.totals = {name: value.to(self.device) for name, value in checkpoint.part(tensors, "totals").items()}
-            self.position = _Position(**{name: meta[name] for name in _SAVED})
-            self.position.order_state = generators["order"]
-        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{path} is the checkpoint of another network ({str(error).splitlines()[0]}): name the folder it belongs to"
-            ) from None
+        """Write the checkpoint, see ``run_state.save``; only the first process does."""
+        if self.workers.rank == 0:
+            run_state.save(self)

@@ -214,7 +214,7 @@ def test_a_space_counts_more_than_a_data_set():
 
 @pytest.mark.parametrize("name", EVENT_OPTIONS)
 def test_event_options_have_no_meaning_for_images(name):
-    value = {"bin_by": "count", "crop": (0, 0, 4, 4), "stabilize": True, "counts": True, "polarity": False}.get(name, 1)
+    value = {"bin_by": "count", "crop": (0, 0, 4, 4), "stabilize": True, "counts": True, "polarity": False, "window_us": 100}.get(name, 1)
     with pytest.raises(InputError, match=rf"{name} is .*, but the encoder 'rate' is for images, .* choose the encoder 'events'"):
         TrainConfig("mnist", encoder="rate", **{name: value})
     TrainConfig("nmnist", encoder="events", **{name: value})

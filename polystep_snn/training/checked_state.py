@@ -1,0 +1,170 @@
+"""What a checkpoint holds is checked where it is read: nothing that is accepted here is refused, or misread, later."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from polystep_snn.errors import InputError
+from polystep_snn.snn.network import SpikingNetwork
+from polystep_snn.training.checkpoint import damaged, part
+
+_NUMBERS = ("seconds", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "peak_rss_mb")
+_COUNTS = ("epoch", "forward_passes")
+_LISTS = ("firing_rates", "dead_neurons", "saturated_neurons")
+_LARGEST = 2**62
+
+
+class Content:
+    """A checkpoint that has been read, and what it must be.
+
+    Args:
+        path: for messages.
+        tensors, meta: as ``checkpoint.load`` returns them.
+
+    Every method raises ``InputError`` where the content is not what it must be.
+    """
+
+    def __init__(self, path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]):
+        self.path, self.tensors, self.meta = path, tensors, meta
+
+    def require(self, condition: bool, reason: str) -> None:
+        if not condition:
+            raise damaged(self.path, reason)
+
+    def field(self, name: str) -> Any:
+        """A field of the JSON object."""
+        self.require(name in self.meta, f"it has no field {name!r}")
+        return self.meta[name]
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors of one part, by what follows ``prefix.``."""
+        return part(self.tensors, prefix)
+
+    def weights(self, prefix: str, network: SpikingNetwork) -> dict[str, Tensor]:
+        """Parameters of a network: all of them, of its shapes and types, finite."""
+        found = self.part(prefix)
+        self.alike(prefix, found, dict(network.named_parameters()))
+        for name, tensor in found.items():
+            self.require(bool(tensor.isfinite().all()), f"{prefix}.{name} is NaN or infinite")
+        return found
+
+    def alike(self, what: str, found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+        """Tensors of the names, types and shapes of others."""
+        if found.keys() != expected.keys():
+            raise self._of_another(f"{what} has {sorted(found)} instead of {sorted(expected)}")
+        for name, like in expected.items():
+            if found[name].shape != like.shape:
+                raise self._of_another(f"{what}.{name} has shape {list(found[name].shape)} instead of {list(like.shape)}")
+            ours, theirs = (str(x.dtype).removeprefix("torch.") for x in (like, found[name]))
+            self.require(ours == theirs, f"{what}.{name} is {theirs} instead of {ours}")
+
+    def _of_another(self, reason: str) -> InputError:
+        return InputError(f"{self.path} is the checkpoint of another network ({reason[:200]}): name the folder it belongs to")
+
+    def thresholds(self, count: int) -> list[float]:
+        """One for each layer of neurons."""
+        found = self.field("thresholds")
+        self.require(isinstance(found, list) and len(found) == count, f"it has no thresholds for {count} layers")
+        for value in found:
+            self.require(_is_number(value) and 1e-30 <= value <= 1e30, f"a threshold is {str(value)[:20]}")
+        return found
+
+    def count(self, name: str, largest: int = _LARGEST) -> int:
+        """A whole number from 0."""
+        value = self.field(name)
+        self.require(_is_count(value) and value <= largest, f"{name} is {str(value)[:20]}")
+        return value
+
+    def seconds(self) -> float:
+        """That the run has taken."""
+        value = self.field("seconds")
+        self.require(_is_number(value) and value >= 0, f"seconds is {str(value)[:20]}")
+        return value
+
+    def history(self, epochs: int) -> list[dict[str, Any]]:
+        """The metrics of so many epochs."""
+        found = self.field("history")
+        self.require(isinstance(found, list) and len(found) == epochs, f"it has no metrics of {epochs} epochs")
+        for number, metrics in enumerate(found, 1):
+            where = f"the metrics of epoch {number}"
+            self.require(isinstance(metrics, dict) and metrics.keys() == {*_NUMBERS, *_COUNTS, *_LISTS}, f"{where} are others")
+            good = (
+                all(_is_number(metrics[name]) for name in _NUMBERS)
+                and all(_is_count(metrics[name]) for name in _COUNTS)
+                and all(isinstance(metrics[name], list) and all(map(_is_number, metrics[name])) for name in _LISTS)
+                and metrics["epoch"] == number
+            )
+            self.require(good, f"{where} are no numbers")
+        return found
+
+    def best(self, epochs: int) -> dict[str, Any] | None:
+        """The epoch that scored best, and its scores; None before the first."""
+        found = self.field("best")
+        if found is None:
+            self.require(not epochs, "it names no best epoch")
+            return None
+        good = (
+            isinstance(found, dict)
+            and found.keys() == {"epoch", "val_accuracy", "val_loss"}
+            and _is_count(found["epoch"])
+            and 1 <= found["epoch"] <= epochs
+            and _is_number(found["val_accuracy"])
+            and 0 <= found["val_accuracy"] <= 1
+            and _is_number(found["val_loss"])
+        )
+        self.require(good, "its best epoch is none")
+        return found
+
+    def groups(self, optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+        """The optimizer's parameter groups: its own, but for the learning rate."""
+        found, ours = self.field("param_groups"), optimizer.state_dict()["param_groups"]
+        self.require(isinstance(found, list) and len(found) == len(ours), "its parameter groups are others")
+        for group, own in zip(found, ours, strict=True):
+            self.require(isinstance(group, dict) and group.keys() == own.keys(), "its parameter groups have other options")
+            for name, value in own.items():
+                theirs: Any = group[name]
+                if isinstance(value, tuple) and isinstance(theirs, list):  # JSON has no tuples
+                    theirs = tuple(theirs)
+                same = type(theirs) is type(value) and theirs == value
+                self.require(same or (name == "lr" and _is_number(theirs) and theirs >= 0), f"its optimizer's {name} is another one")
+        return found
+
+    def scheduler(self, ours: dict[str, Any], steps: int, rates: list[float]) -> dict[str, Any]:
+        """The schedule's state after so many steps, at which it had these learning rates."""
+        found = self.field("scheduler")
+        self.require(isinstance(found, dict) and found.keys() == ours.keys(), "its schedule is another one")
+        expected = {**ours, "last_epoch": steps, "_step_count": steps + 1, "_last_lr": rates}
+        for name, value in expected.items():
+            self.require(found[name] == value and isinstance(found[name], type(value)), f"its schedule's {name} is another one")
+        return found
+
+    def optimizer_state(self, optimizer: torch.optim.Optimizer, steps: int) -> dict[str, Tensor]:
+        """Averages of AdamW after so many steps."""
+        found, parameters = part(self.tensors, "optimizer"), optimizer.param_groups[0]["params"]
+        expected: dict[str, Tensor] = {}
+        for index, p in enumerate(parameters if steps else ()):
+            expected |= {f"{index}.exp_avg": p, f"{index}.exp_avg_sq": p, f"{index}.step": torch.zeros((), dtype=torch.float32)}
+        self.alike("optimizer", found, expected)
+        for name, tensor in found.items():
+            self.require(bool(tensor.isfinite().all()), f"optimizer.{name} is NaN or infinite")
+            self.require(not name.endswith("step") or tensor.item() == steps, f"optimizer.{name} is {tensor.flatten()[0].item():g}")
+            self.require(not name.endswith("_sq") or bool((tensor >= 0).all()), f"optimizer.{name} is negative")
+        return found
+
+    def totals(self, network: SpikingNetwork, step: int) -> dict[str, Tensor]:
+        """Sums over the steps of an epoch that has begun; layers without firing rates have none."""
+        found, scalar = part(self.tensors, "totals"), torch.zeros((), dtype=torch.float32)
+        rates = {f"rates.{k}": torch.zeros(wiring.num_neurons) for k, wiring in enumerate(network.wirings) if f"rates.{k}" in found}
+        self.alike("totals", found, {"loss": scalar, "accuracy": scalar, **rates} if step else {})
+        return found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST and math.isfinite(value)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST
