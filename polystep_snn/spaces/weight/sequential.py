@@ -8,7 +8,8 @@ Let the changed parameter belong to stage s. What arrives at s is the same for a
     a product, at a linear stage y + c u (v . x): no weights are written out, no matrix is multiplied
     any other stage              the stage itself for each candidate
 
-and the stages behind are called for many candidates at once.
+and the stages behind are called for many candidates at once. Stages that keep state from pass to pass may hand something on beside
+their outputs: as soon as one does, candidates are evaluated whole.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,9 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from polystep_snn.spaces.weight.any_module import WholeModule, device_of
-from polystep_snn.spaces.weight.candidates import Loss, Many, RandomNumbers, materialise, mean_loss, num_samples, tiles
+from polystep_snn.spaces.weight.any_module import WholeModule
+from polystep_snn.spaces.weight.candidates import Batch, Loss, Many, materialise, mean_loss, num_samples, tiles
 from polystep_snn.spaces.weight.directions import Part, Products, Rows
+from polystep_snn.spaces.weight.same_start import RandomNumbers, SameStart, device_of
 
 # Stages that treat every number alike; a subclass may do something else, so the exact type counts.
 _NAMES = (
@@ -71,6 +73,9 @@ class Chain:
         module: whose candidates.
         loss: what an output costs.
         memory: bytes that candidates may take at once.
+
+    Attributes:
+        keeps: whether a pass has been seen to change more than buffers.
     """
 
     def __init__(self, module: nn.Sequential, loss: Loss, memory: int):
@@ -78,10 +83,20 @@ class Chain:
         self.loss = loss
         self.memory = memory
         self.whole = WholeModule(module, loss, memory)
+        self.keeps = False
         self.behind = {name: Many(f"the stages from {name} on") for name in module._modules} | {LOSS: Many("the loss")}
 
-    def batch(self, inputs: Any, target: Any) -> "ChainBatch":
-        return ChainBatch(self, inputs, target)
+    def batch(self, inputs: Any, target: Any) -> Batch:
+        if not self.keeps:
+            start = SameStart(self.module, self.loss)
+            with start.first():
+                found = ChainBatch(self, inputs, target, start)
+            if start.keeps is None:
+                found.check(0)
+                return found
+            start.undo()
+            self.keeps = True
+        return self.whole.batch(inputs, target)
 
     def slices(self, inputs: Any, target: Any) -> Iterator[tuple[float, Any, Any]]:
         return self.whole.slices(inputs, target)
@@ -90,8 +105,10 @@ class Chain:
 class ChainBatch:
     """A sequence on one batch; see ``candidates.Batch``."""
 
-    def __init__(self, of: Chain, inputs: Any, target: Any):
-        self._of, self._target = of, target
+    def __init__(self, of: Chain, inputs: Any, target: Any, start: SameStart):
+        self._of, self._target, self._start = of, target, start
+        self._instead: Batch | None = None
+        self._arguments = inputs
         self.rates: list[Tensor] = []
         self._inputs = inputs[0] if isinstance(inputs, tuple) and len(inputs) == 1 else inputs
         self._stages = [(name, stage) for name, stage in of.module._modules.items() if stage is not None]
@@ -108,6 +125,35 @@ class ChainBatch:
         self.loss = mean_loss(of.loss(self.output, target), self._samples)
 
     def costs(self, part: Part, offsets: Tensor) -> Tensor:
+        if self._instead is not None:
+            return self._instead.costs(part, offsets)
+        try:
+            found = self._costs(part, offsets)
+        finally:
+            changed = self._start.end()
+        if changed is not None:
+            # The unprobed pass changed nothing, but a candidate did.
+            self._of.keeps = True
+            self._start.undo()
+            self._instead = self._of.whole.batch(self._arguments, self._target)
+            return self._instead.costs(part, offsets)
+        self.check(found.numel())
+        return found
+
+    def check(self, count: int) -> None:
+        """Look now and then whether the unprobed weights cost the same again."""
+
+        def again() -> Tensor:
+            try:
+                with self._start.again():
+                    return self._through(0, _own(self._inputs), {})
+            finally:
+                self._start.end()
+
+        if self._of.whole.check.due(count, False):
+            self._of.whole.check.compare(self.loss, again)
+
+    def _costs(self, part: Part, offsets: Tensor) -> Tensor:
         name, _, local = part.name.partition(".")
         first = next(k for k, (stage, _) in enumerate(self._stages) if stage == name)
         stage = self._stages[first][1]
