@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from polystep_snn.spaces.weight.candidates import Loss, Many, as_arguments, mean_loss, num_samples
+from polystep_snn.spaces.weight.module_state import ModuleState
 from polystep_snn.spaces.weight.parameters import chosen_parameters
 from polystep_snn.spaces.weight.repeats import RepeatCheck
 from polystep_snn.spaces.weight.same_start import SameStart, untouched
@@ -58,7 +59,7 @@ class ModuleObjective:
 
         @torch.no_grad()
         def costs(vectors: Tensor) -> Tensor:
-            start = SameStart(self.module, self.loss)
+            start = SameStart(self.module, ModuleState(self.module, self.loss))
             with start.first():
                 pass  # No pass is common to all: they share state, and draw on from the global generators.
             return torch.cat([self._together(cost, start, some) for some in vectors.split(self.at_once)])

@@ -26,6 +26,7 @@ from polystep_snn.spaces.weight.candidates import (
     tiles,
 )
 from polystep_snn.spaces.weight.directions import Part
+from polystep_snn.spaces.weight.module_state import ModuleState
 from polystep_snn.spaces.weight.repeats import RepeatCheck
 from polystep_snn.spaces.weight.same_start import SameStart, untouched
 
@@ -54,9 +55,18 @@ class WholeModule:
         # Shapes of inputs of which a few samples alone are refused, and why.
         self._indivisible: dict[tuple, str] = {}
         self._told: set[int | str] = set()
+        self._state: ModuleState | None = None
 
     def batch(self, inputs: Any, target: Any) -> "WholeBatch":
         return WholeBatch(self, inputs, target)
+
+    def start(self) -> SameStart:
+        """Where the module's passes on a batch start: as it is now."""
+        if self._state is None:
+            self._state = ModuleState(self.module, self.loss)
+        else:
+            self._state.renew()
+        return SameStart(self.module, self._state)
 
     def call(self, inputs: Any, target: Any, replaced: dict[str, Tensor]) -> Tensor:
         """The cost of the module with some parameters and buffers replaced."""
@@ -110,7 +120,9 @@ class WholeModule:
         if samples is None or needed <= room:
             yield 1.0, inputs, target
             return
-        wanted = f"a candidate on {samples} samples takes about {(needed + 2 * largest) / 2**20:.0f} MB, memory is {self.memory / 2**20:.0f} MB"
+        wanted = (
+            f"a candidate on {samples} samples takes about {(needed + 2 * largest) / 2**20:.0f} MB, memory is {self.memory / 2**20:.0f} MB"
+        )
         if self._shapes(inputs) in self._indivisible:
             raise InputError(
                 f"{wanted}, and {type(self.module).__name__} refuses a part of the batch ({self._indivisible[self._shapes(inputs)]:.120}): "
@@ -148,7 +160,7 @@ class WholeBatch:
         self._of, self._inputs, self._target = of, inputs, target
         self.rates: list[Tensor] = []
         self._buffers = of.copied_buffers()
-        self._start = SameStart(of.module, of.loss)
+        self._start = of.start()
         with self._start.first():
             output = of.module(*as_arguments(inputs))
             self.loss = mean_loss(of.loss(output, target), num_samples(inputs, target, of.dim))

@@ -17,7 +17,7 @@ from polystep_snn.errors import InputError
 # Sums that a graphics card adds up in another order differ by less.
 _TOLERANCE = 1e-5
 # Candidates after which a pass is repeated once: a repeated pass shall take less than a hundredth of their time.
-_EVERY_ALONE, _EVERY_TOGETHER = 200, 2000
+_EVERY_ALONE, _EVERY_TOGETHER = 1000, 20_000
 
 
 class RepeatCheck:

@@ -6,25 +6,22 @@ unprobed pass has left them, as with ``loss.backward()``; everything else is wha
 batch finds the same costs. A buffer that changes its shape, such as a membrane that takes that of the batch, counts as everything else.
 """
 
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from polystep_snn.errors import InputError
 from polystep_snn.spaces.weight.module_state import ModuleState
-from polystep_snn.spaces.weight.records import RandomRecord
 
 
 class RandomNumbers:
     """Gives every candidate the random numbers that the unprobed pass had, so that costs differ by the candidate alone.
 
     Used as ``with numbers.first(): unprobed pass`` and then ``with numbers.again(): candidates``. Where the unprobed pass drew
-    nothing, nothing is done. These are torch's own generators; ``SameStart`` knows numpy's and Python's too.
+    nothing, nothing is done. These are torch's own generators; ``repeats.py`` finds modules that draw from others.
     """
 
     def __init__(self, device: torch.device):
@@ -79,18 +76,16 @@ class SameStart:
 
     Args:
         module: whose passes.
-        loss: of its outputs; where it is an object with attributes, its state counts too.
+        state: of the module, recorded now.
 
     Attributes:
         keeps: name of the first attribute that a pass was seen to change, or None. While it is None, ``again`` puts nothing back.
     """
 
-    def __init__(self, module: nn.Module, loss: Any):
+    def __init__(self, module: nn.Module, state: ModuleState):
         self._name = type(module).__name__
         self._numbers = RandomNumbers(device_of(module))
-        self._globals = _python_and_numpy()
-        self._globals_after: list[RandomRecord] = []
-        self._state = ModuleState(module, loss)
+        self._state = state
         self.keeps: str | None = None
 
     @contextmanager
@@ -107,18 +102,12 @@ class SameStart:
             self._state.accept_buffers()
         finally:
             self.keeps = self._state.put_back()
-        before, now = self._globals, _python_and_numpy()
-        self._globals = [record for record in before if record.changed() is not None]
-        self._globals_after = [after for after, record in zip(now, before, strict=True) if record in self._globals]
-        self.keeps = self.keeps or next((record.path for record in self._globals), None)
 
     @contextmanager
     def again(self) -> Iterator[None]:
         """For a candidate, or many at once."""
         if self.keeps is not None:
             self._state.put_back()
-            for record in self._globals:
-                record.put_back()
         try:
             with self._numbers.again():
                 yield
@@ -133,12 +122,11 @@ class SameStart:
         Raises:
             InputError: a candidate drew from a generator that the module keeps.
         """
-        for record in self._globals_after:
-            record.put_back()
         try:
             self._refuse_own_generators()
         finally:
-            changed = self._state.put_back()
+            # What the unprobed pass did not write, candidates hardly do: version counters tell enough.
+            changed = self._state.put_back(thorough=self.keeps is not None)
         return changed
 
     def _refuse_own_generators(self) -> None:
@@ -154,14 +142,12 @@ class SameStart:
         self._state.put_back_buffers()
         self._state.put_back()
         self._numbers.put_back()
-        for record in self._globals:
-            record.put_back()
 
 
 @contextmanager
 def untouched(module: nn.Module, loss: Any) -> Iterator[None]:
     """Passes within leave no trace: state, buffers and random numbers are put back."""
-    start = SameStart(module, loss)
+    start = SameStart(module, ModuleState(module, loss))
     try:
         with start.first():
             yield
@@ -172,9 +158,3 @@ def untouched(module: nn.Module, loss: Any) -> Iterator[None]:
 def device_of(module: nn.Module) -> torch.device:
     """Where a module computes."""
     return next((t.device for t in (*module.parameters(), *module.buffers())), torch.device("cpu"))
-
-
-def _python_and_numpy() -> list[RandomRecord]:
-    """The generators behind ``random.random()`` and ``numpy.random.rand()``."""
-    own: Any = random.random
-    return [RandomRecord("random", own.__self__), RandomRecord("numpy.random", np.random.mtrand._rand)]

@@ -23,47 +23,10 @@ from polystep_snn.spaces.weight.any_module import WholeModule
 from polystep_snn.spaces.weight.candidates import Batch, Loss, Many, materialise, mean_loss, num_samples, tiles
 from polystep_snn.spaces.weight.directions import Part, Products, Rows
 from polystep_snn.spaces.weight.same_start import RandomNumbers, SameStart, device_of
+from polystep_snn.spaces.weight.stages import is_elementwise, is_linear, is_quantised, rounded, weight_of
 
-# Stages that treat every number alike; a subclass may do something else, so the exact type counts.
-_NAMES = (
-    "Identity ReLU ReLU6 LeakyReLU ELU SELU CELU GELU SiLU Mish Sigmoid LogSigmoid Tanh Softplus Softsign Hardtanh Hardsigmoid "
-    "Hardswish Hardshrink Softshrink Tanhshrink Threshold"
-)
-_ELEMENTWISE = frozenset(getattr(nn, name) for name in _NAMES.split())
 # Not a stage's name: those come from an attribute, and may not be empty.
 LOSS = ""
-
-
-def is_chain(module: nn.Module) -> bool:
-    """Whether a module is a plain sequence of stages of which no two share a parameter."""
-    if type(module).forward is not nn.Sequential.forward or any(_has_hooks(m) for m in module.modules()):
-        return False
-    owners: dict[int, str] = {}
-    for name, parameter in module.named_parameters(remove_duplicate=False):
-        stage = name.split(".")[0]
-        if owners.setdefault(id(parameter), stage) != stage:
-            return False
-    return all("." in name for name, _ in (*module.named_parameters(), *module.named_buffers()))
-
-
-def is_elementwise(module: nn.Module) -> bool:
-    """Whether a stage treats every number alike: one of torch's activations, or a module with a true attribute ``elementwise``."""
-    return type(module) in _ELEMENTWISE or bool(getattr(module, "elementwise", False))
-
-
-def is_linear(module: nn.Module) -> bool:
-    """Whether a stage is linear in its input: ``nn.Linear``, or a subclass that rounds, see ``is_quantised``."""
-    return type(module) is nn.Linear or is_quantised(module)
-
-
-def is_quantised(module: nn.Module) -> bool:
-    """Whether a stage is ``linear(x, quantise(weight), quantise(bias))``: an ``nn.Linear`` with a method ``quantise`` that treats every
-    number alike, so that a changed weight moves no other."""
-    return isinstance(module, nn.Linear) and callable(getattr(module, "quantise", None))
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 class Chain:
@@ -88,7 +51,7 @@ class Chain:
 
     def batch(self, inputs: Any, target: Any) -> Batch:
         if not self.keeps:
-            start = SameStart(self.module, self.loss)
+            start = self.whole.start()
             with start.first():
                 found = ChainBatch(self, inputs, target, start)
             if start.keeps is None:
@@ -174,7 +137,7 @@ class ChainBatch:
         following = self._stages[after][1] if after < len(self._stages) else None
         old = self._at[after].reshape(-1, y.shape[-1])
         linear = following if isinstance(following, nn.Linear) and is_linear(following) else None
-        columns_of = None if linear is None else _weight_of(linear).T.contiguous()
+        columns_of = None if linear is None else weight_of(linear).T.contiguous()
         base = self._at[after] if linear is None else self._at[after + 1]
         width = base.shape[-1]
         rows, flat = _index(part, offsets), base.reshape(-1, width)
@@ -200,7 +163,7 @@ class ChainBatch:
         stage, x, y = self._stages[first][1], self._at[first], self._at[first + 1]
         arriving, before = x.reshape(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])
         latent = stage.get_parameter(local).detach().reshape(y.shape[-1], -1)
-        bias = None if stage.bias is None else _rounded(stage, stage.get_parameter("bias").detach())
+        bias = None if stage.bias is None else rounded(stage, stage.get_parameter("bias").detach())
 
         def outputs(neuron: Tensor, coordinate: Tensor, offsets: Tensor) -> Tensor:
             if part.right is None:
@@ -208,12 +171,12 @@ class ChainBatch:
             else:
                 units = part.right[coordinate]
             moved = (latent[neuron] + torch.einsum("vkp,kpn->vkn", offsets, units)).to(latent.dtype)
-            rounded = _rounded(stage, moved)
+            on_grid = rounded(stage, moved)
             if local == "bias":
-                return before[:, neuron].T + (rounded - _rounded(stage, latent[neuron]))
+                return before[:, neuron].T + (on_grid - rounded(stage, latent[neuron]))
             if bias is None:
-                return rounded @ arriving.T
-            return rounded @ arriving.T + bias[neuron][:, None]
+                return on_grid @ arriving.T
+            return on_grid @ arriving.T + bias[neuron][:, None]
 
         return outputs
 
@@ -288,17 +251,6 @@ def _linear_rows(x: Tensor, y: Tensor, local: str, part: Rows) -> RowOutputs:
         return before[:, neuron].T + torch.einsum("vkp,mkp->vkm", offsets.to(unit.dtype), unit[:, coordinate])
 
     return outputs
-
-
-def _weight_of(stage: nn.Linear) -> Tensor:
-    """The weights that a linear stage computes with."""
-    weight = stage.weight.detach()
-    return _rounded(stage, weight) if is_quantised(stage) else weight
-
-
-def _rounded(stage: nn.Module, values: Tensor) -> Tensor:
-    """What a quantised stage makes of weights or biases."""
-    return stage.quantise(values)  # type: ignore[operator]
 
 
 def _index(part: Rows, offsets: Tensor) -> tuple[Tensor, Tensor]:

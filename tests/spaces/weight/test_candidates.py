@@ -12,9 +12,10 @@ from polystep_snn.engine.memory import peak_bytes
 from polystep_snn.errors import InputError
 from polystep_snn.spaces.weight.any_module import WholeModule
 from polystep_snn.spaces.weight.choose import evaluator_of
-from polystep_snn.spaces.weight.sequential import Chain, is_chain
+from polystep_snn.spaces.weight.sequential import Chain
 from polystep_snn.spaces.weight.space import WeightSpace, place
 from polystep_snn.spaces.weight.spiking import AnySpiking, Spiking
+from polystep_snn.spaces.weight.stages import is_chain
 from polystep_snn.spaces.weight.subspaces import SUBSPACES, AdaptiveLowRank, FactoredSpace, FullSpace, HybridLowRank, SparseProjection
 from tests.reference import naive_weights
 
