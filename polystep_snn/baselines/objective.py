@@ -54,7 +54,8 @@ class ModuleObjective:
 
         def cost(vector: Tensor) -> Tensor:
             buffers = {name: b.clone() for name, b in self.module.named_buffers()}
-            output = functional_call(self.module, self._split(vector) | buffers, as_arguments(inputs))
+            # A copy, since a module may write into its parameters.
+            output = functional_call(self.module, self._split(vector.clone()) | buffers, as_arguments(inputs))
             return mean_loss(self.loss(output, target), num_samples(inputs, target))
 
         @torch.no_grad()
@@ -73,7 +74,7 @@ class ModuleObjective:
             try:
                 return self._many(cost, start, some)
             finally:
-                changed = start.end()
+                changed = start.end(thorough=True)
                 start.keeps = start.keeps or changed
 
         def again() -> Tensor:

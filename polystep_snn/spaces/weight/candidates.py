@@ -131,10 +131,10 @@ class Start(Protocol):
 class Many:
     """Calls a function of one candidate for many: with ``torch.vmap`` where that works, else one at a time.
 
-    Which it is turns out at the first call and is logged. A function that fails either way fails with its own error.
+    Which it is turns out as soon as vmap fails, and is logged. A function that fails either way fails with its own error.
 
     Attributes:
-        vectorised: whether vmap works; None before the first call.
+        vectorised: whether vmap has worked so far; None before the first call.
     """
 
     def __init__(self, what: str):
@@ -144,9 +144,11 @@ class Many:
     def __call__(self, fn: Callable[[Tensor], Tensor], start: Start, stacked: Tensor) -> Tensor:
         """Costs ``[N]`` of ``fn`` for every slice of ``stacked`` along its first dimension, each from the same start."""
         if self.vectorised is not False:
+            version = stacked._version
             try:
                 with start.again():
-                    costs = torch.vmap(fn, randomness="same")(stacked)
+                    # A module may write into its parameters before vmap fails.
+                    costs = torch.vmap(fn, randomness="same")(stacked if self.vectorised else stacked.clone())
                 if self.vectorised is None:
                     self.vectorised = True
                     log.info("candidates of %s are evaluated many at a time (vmap)", self.what)
@@ -154,11 +156,11 @@ class Many:
             except (InputError, MemoryError, torch.OutOfMemoryError):
                 raise
             except Exception as error:
-                if self.vectorised:
+                if stacked._version != version:
                     raise
                 reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
                 with start.again():
-                    fn(_alone(stacked[0]))  # an error of the module's own comes out here, without vmap's words around it
+                    fn(_alone(stacked[0].clone()))  # an error of the module's own comes out here, without vmap's words around it
                 self.vectorised = False
                 log.warning("candidates of %s are evaluated one at a time, since vmap does not work: %.200s", self.what, reason)
         found = []

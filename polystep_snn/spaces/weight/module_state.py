@@ -66,10 +66,8 @@ class ModuleState:
         Args:
             thorough: False to look only into those tensors of which torch has counted a change.
         """
-        reached, differ, first = self._reached, self._entries_differ(), None
-        records: list[Record] = [*(reached.entries if differ else ()), *reached.others, *reached.generators]
-        records += (*reached.views, *reached.memory) if thorough else [m for m in reached.memory if m.written()]
-        for record in records:
+        differ, first = self._entries_differ(), None
+        for record in self._suspects(differ, thorough):
             name = record.changed()
             if name is not None:
                 record.put_back()
@@ -77,6 +75,17 @@ class ModuleState:
         if differ:
             self._remember_entries()
         return first
+
+    def changed(self) -> str | None:
+        """What ``put_back(thorough=False)`` would say."""
+        suspects = self._suspects(self._entries_differ(), thorough=False)
+        return next((name for record in suspects if (name := record.changed()) is not None), None)
+
+    def _suspects(self, entries_differ: bool, thorough: bool) -> list[Record]:
+        """Records of what may have changed."""
+        reached = self._reached
+        records: list[Record] = [*(reached.entries if entries_differ else ()), *reached.others, *reached.generators]
+        return records + ([*reached.views, *reached.memory] if thorough else [m for m in reached.memory if m.written()])
 
     def put_back_buffers(self) -> None:
         """Make also buffers what they were."""

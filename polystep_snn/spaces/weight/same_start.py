@@ -116,8 +116,15 @@ class SameStart:
             self._state.put_back()
             raise
 
-    def end(self) -> str | None:
+    def changed(self) -> str | None:
+        """The name of an attribute that is not what it was, or None; of tensors those of which torch has counted a change."""
+        return self._state.changed()
+
+    def end(self, thorough: bool = False) -> str | None:
         """Put back what candidates changed; the name of the first attribute that was changed, or None.
+
+        Args:
+            thorough: look into all tensors, also where no pass before has changed anything and torch has counted no change.
 
         Raises:
             InputError: a candidate drew from a generator that the module keeps.
@@ -125,8 +132,7 @@ class SameStart:
         try:
             self._refuse_own_generators()
         finally:
-            # What the unprobed pass did not write, candidates hardly do: version counters tell enough.
-            changed = self._state.put_back(thorough=self.keeps is not None)
+            changed = self._state.put_back(thorough or self.keeps is not None)
         return changed
 
     def _refuse_own_generators(self) -> None:

@@ -47,28 +47,37 @@ class Chain:
         self.memory = memory
         self.whole = WholeModule(module, loss, memory)
         self.keeps = False
+        # Modes (training or not) in which stages have been watched, one by one.
+        self._watched: set[bool] = set()
         self.behind = {name: Many(f"the stages from {name} on") for name in module._modules} | {LOSS: Many("the loss")}
 
     def batch(self, inputs: Any, target: Any) -> Batch:
         if not self.keeps:
             start = self.whole.start()
-            with start.first():
-                found = ChainBatch(self, inputs, target, start)
-            if start.keeps is None:
+            try:
+                with start.first():
+                    found = ChainBatch(self, inputs, target, start, watch=self.module.training not in self._watched)
+            except _StateError:
+                start.undo()
+                self.keeps = True
+            else:
+                self._watched.add(self.module.training)
                 found.check(0)
                 return found
-            start.undo()
-            self.keeps = True
         return self.whole.batch(inputs, target)
 
     def slices(self, inputs: Any, target: Any) -> Iterator[tuple[float, Any, Any]]:
         return self.whole.slices(inputs, target)
 
 
+class _StateError(Exception):
+    """A stage has changed more than its output and buffers."""
+
+
 class ChainBatch:
     """A sequence on one batch; see ``candidates.Batch``."""
 
-    def __init__(self, of: Chain, inputs: Any, target: Any, start: SameStart):
+    def __init__(self, of: Chain, inputs: Any, target: Any, start: SameStart, watch: bool):
         self._of, self._target, self._start = of, target, start
         self._instead: Batch | None = None
         self._arguments = inputs
@@ -84,6 +93,8 @@ class ChainBatch:
             self._numbers.append(RandomNumbers(device_of(of.module)))
             with self._numbers[-1].first():
                 self._at.append(stage(_own(self._at[-1])))
+            if watch and self._start.changed():
+                raise _StateError
         self.output = self._at[-1]
         self.loss = mean_loss(of.loss(self.output, target), self._samples)
 
