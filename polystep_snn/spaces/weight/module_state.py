@@ -91,7 +91,8 @@ class ModuleState:
         """Make also buffers what they were."""
         for names in self._reached.buffer_names:
             names.saved = names.first
-        for record in (*self._reached.buffer_names, *self._reached.buffers):
+        records: list[Record] = [*self._reached.buffer_names, *self._reached.buffers]
+        for record in records:
             if record.changed() is not None:
                 record.put_back()
         self._remember_entries()

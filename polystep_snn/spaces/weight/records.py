@@ -5,7 +5,7 @@
 
 import random
 from collections import deque
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from operator import is_not
 from types import CellType
 from typing import Any, Protocol
@@ -38,7 +38,7 @@ class Record(Protocol):
 class DictRecord:
     """A dictionary's entries, also the attributes of an object: ``attributes`` decides how a changed one is named."""
 
-    def __init__(self, path: str, mapping: MutableMapping, attributes: bool = False):
+    def __init__(self, path: str, mapping: dict, attributes: bool = False):
         self.path, self.mapping, self.attributes = path, mapping, attributes
         self.first = self.saved = dict(mapping)
 
@@ -224,20 +224,14 @@ class RandomRecord:
         self._set(self._saved)
 
 
-def _state_of(generator: Any) -> tuple[Callable[[], Any], Callable[[Any], None]]:
+def _state_of(generator: Any) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
     """How a generator's state is read and set."""
     if isinstance(generator, random.Random):
         return generator.getstate, generator.setstate
-    if isinstance(generator, torch.Generator):
-        return generator.get_state, generator.set_state
-    if isinstance(generator, np.random.RandomState):
-        return generator.get_state, generator.set_state
+    if isinstance(generator, torch.Generator | np.random.RandomState):
+        return generator.get_state, lambda state: generator.set_state(state)
     bits = generator.bit_generator if isinstance(generator, np.random.Generator) else generator
-
-    def set_state(state: Any) -> None:
-        bits.state = state
-
-    return lambda: bits.state, set_state
+    return lambda: bits.state, lambda state: setattr(bits, "state", state)
 
 
 def _equal(a: Any, b: Any) -> bool:
