@@ -11,7 +11,7 @@ A candidate is a module with one parameter changed. Three files evaluate candida
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
@@ -120,25 +120,35 @@ def mean_loss(value: Any, samples: int | None) -> Tensor:
     raise InputError(f"the loss has shape {list(value.shape)}: return {wanted}")
 
 
+class Start(Protocol):
+    """What candidates start from: ``RandomNumbers``, or ``SameStart``."""
+
+    def again(self) -> AbstractContextManager[None]:
+        """For one candidate, or for many at once, whatever others have done before."""
+        ...
+
+
 class Many:
     """Calls a function of one candidate for many: with ``torch.vmap`` where that works, else one at a time.
 
-    Which it is turns out at the first call and is logged. A function that fails either way fails with its own error.
+    Which it is turns out as soon as vmap fails, and is logged. A function that fails either way fails with its own error.
 
     Attributes:
-        vectorised: whether vmap works; None before the first call.
+        vectorised: whether vmap has worked so far; None before the first call.
     """
 
     def __init__(self, what: str):
         self.what = what
         self.vectorised: bool | None = None
 
-    def __call__(self, fn: Callable[[Tensor], Tensor], numbers: "RandomNumbers", stacked: Tensor) -> Tensor:
-        """Costs ``[N]`` of ``fn`` for every slice of ``stacked`` along its first dimension."""
+    def __call__(self, fn: Callable[[Tensor], Tensor], start: Start, stacked: Tensor) -> Tensor:
+        """Costs ``[N]`` of ``fn`` for every slice of ``stacked`` along its first dimension, each from the same start."""
         if self.vectorised is not False:
+            version = stacked._version
             try:
-                with numbers.again():
-                    costs = torch.vmap(fn, randomness="same")(stacked)
+                with start.again():
+                    # A module may write into its parameters before vmap fails.
+                    costs = torch.vmap(fn, randomness="same")(stacked if self.vectorised else stacked.clone())
                 if self.vectorised is None:
                     self.vectorised = True
                     log.info("candidates of %s are evaluated many at a time (vmap)", self.what)
@@ -146,16 +156,16 @@ class Many:
             except (InputError, MemoryError, torch.OutOfMemoryError):
                 raise
             except Exception as error:
-                if self.vectorised:
+                if stacked._version != version:
                     raise
                 reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-                with numbers.again():
-                    fn(_alone(stacked[0]))  # an error of the module's own comes out here, without vmap's words around it
+                with start.again():
+                    fn(_alone(stacked[0].clone()))  # an error of the module's own comes out here, without vmap's words around it
                 self.vectorised = False
                 log.warning("candidates of %s are evaluated one at a time, since vmap does not work: %.200s", self.what, reason)
         found = []
         for one in stacked:
-            with numbers.again():
+            with start.again():
                 found.append(fn(_alone(one)))
         return torch.stack(found)
 
@@ -163,48 +173,3 @@ class Many:
 def _alone(value: Tensor) -> Tensor:
     # Some modules look for a Parameter where they have put one.
     return torch.nn.Parameter(value, requires_grad=False)
-
-
-class RandomNumbers:
-    """Gives every candidate the random numbers that the unprobed pass had, so that costs differ by the candidate alone.
-
-    Used as ``with numbers.first(): unprobed pass`` and then ``with numbers.again(): candidates``. Where the unprobed pass drew
-    nothing, nothing is done. Torch's generators are covered; numpy's and Python's are not.
-    """
-
-    def __init__(self, device: torch.device):
-        self._device = device
-        self._state: tuple[Tensor, Tensor | None] | None = None
-
-    @property
-    def drew(self) -> bool:
-        """Whether the unprobed pass drew random numbers."""
-        return self._state is not None
-
-    def _get(self) -> tuple[Tensor, Tensor | None]:
-        return torch.get_rng_state(), torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None
-
-    def _set(self, state: tuple[Tensor, Tensor | None]) -> None:
-        torch.set_rng_state(state[0])
-        if state[1] is not None:
-            torch.cuda.set_rng_state(state[1], self._device)
-
-    @contextmanager
-    def first(self) -> Iterator[None]:
-        before = self._get()
-        yield
-        after = self._get()
-        same = all(torch.equal(a, b) for a, b in zip(before, after, strict=True) if a is not None and b is not None)
-        self._state = None if same else before
-
-    @contextmanager
-    def again(self) -> Iterator[None]:
-        if self._state is None:
-            yield
-            return
-        after = self._get()
-        self._set(self._state)
-        try:
-            yield
-        finally:
-            self._set(after)

@@ -9,8 +9,9 @@ from polystep_snn.errors import InputError
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.spaces.weight.any_module import WholeModule
 from polystep_snn.spaces.weight.candidates import Evaluator, log
-from polystep_snn.spaces.weight.sequential import Chain, is_chain
+from polystep_snn.spaces.weight.sequential import Chain
 from polystep_snn.spaces.weight.spiking import AnySpiking, Spiking
+from polystep_snn.spaces.weight.stages import is_chain
 
 
 def evaluator_of(module: nn.Module, loss: Any, memory: int, compile: bool = False) -> Evaluator:

@@ -8,7 +8,8 @@ Let the changed parameter belong to stage s. What arrives at s is the same for a
     a product, at a linear stage y + c u (v . x): no weights are written out, no matrix is multiplied
     any other stage              the stage itself for each candidate
 
-and the stages behind are called for many candidates at once.
+and the stages behind are called for many candidates at once. Stages that keep state from pass to pass may hand something on beside
+their outputs: as soon as one does, candidates are evaluated whole.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,50 +19,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from polystep_snn.spaces.weight.any_module import WholeModule, device_of
-from polystep_snn.spaces.weight.candidates import Loss, Many, RandomNumbers, materialise, mean_loss, num_samples, tiles
+from polystep_snn.spaces.weight.any_module import WholeModule
+from polystep_snn.spaces.weight.candidates import Batch, Loss, Many, materialise, mean_loss, num_samples, tiles
 from polystep_snn.spaces.weight.directions import Part, Products, Rows
+from polystep_snn.spaces.weight.same_start import RandomNumbers, SameStart, device_of
+from polystep_snn.spaces.weight.stages import is_elementwise, is_linear, is_quantised, rounded, weight_of
 
-# Stages that treat every number alike; a subclass may do something else, so the exact type counts.
-_NAMES = (
-    "Identity ReLU ReLU6 LeakyReLU ELU SELU CELU GELU SiLU Mish Sigmoid LogSigmoid Tanh Softplus Softsign Hardtanh Hardsigmoid "
-    "Hardswish Hardshrink Softshrink Tanhshrink Threshold"
-)
-_ELEMENTWISE = frozenset(getattr(nn, name) for name in _NAMES.split())
 # Not a stage's name: those come from an attribute, and may not be empty.
 LOSS = ""
-
-
-def is_chain(module: nn.Module) -> bool:
-    """Whether a module is a plain sequence of stages of which no two share a parameter."""
-    if type(module).forward is not nn.Sequential.forward or any(_has_hooks(m) for m in module.modules()):
-        return False
-    owners: dict[int, str] = {}
-    for name, parameter in module.named_parameters(remove_duplicate=False):
-        stage = name.split(".")[0]
-        if owners.setdefault(id(parameter), stage) != stage:
-            return False
-    return all("." in name for name, _ in (*module.named_parameters(), *module.named_buffers()))
-
-
-def is_elementwise(module: nn.Module) -> bool:
-    """Whether a stage treats every number alike: one of torch's activations, or a module with a true attribute ``elementwise``."""
-    return type(module) in _ELEMENTWISE or bool(getattr(module, "elementwise", False))
-
-
-def is_linear(module: nn.Module) -> bool:
-    """Whether a stage is linear in its input: ``nn.Linear``, or a subclass that rounds, see ``is_quantised``."""
-    return type(module) is nn.Linear or is_quantised(module)
-
-
-def is_quantised(module: nn.Module) -> bool:
-    """Whether a stage is ``linear(x, quantise(weight), quantise(bias))``: an ``nn.Linear`` with a method ``quantise`` that treats every
-    number alike, so that a changed weight moves no other."""
-    return isinstance(module, nn.Linear) and callable(getattr(module, "quantise", None))
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 class Chain:
@@ -71,6 +36,9 @@ class Chain:
         module: whose candidates.
         loss: what an output costs.
         memory: bytes that candidates may take at once.
+
+    Attributes:
+        keeps: whether a pass has been seen to change more than buffers.
     """
 
     def __init__(self, module: nn.Sequential, loss: Loss, memory: int):
@@ -78,20 +46,41 @@ class Chain:
         self.loss = loss
         self.memory = memory
         self.whole = WholeModule(module, loss, memory)
+        self.keeps = False
+        # Modes (training or not) in which stages have been watched, one by one.
+        self._watched: set[bool] = set()
         self.behind = {name: Many(f"the stages from {name} on") for name in module._modules} | {LOSS: Many("the loss")}
 
-    def batch(self, inputs: Any, target: Any) -> "ChainBatch":
-        return ChainBatch(self, inputs, target)
+    def batch(self, inputs: Any, target: Any) -> Batch:
+        if not self.keeps:
+            start = self.whole.start()
+            try:
+                with start.first():
+                    found = ChainBatch(self, inputs, target, start, watch=self.module.training not in self._watched)
+            except _StateError:
+                start.undo()
+                self.keeps = True
+            else:
+                self._watched.add(self.module.training)
+                found.check(0)
+                return found
+        return self.whole.batch(inputs, target)
 
     def slices(self, inputs: Any, target: Any) -> Iterator[tuple[float, Any, Any]]:
         return self.whole.slices(inputs, target)
 
 
+class _StateError(Exception):
+    """A stage has changed more than its output and buffers."""
+
+
 class ChainBatch:
     """A sequence on one batch; see ``candidates.Batch``."""
 
-    def __init__(self, of: Chain, inputs: Any, target: Any):
-        self._of, self._target = of, target
+    def __init__(self, of: Chain, inputs: Any, target: Any, start: SameStart, watch: bool):
+        self._of, self._target, self._start = of, target, start
+        self._instead: Batch | None = None
+        self._arguments = inputs
         self.rates: list[Tensor] = []
         self._inputs = inputs[0] if isinstance(inputs, tuple) and len(inputs) == 1 else inputs
         self._stages = [(name, stage) for name, stage in of.module._modules.items() if stage is not None]
@@ -104,10 +93,41 @@ class ChainBatch:
             self._numbers.append(RandomNumbers(device_of(of.module)))
             with self._numbers[-1].first():
                 self._at.append(stage(_own(self._at[-1])))
+            if watch and self._start.changed():
+                raise _StateError
         self.output = self._at[-1]
         self.loss = mean_loss(of.loss(self.output, target), self._samples)
 
     def costs(self, part: Part, offsets: Tensor) -> Tensor:
+        if self._instead is not None:
+            return self._instead.costs(part, offsets)
+        try:
+            found = self._costs(part, offsets)
+        finally:
+            changed = self._start.end()
+        if changed is not None:
+            # The unprobed pass changed nothing, but a candidate did.
+            self._of.keeps = True
+            self._start.undo()
+            self._instead = self._of.whole.batch(self._arguments, self._target)
+            return self._instead.costs(part, offsets)
+        self.check(found.numel())
+        return found
+
+    def check(self, count: int) -> None:
+        """Look now and then whether the unprobed weights cost the same again."""
+
+        def again() -> Tensor:
+            try:
+                with self._start.again():
+                    return self._through(0, _own(self._inputs), {})
+            finally:
+                self._start.end()
+
+        if self._of.whole.check.due(count, False):
+            self._of.whole.check.compare(self.loss, again)
+
+    def _costs(self, part: Part, offsets: Tensor) -> Tensor:
         name, _, local = part.name.partition(".")
         first = next(k for k, (stage, _) in enumerate(self._stages) if stage == name)
         stage = self._stages[first][1]
@@ -128,7 +148,7 @@ class ChainBatch:
         following = self._stages[after][1] if after < len(self._stages) else None
         old = self._at[after].reshape(-1, y.shape[-1])
         linear = following if isinstance(following, nn.Linear) and is_linear(following) else None
-        columns_of = None if linear is None else _weight_of(linear).T.contiguous()
+        columns_of = None if linear is None else weight_of(linear).T.contiguous()
         base = self._at[after] if linear is None else self._at[after + 1]
         width = base.shape[-1]
         rows, flat = _index(part, offsets), base.reshape(-1, width)
@@ -154,7 +174,7 @@ class ChainBatch:
         stage, x, y = self._stages[first][1], self._at[first], self._at[first + 1]
         arriving, before = x.reshape(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])
         latent = stage.get_parameter(local).detach().reshape(y.shape[-1], -1)
-        bias = None if stage.bias is None else _rounded(stage, stage.get_parameter("bias").detach())
+        bias = None if stage.bias is None else rounded(stage, stage.get_parameter("bias").detach())
 
         def outputs(neuron: Tensor, coordinate: Tensor, offsets: Tensor) -> Tensor:
             if part.right is None:
@@ -162,12 +182,12 @@ class ChainBatch:
             else:
                 units = part.right[coordinate]
             moved = (latent[neuron] + torch.einsum("vkp,kpn->vkn", offsets, units)).to(latent.dtype)
-            rounded = _rounded(stage, moved)
+            on_grid = rounded(stage, moved)
             if local == "bias":
-                return before[:, neuron].T + (rounded - _rounded(stage, latent[neuron]))
+                return before[:, neuron].T + (on_grid - rounded(stage, latent[neuron]))
             if bias is None:
-                return rounded @ arriving.T
-            return rounded @ arriving.T + bias[neuron][:, None]
+                return on_grid @ arriving.T
+            return on_grid @ arriving.T + bias[neuron][:, None]
 
         return outputs
 
@@ -242,17 +262,6 @@ def _linear_rows(x: Tensor, y: Tensor, local: str, part: Rows) -> RowOutputs:
         return before[:, neuron].T + torch.einsum("vkp,mkp->vkm", offsets.to(unit.dtype), unit[:, coordinate])
 
     return outputs
-
-
-def _weight_of(stage: nn.Linear) -> Tensor:
-    """The weights that a linear stage computes with."""
-    weight = stage.weight.detach()
-    return _rounded(stage, weight) if is_quantised(stage) else weight
-
-
-def _rounded(stage: nn.Module, values: Tensor) -> Tensor:
-    """What a quantised stage makes of weights or biases."""
-    return stage.quantise(values)  # type: ignore[operator]
 
 
 def _index(part: Rows, offsets: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,30 +6,16 @@ from torch import nn
 
 from polystep_snn import Schedule, Softmax
 from polystep_snn.polystep.relative import Relative
-from polystep_snn.spaces.weight.step import WeightSpace, WeightStep
+from polystep_snn.spaces.weight.space import WeightSpace
+from polystep_snn.spaces.weight.step import WeightStep
 from polystep_snn.spaces.weight.subspaces import AdaptiveLowRank, FullSpace, HybridLowRank, SparseProjection
-
-
-class Point(nn.Module):
-    """A module that is one vector."""
-
-    def __init__(self, *values):
-        super().__init__()
-        self.x = nn.Parameter(torch.tensor(values, dtype=torch.float64))
-
-    def forward(self):
-        return self.x
-
+from tests.spaces.weight.modules import Point, full
 
 MINIMUM = torch.tensor([0.5, -1.0, 2.0, 0.0], dtype=torch.float64)
 
 
 def quadratic(x, _):
     return 1.5 * (x - MINIMUM).square().sum() + 7.0
-
-
-def full(**options):
-    return WeightSpace(subspace=FullSpace(), **{"rotate": False, **options})
 
 
 def step_on_quadratic(space, transport, progress=0.0):

@@ -5,7 +5,7 @@ from torch import nn
 
 from polystep_snn import Softmax
 from polystep_snn.spaces.weight.step import WeightStep
-from tests.spaces.weight.test_closed_forms import Point, full
+from tests.spaces.weight.modules import Point, full
 
 
 class Clauses:

@@ -1,64 +1,16 @@
 """Steps in weight space: what is written into .grad, and what a module may look like."""
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 import torch
 from torch import nn
 
-from polystep_snn import CrossEntropy, DirectCurrent, NodeSpace, PolyStep, Sinkhorn, Softmax, SpikeCountReadout, SpikingNetwork
+from polystep_snn import Sinkhorn, Softmax
 from polystep_snn.errors import InputError
 from polystep_snn.polystep.budget import Budget
-from polystep_snn.spaces.weight.step import WeightSpace, WeightStep
-from polystep_snn.spaces.weight.subspaces import AdaptiveLowRank, FactoredSpace, FullSpace, HybridLowRank, SparseProjection
-from tests.spaces.weight.test_closed_forms import Point, full
-
-
-def classifier():
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
-
-
-def classes(samples=32):
-    generator = torch.Generator().manual_seed(1)
-    y = torch.randint(3, (samples,), generator=generator)
-    return torch.randn(samples, 6, generator=generator) + 2 * torch.nn.functional.one_hot(y, 6), y
-
-
-def grads(module):
-    return [None if p.grad is None else p.grad.clone() for p in module.parameters()]
-
-
-def same(a, b):
-    return all((x is None and y is None) or torch.equal(x, y) for x, y in zip(a, b, strict=True))
-
-
-@pytest.mark.parametrize("subspace", [HybridLowRank(4), AdaptiveLowRank(4), FactoredSpace(16), SparseProjection(4), FullSpace()], ids=str)
-def test_a_classifier_learns(subspace):
-    module = classifier()
-    x, y = classes(64)
-    step = WeightStep(module, nn.CrossEntropyLoss(), WeightSpace(0.3, subspace))
-    optimizer = torch.optim.Adam(module.parameters(), lr=0.05)
-    for _ in range(60):
-        result = step.step(x, y)
-        optimizer.step()
-    assert result.accuracy > 0.9
-    assert result.loss < 0.35
-
-
-def test_a_spiking_network_learns_and_tells_its_rates():
-    generator = torch.Generator().manual_seed(0)
-    network = SpikingNetwork([6, 12, 3], readout=SpikeCountReadout(residual=0.3), generator=generator)
-    x, y = classes(64)
-    step = WeightStep(network, space=WeightSpace(0.5, HybridLowRank(4)))
-    optimizer = torch.optim.Adam(network.parameters(), lr=0.05)
-    for _ in range(60):
-        result = step.step(DirectCurrent(10)(x), y)
-        optimizer.step()
-    assert result.accuracy > 0.9
-    assert [len(r) for r in result.rates] == [12]
-    assert 0 < result.rates[0].mean() < 1
+from polystep_snn.spaces.weight.space import WeightSpace
+from polystep_snn.spaces.weight.step import WeightStep
+from polystep_snn.spaces.weight.subspaces import AdaptiveLowRank, HybridLowRank
+from tests.spaces.weight.modules import classes, classifier, full, grads, same
 
 
 def test_nothing_is_differentiated_or_kept():
@@ -279,83 +231,6 @@ def test_slices_of_a_batch_give_the_same_step():
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
 
 
-def together(*shares):
-    """A step of processes that average, in threads: what each returns and leaves in ``.grad``, or the error it ends with."""
-    modules, said = [classifier().double() for _ in shares], {}
-    everyone = threading.Barrier(len(shares), timeout=60)
-
-    def run(rank):
-        def average(tensors):
-            said[rank] = [t.clone() for t in tensors]
-            everyone.wait()
-            for k, tensor in enumerate(tensors):
-                tensor.copy_(torch.stack([said[other][k] for other in range(len(shares))]).mean(0))
-
-        try:
-            step = WeightStep(modules[rank], nn.CrossEntropyLoss(), WeightSpace(subspace=HybridLowRank(2)), average=average)
-            return step.step(*shares[rank]), grads(modules[rank])
-        except InputError as error:
-            return str(error)
-
-    with ThreadPoolExecutor(len(shares)) as threads:
-        return list(threads.map(run, range(len(shares))))
-
-
-def test_processes_average_costs_before_the_transport():
-    x, y = classes(40)
-    x = x.double()
-    ((whole, expected),) = together((x, y))
-    (first, found), (second, others) = together((x[:20], y[:20]), (x[20:], y[20:]))
-    assert first == second
-    assert same(found, others)
-    torch.testing.assert_close((first.loss, first.accuracy), (whole.loss, whole.accuracy))
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
-    # The mean of what each displacement would be alone is another one.
-    alone = [together((x[part], y[part]))[0][1][0] for part in (slice(20), slice(20, 40))]
-    assert not torch.allclose(sum(alone) / 2, expected[0], atol=1e-3)
-
-
-def test_processes_stop_together():
-    x, y = classes(40)
-    words = together((x[:20].double() * torch.nan, y[:20]), (x[20:].double(), y[20:]))
-    assert words == ["the loss is nan: choose a smaller learning rate, or a loss that is finite"] * 2
-
-
-def test_node_space_for_the_spikes_and_weight_space_for_the_rest():
-    """One model: a spiking network, and a head that votes by argmax over its readout, trained together from two kinds of probes."""
-
-    class Model(nn.Module):
-        def __init__(self):
-            super().__init__()
-            torch.manual_seed(0)
-            self.spikes = SpikingNetwork([6, 16, 5], generator=torch.Generator().manual_seed(0))
-            self.head = nn.Linear(5, 3)
-
-        def forward(self, x):
-            return self.read(self.spikes(DirectCurrent(8)(x))[0])
-
-        def read(self, value):
-            return self.head(value + (value == value.amax(-1, keepdim=True)))
-
-    model = Model()
-    x, y = classes(64)
-
-    def cost(value, target):
-        return CrossEntropy(1.0)(model.read(value.movedim(-2, -1)).movedim(-1, -2), target)
-
-    nodes = PolyStep(model.spikes, NodeSpace(), cost=cost, compile=False)
-    weights = WeightStep(model, nn.CrossEntropyLoss(), WeightSpace(0.3), parameters=["head.*"])
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
-    for _ in range(40):
-        inner = nodes.step(DirectCurrent(8)(x), y)
-        grad = model.spikes.linears[0].weight.grad
-        outer = weights.step(x, y)
-        assert model.spikes.linears[0].weight.grad is grad
-        optimizer.step()
-    assert outer.accuracy > 0.9
-    torch.testing.assert_close(inner.loss, outer.loss, rtol=1e-4, atol=1e-5)
-
-
 def test_sinkhorn_couples_the_particles():
     module = classifier()
     transport = Sinkhorn(eps=0.05, max_iterations=5000, tolerance=1e-6)
@@ -364,72 +239,3 @@ def test_sinkhorn_couples_the_particles():
     for p in module.parameters():
         assert abs(p.grad.sum()) < 1e-3 * p.numel()
         assert p.grad.abs().max() > 0.01
-
-
-def test_a_million_variables_one_group_at_a_time():
-    """A very large parameter: candidates are few, and are written out a few at a time."""
-    vote = Point(0.0)
-    vote.x = nn.Parameter(torch.zeros(1_000_000))
-    wanted = torch.where(torch.rand(1_000_000, generator=torch.Generator().manual_seed(0)) < 0.5, 1.0, -1.0)
-    space = WeightSpace(1.0, SparseProjection(100_000), particle_dim=1)
-    step = WeightStep(vote, lambda x, _: -(x * wanted).mean(), space)
-    assert step.evaluations == 20
-    before = (vote.x * wanted).mean()
-    for _ in range(3):
-        step.step(None)
-        with torch.no_grad():
-            vote.x -= vote.x.grad
-    assert (vote.x * wanted).mean() > before
-    assert 0 < vote.x.grad.abs().max() <= 100_000**-0.5
-
-
-class Nothing(nn.Module):
-    def forward(self, x):
-        return x
-
-
-def with_integer():
-    module = classifier()
-    module.register_parameter("number", nn.Parameter(torch.ones(3, dtype=torch.int32), requires_grad=False))
-    return module
-
-
-CE = nn.CrossEntropyLoss()
-X, Y = classes(8)
-
-
-def nan_at_candidates():
-    """The unprobed loss is finite, that of candidates is not."""
-    module = Point(1.0, 1.0)
-    return WeightStep(module, lambda x, _: torch.where((x == 1.0).all(), x.sum(), torch.nan), full())
-
-
-@pytest.mark.parametrize(
-    ("run", "message"),
-    [
-        (lambda: WeightStep(Nothing(), CE), "Nothing has no floating-point parameters"),
-        (lambda: WeightStep(classifier(), CE, parameters=["body.*"]), r"no parameter is called 'body\.\*': there are 0.weight, 0.bias"),
-        (lambda: WeightStep(classifier(), CE, parameters="0.weight"), "give a list"),
-        (lambda: WeightStep(classifier(), CE, parameters=[]), "no parameters are chosen"),
-        (lambda: WeightStep(with_integer(), CE, parameters=["number"]), "number is torch.int32"),
-        (lambda: WeightStep(classifier()), "loss is None"),
-        (lambda: WeightStep(classifier(), CE, memory=-1), "memory is -1"),
-        (lambda: WeightSpace(redraw_every=0), "redraw_every is 0"),
-        (lambda: WeightSpace(blocks="rows"), "blocks is 'rows'"),
-        (lambda: WeightSpace(polytope="ball"), "choose one of orthoplex"),
-        (lambda: WeightSpace(particle_dim=0), "dimension 0"),
-        (lambda: WeightStep(classifier(), CE, WeightSpace(-1.0)).step(X, Y), "positive"),
-        (lambda: WeightStep(classifier(), CE, WeightSpace(blocks=[["0.*"]])), "no block holds 2.weight, 2.bias"),
-        (lambda: WeightStep(classifier(), CE, WeightSpace(blocks=[["*"], ["5.*"]])), r"the block \['5\.\*'\]"),
-        (lambda: WeightStep(classifier(), lambda o, t: o.sum() * torch.nan).step(X, Y), "the loss is nan"),
-        (lambda: WeightStep(classifier(), lambda o, t: o).step(X, Y), r"the loss has shape \[8, 3\]"),
-        (lambda: nan_at_candidates().step(None), "the loss of 4 of 4 candidates of x is NaN or infinite"),
-        (lambda: WeightStep(classifier(), CE).load_state_dict({}), "'steps' is missing"),
-        (lambda: WeightStep(classifier(), CE).load_state_dict({"steps": torch.tensor(1), "history.x": X}), "which is not trained here"),
-        (lambda: Budget(0), "the budget is 0"),
-        (lambda: Budget(1.5), "the budget is 1.5"),
-    ],
-)
-def test_bad_input(run, message):
-    with pytest.raises(InputError, match=message):
-        run()
