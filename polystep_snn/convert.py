@@ -165,6 +165,8 @@ def quantized(network: SpikingNetwork) -> tuple[SpikingNetwork, list[LayerFit]]:
     if network.integer:
         raise InputError("the network computes in the chip's integers already: convert it as it is")
     readout: Readout = network.readout
+    if isinstance(readout, MembraneReadout) and readout.alpha:
+        raise InputError(f"the readout keeps {readout.alpha:g} of its current, which is not carried over to the chip: set alpha to 0")
     if isinstance(readout, SpikeCountReadout):
         assert isinstance(readout.neuron, LIFParameters)
         readout = SpikeCountReadout(_on_chip(readout.neuron), readout.residual)

@@ -47,6 +47,9 @@ from polystep_snn.hardware.integer_network import VTH_BITS, IntegerLayer, Intege
 DT = 1e-4
 _NO_LEAK = 2.0**-60
 
+# Graphs within graphs.
+_DEEPEST = 16
+
 
 def write(path: str | Path, network: IntegerNetwork, dt: float = DT) -> None:
     """Write a network atomically.
@@ -117,6 +120,12 @@ def chain(graph: Tree) -> list[tuple[str, Tree]]:
     Raises:
         InputError: anything but a chain that takes in all nodes; names the node.
     """
+    return _chain(graph, "", 0)
+
+
+def _chain(graph: Tree, prefix: str, depth: int) -> list[tuple[str, Tree]]:
+    if depth > _DEEPEST:
+        raise InputError(f"the graph holds graphs within graphs, {depth} deep: at most {_DEEPEST} are read")
     nodes = part(graph, "nodes", dict, "the graph")
     edges = graph.get("edges")
     # A graph in memory has pairs of strings, one from a file lists of them.
@@ -147,7 +156,14 @@ def chain(graph: Tree) -> list[tuple[str, Tree]]:
     if names[-1] != ends["Output"][0] or len(names) != len(nodes):
         loose = sorted(set(nodes) - set(names))
         raise InputError(f"node {shown((loose or names[-1:])[0])} is not on the way from input to output: only chains are read")
-    return [(name, nodes[name]) for name in names]
+    found: list[tuple[str, Tree]] = []
+    for name in names:
+        if nodes[name]["type"] == "NIRGraph":
+            # Its own input and output hand on what arrives.
+            found += _chain(nodes[name], f"{prefix}{name}.", depth + 1)[1:-1]
+        else:
+            found.append((prefix + name, nodes[name]))
+    return found
 
 
 def _is_pair(edge: Any) -> bool:

@@ -94,11 +94,11 @@ class Assembly:
         self._add(where, Conv(len(weight), kernel, square(where, "stride", stride), square(where, "padding", padding)))
         self._wait(where, weight, bias)
 
-    def fire(self, where: str, gain: float | np.ndarray, neuron: LIFParameters | MembraneReadout) -> None:
-        """The neurons behind the weights, whose input is multiplied by ``gain``: a number, or ``[num_rows]``."""
+    def fire(self, where: str, gain: float | np.ndarray, added: float | np.ndarray, neuron: LIFParameters | MembraneReadout) -> None:
+        """The neurons behind the weights, whose input is multiplied by ``gain`` and then ``added`` to: numbers, or ``[num_rows]``."""
         scale = torch.as_tensor(gain, dtype=torch.float64)
         self._weights[-1] *= scale.reshape(-1, *[1] * (self._weights[-1].ndim - 1))
-        self._biases[-1] *= scale
+        self._biases[-1] = self._biases[-1] * scale + torch.as_tensor(added, dtype=torch.float64)
         self._neurons.append(neuron)
         self._source, self.waits = where, False
 

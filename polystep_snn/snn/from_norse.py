@@ -11,7 +11,9 @@ from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.readouts import MembraneReadout
 
-_LIF, _INTEGRATOR = ("LIFBoxCell", "LIFCell"), ("LIBoxCell",)
+_LIF, _INTEGRATOR = ("LIFBoxCell", "LIFCell"), ("LIBoxCell", "LICell")
+# What does nothing where a network only runs.
+_IDENTITIES = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 _POOLS = (nn.AvgPool2d, nn.LPPool2d)
 
 
@@ -19,7 +21,8 @@ def from_norse(model: nn.Sequential, input_shape: tuple[int, int, int] | None = 
     """The same network with the same spikes.
 
     The model alternates ``nn.Linear`` or ``nn.Conv2d`` with ``LIFBoxCell`` or ``LIFCell`` and ends in a dense layer of these (spike-count
-    readout) or of ``LIBoxCell`` (membrane readout). ``nn.AvgPool2d`` and ``nn.LPPool2d(1, ...)`` may stand before weights, and an
+    readout) or of ``LIBoxCell`` or ``LICell`` (membrane readout). Models within the model are taken apart; ``nn.Dropout`` and
+    ``nn.Identity`` are left out. ``nn.AvgPool2d`` and ``nn.LPPool2d(1, ...)`` may stand before weights, and an
     ``nn.Flatten`` stands where maps end. Norse scales every input by ``dt * tau_mem_inv``; here that factor goes into weights and biases,
     as does that of a mean over squares, so membranes agree to rounding, and spikes wherever a membrane is not within rounding of its
     threshold. A leak potential is moved to 0, with threshold and reset. The surrogate derivative is dropped.
@@ -34,7 +37,7 @@ def from_norse(model: nn.Sequential, input_shape: tuple[int, int, int] | None = 
     Raises:
         InputError: a module, an order, a geometry or a constant that has no counterpart; names it.
     """
-    modules: list[Any] = list(model)
+    modules = _modules(model)
     if not modules:
         raise InputError("the model has 0 modules: give nn.Linear or nn.Conv2d and neurons, in turn")
     if input_shape is None and isinstance(modules[0], (nn.Conv2d, *_POOLS)):
@@ -54,8 +57,8 @@ def from_norse(model: nn.Sequential, input_shape: tuple[int, int, int] | None = 
         elif assembly.waits:
             if kind not in _LIF + (_INTEGRATOR if last else ()):
                 raise InputError(f"module {k} is {kind}: choose one of {', '.join(_LIF)}" + (f", {', '.join(_INTEGRATOR)}" if last else ""))
-            p = _parameters(module, where, fires=kind in _LIF)
-            assembly.fire(where, p.dt * p.tau_mem_inv, p if kind in _LIF else MembraneReadout(decay=p.beta))
+            p, added = _parameters(module, where, fires=kind in _LIF)
+            assembly.fire(where, p.dt * p.tau_mem_inv, added, p if kind in _LIF else MembraneReadout(p.beta, p.alpha))
         elif isinstance(module, nn.Linear):
             assembly.connect(where, module.weight, module.bias)
         elif isinstance(module, nn.Conv2d):
@@ -69,6 +72,19 @@ def from_norse(model: nn.Sequential, input_shape: tuple[int, int, int] | None = 
     return assembly.network(next(m.weight for m in modules if isinstance(m, nn.Linear | nn.Conv2d)))
 
 
+def _modules(model: Any) -> list[Any]:
+    """The modules of a model, of models within it, and so on; without those that do nothing here."""
+    if not isinstance(model, nn.Sequential):
+        raise InputError(f"the model is {type(model).__name__}: give a norse.torch.SequentialState, or any nn.Sequential")
+    found: list[Any] = []
+    for module in model:
+        if isinstance(module, nn.Sequential):
+            found += _modules(module)
+        elif not isinstance(module, _IDENTITIES):
+            found.append(module)
+    return found
+
+
 def _pool(assembly: Assembly, where: str, module: nn.AvgPool2d | nn.LPPool2d) -> None:
     stride = module.kernel_size if module.stride is None else module.stride
     if isinstance(module, nn.AvgPool2d):
@@ -79,7 +95,8 @@ def _pool(assembly: Assembly, where: str, module: nn.AvgPool2d | nn.LPPool2d) ->
         raise InputError(f"{where}: norm_type is {module.norm_type:g}, but only 1 is a sum: choose nn.LPPool2d(1, ...) or nn.AvgPool2d")
 
 
-def _parameters(neuron: Any, where: str, fires: bool) -> LIFParameters:
+def _parameters(neuron: Any, where: str, fires: bool) -> tuple[LIFParameters, float]:
+    """A neuron's constants, and what its leak potential adds to its input in a step."""
     p = neuron.p
     constants = {}
     for name in ("tau_mem_inv", "tau_syn_inv", "v_leak", "v_th", "v_reset"):
@@ -93,14 +110,16 @@ def _parameters(neuron: Any, where: str, fires: bool) -> LIFParameters:
     if not fires:
         if v_leak != 0:
             raise InputError(f"{where}: v_leak is {v_leak:g}, but an integrator rests at 0 here: move it into the bias")
-        return LIFParameters(tau_mem_inv=constants["tau_mem_inv"], dt=float(neuron.dt)).checked()
+        tau_syn_inv = constants["tau_syn_inv"] if hasattr(p, "tau_syn_inv") else None
+        return LIFParameters(tau_mem_inv=constants["tau_mem_inv"], tau_syn_inv=tau_syn_inv, dt=float(neuron.dt)).checked(), 0.0
     subtracts = getattr(p, "reset_method", None) is not None and p.reset_method.__name__ == "reset_subtract"
     if not subtracts and constants["v_reset"] != v_leak:
         raise InputError(f"{where}: v_reset is {constants['v_reset']:g} and v_leak {v_leak:g}, but they are one here: make them equal")
-    return LIFParameters(
+    parameters = LIFParameters(
         tau_mem_inv=constants["tau_mem_inv"],
         tau_syn_inv=constants["tau_syn_inv"] if hasattr(p, "tau_syn_inv") else None,
         v_th=constants["v_th"] - v_leak,
         reset="subtract" if subtracts else "zero",
         dt=float(neuron.dt),
     ).checked()
+    return parameters, 0.0

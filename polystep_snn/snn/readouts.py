@@ -30,10 +30,12 @@ class ReadoutState(NamedTuple):
     Attributes:
         total: membranes, or spike counts so far.
         neurons: the state of output neurons that fire; None for integrators.
+        current: of integrators with a synapse; else None.
     """
 
     total: Tensor
     neurons: LIFState | None = None
+    current: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -42,19 +44,33 @@ class MembraneReadout:
 
     Attributes:
         decay: fraction of the membrane left after a step; 1 is an integrator without leak.
+        alpha: fraction of a synaptic current left after a step; 0 without a synapse. A readout with one runs, and is not trained here.
     """
 
     decay: float = 1.0
+    alpha: float = 0.0
 
     def __post_init__(self):
         if not 0.0 < self.decay <= 1.0:
             raise InputError(f"the readout's decay is {self.decay:g}: choose a fraction in (0, 1], 1 for no leak")
+        if not 0.0 <= self.alpha < 1.0:
+            raise InputError(f"the readout's alpha is {self.alpha:g}: choose a fraction in [0, 1), 0 for no synapse")
+
+    def check_trainable(self) -> None:
+        """InputError for a readout with a synapse, whose costs no method here knows."""
+        if self.alpha:
+            raise InputError(f"the readout keeps {self.alpha:g} of its current, which is not trained here: choose an alpha of 0")
 
     def initial_state(self, like: Tensor, neuron: CubaNeuron | None = None) -> ReadoutState:
+        if neuron is None and self.alpha:
+            return ReadoutState(torch.zeros_like(like), current=torch.zeros_like(like))
         return ReadoutState(torch.zeros_like(like), None if neuron is None else neuron.initial_state(like))
 
     def step(self, current: Tensor, state: ReadoutState, neuron: CubaNeuron | None = None) -> ReadoutState:
         """One step; ``neuron`` is what integrates on the chip, in whole numbers."""
+        if state.current is not None:
+            arrived = self.alpha * state.current + current
+            return ReadoutState(self.decay * state.total + arrived, current=arrived)
         if neuron is None or state.neurons is None:
             return ReadoutState(self.decay * state.total + current)
         _, neurons = neuron.step(current, state.neurons)

@@ -63,7 +63,7 @@ def mutated(tensors: dict, meta: dict, chance: random.Random) -> tuple[dict, dic
                 inner["another"] = chance.choice(_VALUES)
             elif action < 0.35:
                 nested: list = []
-                for _ in range(chance.choice((50, 900))):
+                for _ in range(chance.choice((50, 400))):
                     nested = [nested]
                 inner[path[-1]] = nested
             else:

@@ -146,6 +146,7 @@ def make_end(readout: Readout, layer: Layer, num_steps: int, residual: float | N
             neuron if isinstance(neuron, CubaNeuron) else None, readout.residual if residual is None else residual
         )
         return NeuronEnd((neuron.batch_last(),), share * one)
+    readout.check_trainable()
     if isinstance(neuron, CubaNeuron) and neuron.dv:
         return NeuronEnd((neuron.batch_last(),), unit, counts=False)
     bias = neuron.bias if isinstance(neuron, CubaNeuron) else layer.bias
