@@ -20,7 +20,7 @@ from polystep_snn.hardware.fixed_point import DECAY_BITS
 
 VTH_BITS = 17
 BIAS_BITS = 16
-BIAS_EXPONENTS = range(8)
+EXPONENTS = range(8)
 READOUTS = ("membrane", "count")
 ENCODERS = ("rate", "latency", "poisson", "population", "events")
 MAX_NUM_STEPS = 2**16
@@ -41,6 +41,7 @@ class IntegerLayer:
         du, dv: decays of current and membrane in 1/4096, 0 to 4095; ``du = 4095`` keeps no current at all.
         scale: what one unit of weight stood for while training; exchange formats keep it, nothing computes with it.
         convolution: where the neurons look, numbered by channel, then row, then column, as the inputs are; None where each sees all.
+        weight_exp: 0 to 7; what arrives is multiplied by ``2 ** weight_exp``, as the chip's synapses can.
     """
 
     weight: np.ndarray
@@ -51,6 +52,7 @@ class IntegerLayer:
     dv: int = 0
     scale: float = 1.0
     convolution: Convolution | None = None
+    weight_exp: int = 0
 
     def __post_init__(self):
         _check_array("weights", self.weight, np.int8, 2 if self.convolution is None else 4)
@@ -65,7 +67,8 @@ class IntegerLayer:
         low, high = int(self.vth.min()), int(self.vth.max())
         if low < 0 or high >= 2**VTH_BITS:
             raise InputError(f"a threshold is {low if low < 0 else high}: it must fit {VTH_BITS} bits, 0 to {2**VTH_BITS - 1}")
-        check_whole("bias_exp", self.bias_exp, BIAS_EXPONENTS[0], BIAS_EXPONENTS[-1])
+        for name in ("bias_exp", "weight_exp"):
+            check_whole(name, getattr(self, name), EXPONENTS[0], EXPONENTS[-1])
         for name in ("du", "dv"):
             check_whole(name, getattr(self, name), 0, 2**DECAY_BITS - 1, f"it must fit {DECAY_BITS} bits")
         if isinstance(self.scale, bool) or not isinstance(self.scale, int | float) or not 0 < self.scale <= sys.float_info.max:
@@ -109,8 +112,8 @@ class IntegerLayer:
         return matrix.reshape(self.num_neurons, self.num_inputs)
 
     def input_sums(self) -> tuple[np.ndarray, np.ndarray]:
-        """Each neuron's negative weights summed, and its positive ones, ``[N]`` int64: between them lies what can arrive in a step."""
-        negative, positive = (f(self.weight, 0).sum(1, dtype=np.int64) for f in (np.minimum, np.maximum))
+        """Sums of each neuron's negative weights and of its positive ones, exponent included, ``[N]`` int64: what arrives lies between."""
+        negative, positive = (f(self.weight, 0).sum(1, dtype=np.int64) << self.weight_exp for f in (np.minimum, np.maximum))
         if self.convolution is None:
             return negative, positive
         return _windows(negative, self.convolution), _windows(positive, self.convolution)

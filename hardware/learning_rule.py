@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from polystep_snn.errors import InputError
+from polystep_snn.hardware.cost_tables import NAT, Costs
 from polystep_snn.hardware.fixed_point import ALIGNMENT, V_LIMIT
 from polystep_snn.hardware.integer_network import BIAS_BITS, IntegerNetwork
 
@@ -27,9 +28,7 @@ FRACTION = 18
 WRITABLE = ("readout", "hidden_bias", "hidden")
 SCHEDULES = ("constant", "cosine")
 
-# Costs are in 1/1024 nat, exponentials in 1/32768, displacements in 1/1024.
-_NAT = 1024
-_ONE = 2**15
+# Displacements are in 1/1024.
 _FULL = 1024
 _LARGEST_WEIGHT = 127
 _LARGEST_BIAS = 2**12 - 1
@@ -84,41 +83,6 @@ class LearningRule:
         return bool({"hidden", "hidden_bias"} & set(self.writable))
 
 
-class Costs:
-    """Cross-entropies by tables.
-
-    Args:
-        nats_per_unit: what 1 on the readout (a membrane over 64) is worth.
-        num_classes: C.
-    """
-
-    def __init__(self, nats_per_unit: float, num_classes: int):
-        # Ten bits of mantissa, so that readouts of 2^20 units stay within 32 bits.
-        self._shift = max(0, 10 - math.frexp(nats_per_unit * _NAT)[1])
-        self._factor = round(math.ldexp(nats_per_unit * _NAT, self._shift))
-        if not 1 <= self._factor < 2**11:
-            raise InputError(f"a unit of the readout is worth {nats_per_unit:g} nats: choose a rule with from 1e-6 to 1")
-        self._exp = np.round(_ONE * np.exp(-np.arange(16 * _NAT) / _NAT)).astype(np.int32)
-        self._log = np.round(_NAT * np.log(np.arange(_NAT, num_classes * _NAT + 2) / _NAT)).astype(np.int32)
-
-    def holds(self, largest: int) -> bool:
-        """Whether 32 bits hold the logits of readouts up to ``largest``, and their costs."""
-        product = largest * self._factor
-        return product < 2**31 and 2 * (product >> self._shift) + int(self._log[-1]) < 2**31
-
-    def logits(self, readout: np.ndarray) -> np.ndarray:
-        """Readouts as multiples of 1/1024 nat."""
-        return (readout * self._factor) >> self._shift
-
-    def __call__(self, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Costs ``[..., B]`` of logits ``[..., C, B]``, in 1/1024 nat."""
-        largest = logits.max(-2)
-        below = np.minimum(largest[..., None, :] - logits, len(self._exp) - 1)
-        total = np.take(self._exp, below).sum(-2, dtype=np.int32)
-        right = logits[..., labels, np.arange(len(labels))]
-        return largest + np.take(self._log, (total >> 5) - _NAT) - right
-
-
 class Learner:
     """A network that learns: its weights as they are now, and what is on the way to them.
 
@@ -148,6 +112,8 @@ class Learner:
         for k, layer in enumerate(network.layers):
             if layer.convolution is not None:
                 raise InputError(f"layer {k} is a convolution, but networks that learn on the chip are dense: choose a dense one")
+            if layer.weight_exp:
+                raise InputError(f"layer {k} has a weight exponent of {layer.weight_exp}, but layers that learn have 0: take another one")
             if layer.num_inputs > _MOST_INPUTS:
                 raise InputError(f"layer {k} has {layer.num_inputs} inputs, but layers that learn have at most {_MOST_INPUTS}: use fewer")
         hidden, readout = network.layers[-2:]
@@ -182,9 +148,9 @@ class Learner:
         largest = (V_LIMIT + 1 >> ALIGNMENT) + max(map(abs, self._limits["readout"])) * steps
         if rule.probes_hidden and not self._costs.holds(largest):
             raise InputError(f"in {steps} steps a probe can move a readout to {largest}, whose cost 32 bits do not hold: use fewer steps")
-        self._lead = round(rule.readout_radius * _NAT)
-        reach = np.arange(math.ceil(8 * max(1.0, rule.eps)) * _NAT)
-        self._tanh = np.round(_FULL * np.tanh(reach / (2 * rule.eps * _NAT))).astype(np.int32)
+        self._lead = round(rule.readout_radius * NAT)
+        reach = np.arange(math.ceil(8 * max(1.0, rule.eps)) * NAT)
+        self._tanh = np.round(_FULL * np.tanh(reach / (2 * rule.eps * NAT))).astype(np.int32)
         self._factors = {}
         for name, layer, rate in (
             ("hidden", hidden, rule.rate * float(np.mean(hidden.vth))),

@@ -5,7 +5,8 @@ Metadata: ``polystep_snn``, a JSON object with ``schema``, every other field of 
 tensors. A file is checked from the outside in, and nothing is allocated before its declared sizes are known to be sane.
 
 Schema 1 is that of dense layers. Schema 2 has convolutions too: a layer with the field ``convolution``, an object of ``input_shape``,
-``stride`` and ``padding``, has weights [channels, input channels, kernel height, kernel width]. Networks without them stay schema 1.
+``stride`` and ``padding``, has weights [channels, input channels, kernel height, kernel width]. Schema 3 has layers with the field
+``weight_exp`` too. A network is written in the oldest one that can hold it.
 """
 
 import json
@@ -22,9 +23,10 @@ from polystep_snn.files import write_atomically
 from polystep_snn.geometry import Convolution
 from polystep_snn.hardware.integer_network import IntegerLayer, IntegerNetwork
 
-# Of dense layers alone, and the newest.
+# Of dense layers alone, of convolutions too, and the newest, which has exponents of weights.
 DENSE_SCHEMA = 1
-SCHEMA = 2
+_CONVOLUTION_SCHEMA = 2
+SCHEMA = 3
 # Far beyond one chip: 256 MiB hold as many 8-bit synapses as 16 Loihi 2 chips, and the header a few thousand names of classes.
 MAX_FILE_BYTES = 2**28
 MAX_HEADER_BYTES = 2**20
@@ -59,7 +61,7 @@ def save(path: Path, network: IntegerNetwork) -> None:
     """
     path = Path(path)
     meta: dict[str, Any] = {
-        "schema": DENSE_SCHEMA if all(layer.convolution is None for layer in network.layers) else SCHEMA,
+        "schema": _schema_of(network),
         "layers": [_fields_of(layer) for layer in network.layers],
         "readout": network.readout,
         "num_steps": int(network.num_steps),
@@ -123,9 +125,18 @@ def load(path: Path) -> IntegerNetwork:
 
 def _fields_of(layer: IntegerLayer) -> dict[str, Any]:
     fields = {"bias_exp": int(layer.bias_exp), "du": int(layer.du), "dv": int(layer.dv), "scale": float(layer.scale)}
+    if layer.weight_exp:
+        fields["weight_exp"] = int(layer.weight_exp)
     if layer.convolution is None:
         return fields
     return fields | {"convolution": {name: list(getattr(layer.convolution, name)) for name in _CONVOLUTION_SIZES}}
+
+
+def _schema_of(network: IntegerNetwork) -> int:
+    """The oldest that can hold it."""
+    if any(layer.weight_exp for layer in network.layers):
+        return SCHEMA
+    return DENSE_SCHEMA if all(layer.convolution is None for layer in network.layers) else _CONVOLUTION_SCHEMA
 
 
 def _damaged(path: Path, reason: str) -> InputError:
@@ -186,11 +197,14 @@ def _has(value: Any, fields: dict[str, Any]) -> bool:
 
 
 def _is_layer(value: Any, schema: int) -> bool:
+    fields = _LAYER_FIELDS
+    if schema == SCHEMA and isinstance(value, dict) and "weight_exp" in value:
+        fields = fields | {"weight_exp": int}
     if schema == DENSE_SCHEMA or not isinstance(value, dict) or "convolution" not in value:
-        return _has(value, _LAYER_FIELDS)
+        return _has(value, fields)
     convolution = value["convolution"]
     return (
-        _has(value, _LAYER_FIELDS | {"convolution": dict})
+        _has(value, fields | {"convolution": dict})
         and _has(convolution, dict.fromkeys(_CONVOLUTION_SIZES, list))
         and all(len(convolution[name]) == length for name, length in _CONVOLUTION_SIZES.items())
         and all(type(size) is int and 0 <= size <= MAX_SIZE for sizes in convolution.values() for size in sizes)

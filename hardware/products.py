@@ -30,7 +30,7 @@ def product_of(layer: IntegerLayer, reach: int) -> Product:
         reach: the largest ``|a|``.
     """
     dtype = np.dtype(np.float32 if reach <= _FLOAT32_INTEGERS else np.float64)
-    weight = layer.weight.astype(dtype) * dtype.type(2**ALIGNMENT)
+    weight = layer.weight.astype(dtype) * dtype.type(2 ** (ALIGNMENT + layer.weight_exp))
     return _Dense(weight) if layer.convolution is None else _Convolution(weight, layer.convolution)
 
 

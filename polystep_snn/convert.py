@@ -91,7 +91,7 @@ def layers_of(network: IntegerNetwork, dtype: torch.dtype = torch.float64) -> li
     """An integer network's layers as torch computes with them, exact for every legal network in float64."""
     return [
         Layer(
-            ALIGNMENT * torch.from_numpy(layer.weight.astype(np.int32)).to(dtype),
+            ALIGNMENT * 2**layer.weight_exp * torch.from_numpy(layer.weight.astype(np.int32)).to(dtype),
             torch.zeros(layer.num_neurons, dtype=dtype),
             Wiring(layer.num_inputs, layer.num_neurons, layer.convolution),
             CubaNeuron(layer.du, layer.dv, ALIGNMENT * torch.from_numpy(layer.vth).to(dtype), torch.from_numpy(layer.bias).to(dtype)),

@@ -23,6 +23,7 @@ Source: lava-dl ``netx/hdf5.py``, ``netx/utils.py`` and ``netx/blocks/process.py
 """
 
 import io
+import logging
 from dataclasses import replace
 from pathlib import Path
 from reprlib import repr as shown
@@ -35,9 +36,10 @@ from polystep_snn.files import write_atomically
 from polystep_snn.hardware.formats import netx_convolution
 from polystep_snn.hardware.formats.embedded import NAME, embed, extract, same
 from polystep_snn.hardware.formats.hdf5 import Tree, one_number, part, read_tree, require, whole
-from polystep_snn.hardware.integer_network import IntegerLayer, IntegerNetwork
+from polystep_snn.hardware.integer_network import EXPONENTS, IntegerLayer, IntegerNetwork
 
 BIAS_EXP = 6
+_log = logging.getLogger("polystep_snn")
 
 
 def write(path: str | Path, network: IntegerNetwork) -> None:
@@ -82,7 +84,9 @@ def read(path: str | Path, num_steps: int | None = None) -> IntegerNetwork:
     if NAME not in tree:
         if num_steps is None:
             raise InputError(f"{path} does not say for how many steps it runs: give num_steps")
-        return _foreign(path, layers, num_steps)
+        network = _foreign(path, layers, num_steps)
+        _log.warning("%s: neurons fire above their threshold here, as in Lava and on the chip; while lava-dl trains, also at it", path.name)
+        return network
     network = extract(part(tree, NAME, np.ndarray, f"{path}:"), path)
     if not same(describe(network), layers):
         raise InputError(f"{path}: the layers are no longer those of the network inside: export it again, or delete {NAME!r} from the file")
@@ -130,14 +134,15 @@ def _layer_fields(where: str, layer: IntegerLayer) -> Tree:
     }
     mantissas = _mantissas(where, layer) if layer.bias.any() else None
     if layer.convolution is not None:
-        return netx_convolution.describe(where, layer.weight, layer.convolution, mantissas) | {"neuron": neuron}
+        weight = layer.weight.astype(np.int16) << layer.weight_exp
+        return netx_convolution.describe(where, weight, layer.convolution, mantissas) | {"neuron": neuron}
     _check_dense_weights(where, layer.weight)
     fields: Tree = {
         "type": ["dense"],
         "shape": np.array([layer.num_neurons], np.int64),
         "inFeatures": np.int64(layer.num_inputs),
         "outFeatures": np.int64(layer.num_neurons),
-        "weight": layer.weight.astype(np.float32),
+        "weight": layer.weight.astype(np.float32) * 2**layer.weight_exp,
         "neuron": neuron,
     }
     return fields if mantissas is None else fields | {"bias": mantissas.astype(np.float32)}
@@ -187,7 +192,12 @@ def _foreign(path: Path, groups: Tree, num_steps: int) -> IntegerNetwork:
             raise InputError(f"{where} is missing: the layers must be numbered from 0")
         try:
             kind = _type_of(group, "it")
-            if k == 0 and kind == "input" and "neuron" not in group:
+            if kind == "input" and any(name in group for name in ("neuron", "weight", "bias")):
+                raise InputError(
+                    "its input block has neurons, which make spikes of values, and here spikes arrive: export the network without them, "
+                    "and give it the spikes that they send"
+                )
+            if k == 0 and kind == "input":
                 shape = netx_convolution.sizes(group, "shape", None) if "shape" in group else None
                 continue
             if kind == "flatten" and (not layers or layers[-1].convolution is not None):
@@ -225,7 +235,7 @@ def _type_of(group: Tree, where: str) -> str:
 
 
 def _foreign_layer(group: Tree) -> IntegerLayer:
-    weight = whole("weight", part(group, "weight", np.ndarray, "it"), np.int8)
+    weight, exponent = split_weights(whole("weight", part(group, "weight", np.ndarray, "it"), np.int16))
     if weight.ndim == 1:  # lava-dl's loader takes a flattened matrix too
         rows = one_number(group, "shape")
         if rows < 1 or weight.size % rows:
@@ -235,7 +245,25 @@ def _foreign_layer(group: Tree) -> IntegerLayer:
         raise InputError(f"weight is {list(weight.shape)}: give [outputs, inputs]")
     size = len(weight)
     bias = whole("bias", part(group, "bias", np.ndarray, "it"), np.int16) if "bias" in group else np.zeros(size, np.int16)
-    return IntegerLayer(weight=weight, bias_mant=bias.reshape(-1), **_foreign_neurons(group, size))
+    return IntegerLayer(weight=weight, bias_mant=bias.reshape(-1), weight_exp=exponent, **_foreign_neurons(group, size))
+
+
+def split_weights(weight: np.ndarray) -> tuple[np.ndarray, int]:
+    """int8 weights and an exponent for whole numbers: lava-dl quantizes to even ones, of 8 bits and an exponent of 1.
+
+    Raises:
+        InputError: numbers that 8 bits and an exponent cannot hold.
+    """
+    for exponent in EXPONENTS:
+        low = weight >> exponent
+        if (low << exponent != weight).any():
+            break
+        if not low.size or (low.min() >= -128 and low.max() <= 127):
+            return low.astype(np.int8), exponent
+    raise InputError(
+        f"weights reach from {int(weight.min())} to {int(weight.max())} in steps of {2 ** max(0, exponent - 1)}, which 8 bits and an "
+        "exponent do not hold: quantize to even numbers from -256 to 254, or to -128 to 127"
+    )
 
 
 def _foreign_convolution(group: Tree, input_shape: tuple[int, ...] | None) -> IntegerLayer:

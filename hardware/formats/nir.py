@@ -234,7 +234,7 @@ def _weights_and_neurons(where: str, layer: IntegerLayer, dt: float, integrates:
         kind += "F"
         fields |= {"v_threshold": full(layer.vth * unit), "v_reset": full(0)}
 
-    weights: Tree = {"type": "Linear", "weight": (layer.weight * (unit * gain)).astype(np.float32)}
+    weights: Tree = {"type": "Linear", "weight": (layer.weight * (unit * gain * 2.0**layer.weight_exp)).astype(np.float32)}
     added = None if keeps_current or not layer.bias.any() else bias * gain
     if layer.convolution is not None:
         weights |= {"type": "Conv2d", **_convolution(where, layer.convolution, added)}
@@ -242,7 +242,7 @@ def _weights_and_neurons(where: str, layer: IntegerLayer, dt: float, integrates:
         weights |= {"type": "Affine", "bias": added.astype(np.float32)}
     # For those who look: the integers under the chip's names.
     weights["metadata"] = {"weight": layer.weight, "scale": np.float64(layer.scale)}
-    constants = {name: np.int64(getattr(layer, name)) for name in ("bias_exp", "du", "dv")}
+    constants = {name: np.int64(getattr(layer, name)) for name in ("bias_exp", "du", "dv", "weight_exp")}
     return weights, {"type": kind, **fields, "metadata": {"vth": layer.vth, "bias_mant": layer.bias_mant, **constants}}
 
 

@@ -97,7 +97,7 @@ class Graph:
 def _synapses(layer: IntegerLayer, port: Any, stock: bool, name: str) -> Any:
     """The out port of a layer's weights, connected to what sends spikes."""
     if layer.convolution is None:
-        dense = Dense(weights=2 * layer.weight.astype(np.int32), weight_exp=-1, sign_mode=SignMode.MIXED, name=name)
+        dense = Dense(weights=2 * layer.weight.astype(np.int32), weight_exp=layer.weight_exp - 1, sign_mode=SignMode.MIXED, name=name)
         port.connect(dense.s_in)
         return dense.a_out
     from lava.proc.conv.process import Conv
@@ -107,7 +107,7 @@ def _synapses(layer: IntegerLayer, port: Any, stock: bool, name: str) -> Any:
     channels, height, width = layer.convolution.input_shape
     options: dict[str, Any] = {
         # Rows are x here, columns are y.
-        "weight": np.ascontiguousarray(layer.weight[:, :, ::-1, ::-1].transpose(0, 2, 3, 1), np.int32),
+        "weight": np.ascontiguousarray(layer.weight[:, :, ::-1, ::-1].transpose(0, 2, 3, 1), np.int32) << layer.weight_exp,
         "input_shape": (height, width, channels),
         "stride": layer.convolution.stride,
         "padding": layer.convolution.padding,

@@ -150,7 +150,7 @@ def test_a_file_of_lava_dl_is_read(tmp_path, changes):
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        ("layer/2/weight", np.full((12, 15), 200.0), "layer 2: weight has 200, which is not a whole number from -128 to 127"),
+        ("layer/2/weight", np.full((12, 15), 201.0), "layer 2: weights reach from 201 to 201 in steps of 1, which 8 bits and an exponent"),
         ("layer/2/weight", np.full((12, 15), 0.5), "weight has 0.5"),
         ("layer/2/weight", np.full((12, 15), np.nan), "weight has nan"),
         ("layer/2/weight", np.zeros((12, 15)), "all weights are 0"),
