@@ -152,6 +152,9 @@ def draw_animation(student: Student, walks: dict[str, list[Step]], path: str) ->
     figure.set_dpi(110)
     ax = figure.subplots()
     draw_landscape(ax, student)
+    # Laid out once: all frames are alike.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     still = set(ax.get_children())
     longest = max(map(len, walks.values()))
 

@@ -49,8 +49,8 @@ def main():
     space = WeightSpace(radius=0.5, subspace=HybridLowRank(8), particle_dim=8, polytope="simplex")
     polystep = WeightStep(network, nn.CrossEntropyLoss(), space)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
-    for epoch in range(10):
-        for batch in torch.randperm(len(labels)).split(128):
+    for epoch in range(3):
+        for batch in torch.randperm(len(labels)).split(32):
             result = polystep.step(images[batch], labels[batch])  # forward passes only; fills .grad
             optimizer.step()
         print(f"epoch {epoch + 1}: loss {result.loss:.3f}")

@@ -175,12 +175,19 @@ def test_the_walk_over_the_landscape():
             assert 9 * step.loss == pytest.approx(round(9 * step.loss))
 
 
-def test_a_part_of_a_table_does_not_replace_it(call, tmp_path):
+def test_a_part_of_a_table_does_not_replace_it(call, benchmark_module, monkeypatch, tmp_path):
+    maxsat = benchmark_module("maxsat")
+    apart = maxsat.in_a_process
+    # A process of its own for one of the two: each takes seconds to start.
+    monkeypatch.setattr(maxsat, "in_a_process", lambda r: maxsat.run(r) if r.num_variables == 10 else apart(r))
     found = call("maxsat", "--variables", "10", "12", "--methods", "greedy")
     assert list(found) == ["10", "12"]
     assert found["12"]["greedy"]["mean"] == pytest.approx(100 * (1 - found["12"]["greedy"]["runs"][0]["unsatisfied"] / 51))
     assert json.loads((tmp_path / "maxsat-12-part.json").read_text())["methods"] == found["12"]
     pytest.importorskip("gymnasium")
+    policies = benchmark_module("policies")
+    play = policies.play
+    monkeypatch.setattr(policies, "play", lambda task, vector, weights, seeds: play(task, vector, weights, seeds[:20]))
     found = call("policies", "--tasks", "cartpole", "--weights", "binary", "--methods", "polystep", "--seeds", "1")
     assert found["binary-polystep"]["test"] == pytest.approx([500], abs=20)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["maxsat-10-part.json", "maxsat-12-part.json", "policies-cartpole-part.json"]

@@ -6,7 +6,13 @@ A candidate is a module with one parameter changed. Three files evaluate candida
     sequential.py  ``nn.Sequential``: layers before the changed one are computed once, linear layers are corrected, not multiplied
     spiking.py     ``SpikingNetwork``: one neuron through time and a rank-one correction of the next layer
 
-``choose.py`` picks one and says so.
+``choose.py`` picks one and says so. Candidates of modules start alike, whatever a module keeps from pass to pass:
+
+    same_start.py    random numbers, buffers and everything else, put back for every candidate
+    module_state.py  the record of a module's state
+    reached.py       what belongs to it, found by walking through attributes
+    records.py       how each kind of object is recorded
+    repeats.py       costs that depend on more are refused
 """
 
 import logging

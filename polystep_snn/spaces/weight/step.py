@@ -11,7 +11,7 @@ with random rotations ``R_i``. Directions have Euclidean length 1, so a radius i
 change its scale when radii are scheduled: ``torch.optim.SGD(lr=radius)`` takes the paper's own step, to the barycenter itself;
 momentum, Adam and learning-rate schedules are PyTorch's.
 
-Source: arXiv 2605.01928, algorithm 1. For spiking networks node space (``step.py``) finds more in one pass than this does in
+Source: arXiv 2605.01928, algorithm 1. For spiking networks node space (``spaces/node``) finds more in one pass than this does in
 thousands. Weight space is for everything else: hard attention, routing, quantised layers, policies, black boxes.
 """
 
@@ -44,9 +44,15 @@ __all__ = ["WeightSpace", "WeightStep"]
 class WeightStep:
     """Fills ``.grad`` of a module's parameters from forward passes of candidates.
 
-    ``step`` takes the place of ``loss.backward()``. How candidates are evaluated is chosen by the module and logged:
+    ``step`` takes the place of ``loss.backward()``. The module decides how candidates are evaluated, and the log says how:
     a ``SpikingNetwork`` neuron by neuron, an ``nn.Sequential`` from the changed layer on, everything else whole, with ``torch.vmap`` where
-    it works. Buffers advance once a step (once a slice), by the unprobed forward pass; randomness is the same for all candidates.
+    it works.
+
+    All candidates start from the same state and the same random numbers. Buffers and torch's generators advance once a step (once a
+    slice), by the unprobed forward pass. Everything else that a forward pass changes is put back after it, such as a membrane or a counter
+    in a plain attribute, or a parameter that is written in place: so a step on the same batch finds the same costs, and nobody has
+    to reset the module between steps. To carry such a state over, keep it in a buffer of fixed shape, or call the module after the step.
+    Parameters and tensors in attributes are copied once for this.
 
     Args:
         module: what is trained.
@@ -71,6 +77,8 @@ class WeightStep:
 
     Raises:
         InputError: nothing to train, parameters that are not floating point, patterns that match nothing, a budget below one step.
+            From ``step``, for modules other than a ``SpikingNetwork``: an attribute is an iterator, or a generator of random numbers that a
+            pass has used; the same weights cost something else in the next pass.
     """
 
     def __init__(
@@ -125,7 +133,7 @@ class WeightStep:
             Loss and accuracy of the unprobed module; the accuracy is NaN where output and target are not ``[B, C]`` and classes ``[B]``.
 
         Raises:
-            InputError: a loss of the wrong shape, NaN or infinite; a budget that is spent.
+            InputError: a loss of the wrong shape, NaN or infinite; a budget that is spent; state that cannot be put back.
         """
         block = self._blocks[self.steps % len(self._blocks)]
         parts = [self._part(name) for name in block]

@@ -68,7 +68,7 @@ def _at_least_one(name: str, value: int) -> None:
 
 @dataclass(frozen=True)
 class FullSpace:
-    """Every weight is a coordinate. Exact, and as expensive as it sounds."""
+    """Every weight is a coordinate: nothing is left out, and no subspace takes more candidates."""
 
     memory: ClassVar[float] = 0.0
 
