@@ -134,9 +134,10 @@ def neuron(name: str, node: Tree, layer: Assembly, steps: Steps) -> tuple[np.nda
             rate = _rate(name, node, "tau_syn", steps.dt)
             gain, constants["tau_syn_inv"] = gain * rate * spread(name, node, "w_in", layer), rate / steps.dt
             if leak.any():
+                above = (spread(name, node, "v_leak", layer) - zero)[leak != 0][0]
                 raise InputError(
-                    f"node {name!r}: v_leak differs from where its membrane restarts by {leak[leak != 0][0] * steps.dt:g}, which a synapse "
-                    "does not pass on: move it into the threshold"
+                    f"node {name!r}: v_leak lies {above:g} above where its membrane restarts, which has no counterpart behind a synapse: "
+                    "move it into the threshold"
                 )
     gain = _tidy(gain, node)
     if fires:
