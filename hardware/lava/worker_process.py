@@ -6,8 +6,10 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from reprlib import repr as shown
 from typing import Any
@@ -16,11 +18,14 @@ import numpy as np
 
 from polystep_snn import __version__
 from polystep_snn.errors import BackendError, InputError
+from polystep_snn.folder_lock import FolderLock
 from polystep_snn.hardware.lava import protocol
 from polystep_snn.hardware.lava.process_group import end_group
 
 # 11 days; sockets wait for 24 at most.
 _LONGEST_S = 1_000_000
+_PREFIX = "polystep-snn-lava-"
+_SETTLED_S = 60.0
 PYTHON_VARIABLE = "POLYSTEP_SNN_LAVA_PYTHON"
 # Beside hardware/, where the project is installed from its repository.
 _ENVIRONMENT = Path(__file__).parents[2] / ".venv-lava"
@@ -70,7 +75,10 @@ class LavaWorker:
         self._timeout_s = timeout_s
         self._socket, theirs = socket.socketpair()
         self._socket.settimeout(timeout_s)
-        self.folder = Path(tempfile.mkdtemp(prefix="polystep-snn-lava-"))
+        remove_leftovers()
+        self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        # Held by both ends, so that the folder is known to be left behind when both were killed.
+        lock = FolderLock(self.folder)
         command = [str(python), "-I", "-u", "-m", "polystep_snn.hardware.lava.worker", str(theirs.fileno()), str(self.folder)]
         try:
             with theirs, (self.folder / "worker.log").open("wb") as log:
@@ -81,14 +89,14 @@ class LavaWorker:
                     stderr=log,
                     cwd=self.folder,
                     env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-                    pass_fds=[theirs.fileno()],
+                    pass_fds=[theirs.fileno(), lock.descriptor],
                     start_new_session=True,
                 )
         except OSError as error:
             self._socket.close()
             shutil.rmtree(self.folder, ignore_errors=True)
             raise InputError(f"{python} cannot be started ({error.strerror}): {_FIX}") from None
-        self._end = weakref.finalize(self, _end, os.getpid(), self._socket, self._process, self.folder)
+        self._end = weakref.finalize(self, _end, os.getpid(), self._socket, self._process, self.folder, lock)
         self._greet(python)
 
     @property
@@ -190,10 +198,22 @@ class LavaWorker:
         return f"the Lava worker {how}" + (f": {said[-1][:300]}" if said and code > 0 else "")
 
 
-def _end(owner: int, client: socket.socket, process: subprocess.Popen, folder: Path) -> None:
+def remove_leftovers() -> None:
+    """Delete the folders of workers that were killed together with their clients."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with suppress(OSError, InputError):
+            status = folder.stat()
+            # One that another client has just made may not be locked yet.
+            if status.st_uid == os.getuid() and time.time() - status.st_mtime > _SETTLED_S:
+                with FolderLock(folder):
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end(owner: int, client: socket.socket, process: subprocess.Popen, folder: Path, lock: FolderLock) -> None:
     client.close()
     if os.getpid() == owner:  # not in a process forked from it
         if process.returncode is None:  # else it is gone with its group, and the number may be another's
             end_group(process.pid)
             process.wait()
         shutil.rmtree(folder, ignore_errors=True)
+    lock.release()

@@ -1,0 +1,54 @@
+"""Folders of workers that were killed together with their clients are deleted by the next client; others are left alone."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from polystep_snn.folder_lock import FolderLock
+from polystep_snn.hardware.lava.worker_process import LavaWorker, remove_leftovers
+
+CLIENT = """
+from polystep_snn.hardware.lava.worker_process import LavaWorker
+worker = LavaWorker()
+print(worker.folder, worker._process.pid, flush=True)
+input()
+"""
+
+
+def make_old(folder):
+    os.utime(folder, (time.time() - 3600,) * 2)
+
+
+def test_only_what_nobody_holds_is_deleted(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left, held, new, other = (tmp_path / name for name in ("polystep-snn-lava-a", "polystep-snn-lava-b", "polystep-snn-lava-c", "else"))
+    for folder in (left, held, new, other):
+        folder.mkdir()
+        (folder / "worker.log").touch()
+    for folder in (left, held, other):
+        make_old(folder)
+    with FolderLock(held):
+        remove_leftovers()
+        assert [folder.exists() for folder in (left, held, new, other)] == [False, True, True, True]
+    remove_leftovers()
+    assert [folder.exists() for folder in (held, new, other)] == [False, True, True]
+
+
+def test_a_client_and_its_worker_that_were_killed(lava_python, tmp_path, monkeypatch):
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", CLIENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as client:
+        folder, worker = client.stdout.readline().decode().split()
+        make_old(folder)
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        remove_leftovers()
+        assert Path(folder).is_dir(), "they live"
+        os.killpg(int(worker), signal.SIGKILL)
+        client.kill()
+    make_old(folder)
+    worker = LavaWorker()
+    worker.close()
+    assert list(tmp_path.iterdir()) == []
