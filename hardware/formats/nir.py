@@ -80,6 +80,18 @@ def write(path: str | Path, network: IntegerNetwork, dt: float = DT) -> None:
     write_atomically(Path(path), lambda temporary: temporary.write_bytes(memory.getbuffer()))
 
 
+def who_reads(network: IntegerNetwork) -> str:
+    """Which programs have the nodes that ``write`` makes of a network; said with every export."""
+    kinds = {fields["type"] for fields in describe(network, DT)["nodes"].values()}
+    integrating = sorted(kinds & {"I", "LI", "CubaLI"})
+    if integrating:
+        return (
+            f"the last layer integrates ({', '.join(integrating)}), which snnTorch and SpikingJelly do not read: "
+            "train with --readout count for them"
+        )
+    return "its neurons fire and restart at 0: where a program's default is another reset, as in snnTorch and sinabs, name it there"
+
+
 def read(path: str | Path) -> IntegerNetwork:
     """The network that ``write`` was given.
 

@@ -59,6 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
     report.check()
     {"network": network_file.save, "nir": nir.write, "lava-dl": netx.write}[arguments.format](arguments.out, deployed.integers)
     say(f"wrote {arguments.out}")
+    if arguments.format == "nir":
+        say(nir.who_reads(deployed.integers))
     if arguments.json:
         print_json(
             {
