@@ -12,7 +12,7 @@ from polystep_snn.files import read_json
 from polystep_snn.training.config import TrainConfig
 from polystep_snn.training.run_folder import open_run
 
-RUN = Path(__file__).parent / "runs" / "0.1.0"
+RUN = Path(__file__).parent / "written_by" / "0.1.0"
 # Of all weights after version 0.1.0 had finished the run, and the accuracy that it reported.
 FINISHED, ACCURACY = "4aa358d62abac58ed9da16826593a3c3b3fc413bc7a940c2e25b5b1e58a49a54", 0.8944444444444445
 
