@@ -59,8 +59,8 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise InputError(f"{path} is damaged ({error}): restore it, or start a new run") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is damaged ({str(error)[:200]}): restore it, or start a new run") from None
 
 
 def make_folder(path: Path) -> None:

@@ -58,9 +58,9 @@ def run(arguments: argparse.Namespace) -> int:
     say(report.table())
     report.check()
     {"network": network_file.save, "nir": nir.write, "lava-dl": netx.write}[arguments.format](arguments.out, deployed.integers)
-    say(f"wrote {arguments.out}")
     if arguments.format == "nir":
         say(nir.who_reads(deployed.integers))
+    say(f"wrote {arguments.out}")
     if arguments.json:
         print_json(
             {

@@ -72,7 +72,7 @@ class Content:
             self.require(_is_number(value) and 1e-30 <= value <= 1e30, f"a threshold is {str(value)[:20]}")
         return found
 
-    def count(self, name: str, largest: int = _LARGEST) -> int:
+    def count(self, name: str, largest: int = _LARGEST // 2) -> int:
         """A whole number from 0."""
         value = self.field(name)
         self.require(_is_count(value) and value <= largest, f"{name} is {str(value)[:20]}")
@@ -159,6 +159,10 @@ class Content:
         found, scalar = part(self.tensors, "totals"), torch.zeros((), dtype=torch.float32)
         rates = {f"rates.{k}": torch.zeros(wiring.num_neurons) for k, wiring in enumerate(network.wirings) if f"rates.{k}" in found}
         self.alike("totals", found, {"loss": scalar, "accuracy": scalar, **rates} if step else {})
+        for name, tensor in found.items():
+            # Accuracies and rates add up at most 1 a step.
+            low, high = (-_LARGEST, _LARGEST) if name == "loss" else (0, 1.001 * step)
+            self.require(bool(((tensor >= low) & (tensor <= high)).all()), f"totals.{name} is out of its range")
         return found
 
 

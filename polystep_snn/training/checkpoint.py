@@ -54,6 +54,8 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         InputError: no such file, a damaged one, one of another program or of a newer version.
     """
+    if path.exists() and not path.is_file():  # a pipe would never end, a device neither
+        raise InputError(f"{path} is no file: name the folder of a run")
     try:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}

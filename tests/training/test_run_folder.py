@@ -1,6 +1,7 @@
 """What a run folder may hold: damaged and foreign checkpoints, edited configurations, a full disk; and what is refused at the start."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -159,3 +160,32 @@ def test_a_configuration_of_another_run(digits, tmp_path):
     (tmp_path / "run" / "config.json").write_text(json.dumps({**config, "beta": 0.5}))
     with pytest.raises(InputError, match="belongs to another configuration"):
         open_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t, m: t["totals.loss"].fill_(float("nan")), "totals.loss is out of its range"),
+        (lambda t, m: t["totals.accuracy"].fill_(-1e30), "totals.accuracy is out of its range"),
+        (lambda t, m: m.update(forward_passes=2**62), "forward_passes is 4611686018427387904"),
+    ],
+)
+def test_numbers_that_would_spoil_the_next_checkpoint(digits, tmp_path, change, message):
+    trainer = Trainer(small_config(), tmp_path / "run", digits)
+    trainer.stop_requested = True
+    assert trainer.fit() is None
+    spoiled(tmp_path / "run" / "checkpoint.safetensors", change)
+    with pytest.raises(InputError, match=message):
+        Trainer(small_config(), tmp_path / "run", digits, resume=True)
+
+
+def test_a_pipe_in_place_of_a_checkpoint_and_a_nested_configuration(digits, tmp_path):
+    Trainer(small_config(), tmp_path / "run", digits).fit()
+    checkpoint_file, config_file = (tmp_path / "run" / name for name in ("checkpoint.safetensors", "config.json"))
+    checkpoint_file.unlink()
+    os.mkfifo(checkpoint_file)
+    with pytest.raises(InputError, match=r"checkpoint\.safetensors is no file"):
+        open_run(tmp_path / "run", dataset=digits)
+    config_file.write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"config\.json is damaged"):
+        open_run(tmp_path / "run", dataset=digits)
