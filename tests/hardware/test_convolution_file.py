@@ -9,8 +9,8 @@ from polystep_snn.errors import InputError
 from polystep_snn.geometry import Convolution
 from polystep_snn.hardware.network_file import load, save
 from polystep_snn.hardware.simulator import Simulator
+from tests.hardware.network_files import outcome, parts, same, write_signed
 from tests.hardware.test_convolution import as_matrices, convolutional, random_convolutional
-from tests.hardware.test_integer_network import outcome, parts, same, write_signed
 from tests.hardware.test_simulator import dense
 
 GEOMETRY = Convolution((2, 4, 5), 3, (2, 3), (1, 2), (1, 0))  # 3 x 5 x 2 neurons

@@ -1,45 +1,19 @@
 """The update on the chip against slow references in floating point and in Python's own integers, and lessons step by step."""
 
 import math
-from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from polystep_snn.errors import InputError
-from polystep_snn.hardware.integer_network import IntegerLayer
 from polystep_snn.hardware.learning_rule import FRACTION, Costs, Learner, LearningRule, with_parameters
 from polystep_snn.hardware.lesson import LEARN, Lesson, Plan
 from polystep_snn.hardware.on_chip import learn
 from polystep_snn.hardware.simulator import Simulator
+from tests.hardware.learning import STEPS, random_counts, small_network
 from tests.hardware.test_simulator import dense, make_network
 
-STEPS = 8
 LARGEST_MEMBRANE = (2**17 - 1) << 6
-
-
-def small_network(rng, sizes=(12, 9, 4), num_steps=STEPS, vth=100, bias=3, bias_exp=6, **constants):
-    """Hidden neurons with a leak, and integrators behind them."""
-    layers = [
-        IntegerLayer(
-            rng.integers(-40, 41, (n, m)).astype(np.int8),
-            rng.integers(vth // 2, vth * 2, n).astype(np.int32),
-            rng.integers(-bias, bias + 1, n).astype(np.int16),
-            bias_exp,
-            **{"du": 4095, "dv": 300, "scale": 1 / vth} | constants,
-        )
-        for m, n in pairwise(sizes[:-1])
-    ]
-    weight = rng.integers(-40, 41, sizes[-2:][::-1]).astype(np.int8)
-    bias_mant = rng.integers(-bias, bias + 1, sizes[-1]).astype(np.int16)
-    readout = IntegerLayer(weight, np.full(sizes[-1], 2**17 - 1, np.int32), bias_mant, 6, scale=1 / vth)
-    return make_network([*layers, readout], num_steps)
-
-
-def random_counts(rng, network, num_samples, num_copies=3):
-    inputs = rng.integers(0, network.num_steps + 1, (num_samples, network.sizes[-3])).astype(np.int32)
-    counts = rng.integers(0, network.num_steps + 1, (num_copies, num_samples, network.sizes[-2])).astype(np.int32)
-    return inputs, counts, rng.integers(0, network.sizes[-1], num_samples)
 
 
 def cost(logits, label):
@@ -312,64 +286,3 @@ def test_membranes_far_beyond_32_bits_are_not_taken_for_small_ones():
     network = make_network([dense(np.ones((8192, 1))), dense(np.full((2, 8192), -128), vth=2**17 - 1, scale=0.01)], 64)
     with pytest.raises(InputError, match=r"a readout's membrane reaches -4294967296 and -4294967296"):
         Learner(network, LearningRule(), 1).membranes(np.full((1, 8192), 64, np.int32))
-
-
-# Bad input
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"writable": ()}, "writable is []: choose some of readout, hidden_bias, hidden"),
-        ({"writable": ("all",)}, "writable is ['all']"),
-        ({"batch_size": 0}, "batch_size is 0"),
-        ({"batch_size": 2.0}, "batch_size is 2.0"),
-        ({"batch_size": True}, "batch_size is True"),
-        ({"rate": 0.0}, "rate is 0.0: choose a positive number"),
-        ({"readout_rate": float("nan")}, "readout_rate is nan"),
-        ({"radius": -1.0}, "radius is -1.0"),
-        ({"eps": 1e4}, "eps is 10000.0: choose from 0.001 to 100"),
-        ({"schedule": "step"}, "schedule is 'step': choose one of constant, cosine"),
-    ],
-)
-def test_impossible_rules(options, message):
-    with pytest.raises(InputError) as raised:
-        LearningRule(**options)
-    assert message in str(raised.value)
-
-
-def test_networks_and_rules_that_do_not_fit():
-    rng = np.random.default_rng(0)
-    network = small_network(rng)
-    rule = LearningRule(("readout", "hidden"))
-    for layers, readout, message in (
-        ([dense([[1, 2]])], "membrane", "the network has no hidden layer"),
-        ([dense([[1, 2]]), dense([[3]])], "count", "needs a readout of integrators without leak"),
-        ([dense([[1, 2]]), dense([[3]], dv=1)], "membrane", "needs a readout of integrators without leak"),
-        ([dense([[1, 2]]), dense([[3]], du=4094)], "membrane", "needs a readout of integrators without leak"),
-    ):
-        with pytest.raises(InputError, match=message):
-            Learner(make_network(layers, 3, readout), rule, 1)
-    for radius in (1e-6, 1e3):
-        with pytest.raises(InputError, match="no bias register holds it"):
-            Learner(network, LearningRule(("hidden",), radius=radius), 1)
-    Learner(network, LearningRule(("readout",), radius=1e3), 1)
-    for rate in (1e-6, 1e6):
-        with pytest.raises(InputError, match="does not fit the accumulators"):
-            Learner(network, LearningRule(("hidden",), rate=rate), 1)
-
-
-def test_sums_that_leave_their_bits_are_refused_at_the_start():
-    rng = np.random.default_rng(0)
-    readout = dense(np.ones((2, 2)), vth=2**17 - 1, scale=0.01)
-    wide = dense(np.ones((2, 2**17 + 1)))
-    for layers in ([wide, readout], [wide, dense(np.ones((2, 2))), readout]):
-        with pytest.raises(InputError, match="layer 0 has 131073 inputs, but layers that learn have at most 131072"):
-            Learner(make_network(layers), LearningRule(), 1)
-    assert Learner(make_network([dense(np.ones((2, 2**17))), readout]), LearningRule(), 1).num_copies == 1
-    hidden = LearningRule(("hidden",), 1)
-    message = "in 65536 steps a probe can move a readout to 8454144, whose cost 32 bits do not hold: use fewer steps"
-    with pytest.raises(InputError, match=message):
-        Learner(small_network(rng, num_steps=2**16), hidden, 1)
-    assert Learner(small_network(rng, num_steps=2**12), hidden, 1).num_copies == 3
-    assert Learner(small_network(rng, num_steps=2**16), LearningRule(("readout",), 1, readout_rate=2.0), 1).num_copies == 1

@@ -7,7 +7,7 @@ from polystep_snn.errors import InputError
 from polystep_snn.hardware.learning_rule import Learner, LearningRule
 from polystep_snn.hardware.lesson import JUDGE, LEARN, WATCH, Lesson, Plan
 from polystep_snn.hardware.on_chip import learn
-from tests.hardware.test_learning_rule import STEPS, random_counts, small_network
+from tests.hardware.learning import STEPS, random_counts, small_network
 
 
 def naive_segments(kinds, batch_size):

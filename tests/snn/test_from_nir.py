@@ -8,23 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from polystep_snn.errors import InputError
 from polystep_snn.hardware.formats import nir as nir_format
 from polystep_snn.hardware.simulator import Simulator
 from polystep_snn.snn.from_nir import from_nir
-from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.snn.readouts import MembraneReadout, SpikeCountReadout
 from polystep_snn.snn.record import record
-from tests.hardware.formats.test_formats import make, spikes_for
-
-
-def graph_of(*nodes, names=None, edges=None, **options):
-    """A chain; ``names`` for the nodes between input and output."""
-    names = names or [f"n{k}" for k in range(len(nodes))]
-    shape = nodes[0].input_type["input"]
-    named = {"input": nir.Input({"input": shape}), **dict(zip(names, nodes, strict=True))}
-    named["output"] = nir.Output({"output": np.array(nodes[-1].output_type["output"])})
-    return nir.NIRGraph(named, edges or list(pairwise(named)), **options)
+from tests.hardware.formats.written import make, spikes_for
+from tests.snn.nir_graphs import graph_of, snntorch_graph
 
 
 def neuron(kind, size, rng, dt):
@@ -105,28 +95,6 @@ def test_it_follows_nirs_equations(tmp_path, hidden, last, from_file):
         assert np.array_equal(found.numpy(), train[:, 0])
 
 
-def snntorch_graph(beta=0.9, size=(20, 30, 5), alpha=None, flatten=False):
-    """What snnTorch's ``export_to_nir`` makes of ``Sequential(Linear, Leaky, Linear, Leaky)``: float32, a step of 1e-4, r = tau / dt."""
-    rng, dt, nodes = np.random.default_rng(0), np.float32(1e-4), []
-    for m, n in pairwise(size):
-        nodes.append(nir.Affine(weight=rng.uniform(-0.4, 0.5, (n, m)).astype("f4"), bias=rng.uniform(-0.1, 0.1, n).astype("f4")))
-        tau = dt / (1 - np.full(n, beta, np.float32))
-        ones, zeros = np.ones(n, np.float32), np.zeros(n, np.float32)
-        if alpha is None:
-            nodes.append(nir.LIF(tau=tau, v_threshold=ones, v_leak=zeros, r=tau / dt, v_reset=zeros))
-        else:
-            syn = dt / (1 - np.full(n, alpha, np.float32))
-            constants = {"v_threshold": ones, "v_leak": zeros, "r": tau / dt, "w_in": syn / dt, "v_reset": zeros}
-            nodes.append(nir.CubaLIF(tau_syn=syn, tau_mem=tau, **constants))
-    if flatten:
-        shape = np.array([4, size[0] // 4])
-        nodes.insert(0, nir.Flatten(input_type={"input": shape}, start_dim=0, end_dim=-1))
-    # Its names are the modules' places, and its edges come in no order.
-    graph = graph_of(*nodes, names=[str(k) for k in range(len(nodes))])
-    graph.edges.reverse()
-    return graph
-
-
 @pytest.mark.parametrize("flatten", [False, True])
 @pytest.mark.parametrize("alpha", [None, 0.5])
 def test_a_file_of_snntorch(tmp_path, alpha, flatten):
@@ -202,118 +170,3 @@ def test_our_own_integers_as_a_float_network(tmp_path, readout, dv):
     expected = Simulator(integers).run(x)
     assert expected.any()
     assert np.array_equal(network(torch.from_numpy(x).float())[0].numpy() * unit, expected)
-
-
-def test_the_dtype_is_that_of_the_weights():
-    assert from_nir(snntorch_graph(), dt=1e-4).weights[0].dtype == torch.float32
-    assert isinstance(from_nir(snntorch_graph(), dt=1e-4), SpikingNetwork)
-
-
-def lif(size=3, **changes):
-    ones = np.ones(size)
-    return nir.LIF(**{"tau": 0.01 * ones, "r": ones, "v_leak": 0 * ones, "v_threshold": ones, "v_reset": 0 * ones, **changes})
-
-
-def linear(n=3, m=4, value=1.0):
-    return nir.Linear(np.full((n, m), value))
-
-
-def branch():
-    nodes = {"input": nir.Input({"input": np.array([3])}), "a": linear(3, 3), "b": lif(), "c": lif(), "output": nir.Output({"output": [3]})}
-    return nir.NIRGraph(nodes, [("input", "a"), ("a", "b"), ("a", "c"), ("b", "output"), ("c", "output")], type_check=False)
-
-
-def recurrent():
-    graph = graph_of(linear(3, 3), lif(), linear(3, 3), lif())
-    graph.edges.append(("n3", "n2"))
-    return graph
-
-
-def loop_apart():
-    graph = graph_of(linear(), lif())
-    graph.nodes |= {"x": linear(3, 3), "y": lif()}
-    graph.edges += [("x", "y"), ("y", "x")]
-    return graph
-
-
-def dead_end():
-    graph = graph_of(linear(), lif())
-    graph.edges.remove(("n1", "output"))
-    return graph
-
-
-def back_to_the_start():
-    graph = graph_of(linear(), lif())
-    graph.edges[-1] = ("n1", "input")
-    return graph
-
-
-def with_edges(edges):
-    graph = graph_of(linear(), lif())
-    graph.edges = edges
-    return graph
-
-
-def without(field):
-    graph = graph_of(linear(), lif())
-    setattr(graph.nodes["n1"], field, None)
-    return graph
-
-
-def inconsistent(weight):
-    graph = graph_of(linear(), lif())
-    graph.nodes["n0"].weight = weight
-    return graph
-
-
-@pytest.mark.parametrize(
-    ("make_graph", "message"),
-    [
-        (branch, "node 'a' has more than one edge out"),
-        (recurrent, "node 'n3' has more than one edge out"),
-        (loop_apart, "node 'x' is not on the way"),
-        (dead_end, "node 'output' is not on the way"),
-        (back_to_the_start, "node 'output' is not on the way"),
-        (lambda: with_edges([("input", "n0"), ("n0", "nowhere")]), "'nowhere', but there is no such node"),
-        (lambda: with_edges([("input", "n0", "n1")]), "no usable 'edges'"),
-        (lambda: graph_of(linear()), "node 'n0' is the last layer and has no neurons"),
-        (lambda: graph_of(linear(), linear(3, 3)), "node 'n1' is Linear, expected LIF, CubaLIF, IF, LI, I"),
-        (lambda: graph_of(lif(), lif()), "node 'n0' is LIF, expected Affine, Linear, Conv2d, SumPool2d, AvgPool2d"),
-        (lambda: graph_of(linear(), nir.LI(*np.ones((2, 3)), np.zeros(3)), linear(3, 3), lif()), "node 'n1' is LI.*only the last may"),
-        (lambda: graph_of(linear(), nir.Threshold(np.ones(3))), "node 'n1' is Threshold"),
-        (lambda: graph_of(linear(value=np.nan), lif()), "node 'n0': weight contains NaN"),
-        (lambda: graph_of(nir.Affine(np.ones((3, 4)), np.full(3, np.inf)), lif()), "node 'n0': bias contains NaN, infinity"),
-        (lambda: graph_of(linear(), lif(v_threshold=np.array([1, 1, np.nan]))), "node 'n1': v_threshold contains NaN"),
-        (lambda: graph_of(linear(), lif(v_threshold=np.array([1.0, 0, 1]))), "node 'n1': a threshold is 0"),
-        (lambda: graph_of(linear(), lif(tau=np.array([0.01, 0.02, 0.02]))), "node 'n1': tau has 2 different values"),
-        (lambda: graph_of(linear(), lif(tau=np.zeros(3))), "node 'n1': a time constant is 0"),
-        (lambda: graph_of(linear(), lif(tau=np.full(3, 1e-4))), "how long a step is: name it with the argument dt="),
-        (lambda: graph_of(linear(), nir.LI(np.full(3, 1e-3), np.ones(3), np.zeros(3))), "node 'n1': the readout's decay is 0"),
-        (lambda: graph_of(linear(), nir.IF(np.ones(3), np.ones(3))), "node 'n1': r is 1.*name the argument dt=1"),
-        (lambda: without("tau"), "node 'n1' has no usable 'tau'"),
-        (lambda: without("r"), "node 'n1' has no usable 'r'"),
-        (lambda: inconsistent(np.ones((3, 5))), r"the input has shape \[4\], but node 'n0' takes 5"),
-        (lambda: inconsistent(np.ones((2, 4))), "node 'n1': r has 3 values for 2 neurons"),
-        (lambda: inconsistent(np.ones((3, 4, 1))), r"node 'n0' has weights \[3, 4, 1\]"),
-        (lambda: inconsistent(np.array([["a"]])), "node 'n0': weight contains NaN, infinity or nothing"),
-        (lambda: lif(), "the graph is a LIF"),
-        (lambda: "absent.nir", "absent.nir is not a file"),
-    ],
-)
-def test_what_has_no_counterpart_is_named(make_graph, message):
-    with pytest.raises(InputError, match=message) as caught:
-        from_nir(make_graph())
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("dt", [0.0, -1e-3, float("nan"), float("inf")])
-def test_a_step_has_a_length(dt):
-    with pytest.raises(InputError, match="dt is"):
-        from_nir(snntorch_graph(), dt=dt)
-
-
-def test_widths_must_fit():
-    graph = graph_of(linear(), lif(), linear(2, 3), lif(2))
-    graph.nodes["n2"].weight = np.ones((2, 7))
-    with pytest.raises(InputError, match="node 'n2' takes 7 inputs, but node 'n1' sends 3"):
-        from_nir(graph)

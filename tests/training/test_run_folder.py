@@ -13,7 +13,7 @@ from polystep_snn.errors import InputError
 from polystep_snn.training import checkpoint, trainer
 from polystep_snn.training.run_folder import open_run
 from polystep_snn.training.trainer import Trainer
-from tests.training.test_trainer import small_config
+from tests.training.small_runs import small_config
 
 
 def test_a_folder_with_a_run_is_not_overwritten(digits, tmp_path):

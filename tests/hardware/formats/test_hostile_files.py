@@ -11,7 +11,7 @@ import pytest
 from polystep_snn.errors import InputError
 from polystep_snn.hardware.formats import hdf5
 from polystep_snn.hardware.formats import nir as nir_format
-from tests.hardware.formats.test_formats import FORMATS, make
+from tests.hardware.formats.written import FORMATS, make
 
 
 def hard_loop(file, root):

@@ -11,7 +11,7 @@ from polystep_snn.errors import InputError
 from polystep_snn.hardware.fixed_point import CubaState, cuba_step
 from polystep_snn.hardware.formats import netx
 from polystep_snn.hardware.simulator import Simulator
-from tests.hardware.formats.test_formats import KINDS, change, make, spikes_for
+from tests.hardware.formats.written import KINDS, change, make, spikes_for
 
 
 def lava_dl_weights(w):

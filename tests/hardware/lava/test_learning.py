@@ -21,8 +21,8 @@ from polystep_snn.hardware.lava.client import LavaBackend
 from polystep_snn.hardware.learning_rule import Learner, LearningRule
 from polystep_snn.hardware.lesson import JUDGE, LEARN, WATCH, Lesson, Plan
 from polystep_snn.hardware.simulator import Simulator
-from tests.hardware.lava.test_lava import SOON_S, identify, nothing_left, processes_of, sabotaged, worker  # noqa: F401 (fixtures)
-from tests.hardware.test_learning_rule import small_network
+from tests.hardware.lava.lava_worker import SOON_S, identify, nothing_left, processes_of, sabotaged, worker  # noqa: F401 (fixtures)
+from tests.hardware.learning import small_network
 from tests.hardware.test_simulator import make_network
 
 # How often a run is killed at a random moment.
@@ -79,7 +79,7 @@ def learn_on_both(shared, network, rule, plan, spikes):
 
 
 @pytest.mark.parametrize("writable", [("readout",), ("hidden_bias",), ("readout", "hidden")])
-def test_500_samples(worker, writable):  # noqa: F811
+def test_500_samples(worker, writable):
     """Weights, biases and accumulators after every batch: the checksum is of all of them. Judgements take some of it back."""
     rng = np.random.default_rng(len(writable[0]))
     network = small_network(rng, (30, 20, 4), num_steps=6)
@@ -109,7 +109,7 @@ def test_500_samples(worker, writable):  # noqa: F811
     ],
 )
 @pytest.mark.parametrize("writable", [("readout", "hidden"), ("readout", "hidden_bias"), ("readout",)])
-def test_other_networks(worker, sizes, num_steps, batch_size, options, writable):  # noqa: F811
+def test_other_networks(worker, sizes, num_steps, batch_size, options, writable):
     """A single step, a write after every sample, layers before the last hidden one, currents, exponents: the pause is just right."""
     rng = np.random.default_rng(num_steps)
     network = small_network(rng, sizes, num_steps, **options)
@@ -126,7 +126,7 @@ def start(network):
     return Learner(network, LearningRule(), 1).parameters
 
 
-def test_one_lesson_after_the_other(worker, tmp_path):  # noqa: F811
+def test_one_lesson_after_the_other(worker, tmp_path):
     """What a learner has on its way goes with it from lesson to lesson, and from backend to backend."""
     rng = np.random.default_rng(3)
     network = small_network(rng, (10, 8, 3), num_steps=4)
@@ -226,7 +226,7 @@ def test_killed_at_a_random_moment(lava_python, tmp_path):
     assert found <= had
 
 
-def test_after_an_error_the_lesson_is_carried_out(sabotaged, monkeypatch, tmp_path):  # noqa: F811
+def test_after_an_error_the_lesson_is_carried_out(sabotaged, monkeypatch, tmp_path):
     """A readout that differs from what the learner expects is noticed in the sample where it does, and the next run is whole."""
     network, spikes, make = long_lesson(320)
     # Six steps and a pause: the readout ends sample 9 in step 9 * 7 + 8.
@@ -246,7 +246,7 @@ def test_after_an_error_the_lesson_is_carried_out(sabotaged, monkeypatch, tmp_pa
     assert key(network_file.load(tmp_path / "network")) == key(simulated.learner.learned())
 
 
-def test_a_folder_that_is_not_there(worker, tmp_path):  # noqa: F811
+def test_a_folder_that_is_not_there(worker, tmp_path):
     network, spikes, make = long_lesson(320)
     lesson = make()
     with pytest.raises(InputError, match="could not be written"):
