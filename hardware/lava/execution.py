@@ -72,11 +72,24 @@ def _ended_processes_raise(process: AbstractProcess, built: list[AbstractProcess
         built: those of the graph in the order in which Lava starts a process for each; what it starts further is its own.
     """
 
+    looking = again = False
+
     def look(*_: Any) -> None:
-        actors = _actors(process)
-        for actor, name in zip(actors, _names(actors, built), strict=True):
-            if not actor.is_alive():
-                raise BackendError(_cause(actors, built) or f"{name} ended{_how(actor.exitcode)}")
+        nonlocal looking, again
+        # A second process may end while one looks: a look within a look would find what the first has half read.
+        again = True
+        if looking:
+            return
+        looking = True
+        try:
+            while again:
+                again = False
+                actors = _actors(process)
+                for actor, name in zip(actors, _names(actors, built), strict=True):
+                    if not actor.is_alive():
+                        raise BackendError(_cause(actors, built) or f"{name} ended{_how(actor.exitcode)}")
+        finally:
+            looking = False
 
     before = signal.signal(signal.SIGCHLD, look)
     try:

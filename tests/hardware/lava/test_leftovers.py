@@ -8,8 +8,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from polystep_snn.errors import InputError
 from polystep_snn.folder_lock import FolderLock
 from polystep_snn.hardware.lava.worker_process import LavaWorker, remove_leftovers
+from tests.hardware.lava.lava_worker import SOON_S
 
 CLIENT = """
 from polystep_snn.hardware.lava.worker_process import LavaWorker
@@ -21,6 +23,17 @@ input()
 
 def make_old(folder):
     os.utime(folder, (time.time() - 3600,) * 2)
+
+
+def wait_until_free(folder):
+    """A killed process holds its lock until it is gone, a moment later."""
+    deadline = time.monotonic() + SOON_S
+    while True:
+        try:
+            return FolderLock(folder).release()
+        except InputError:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
 
 def test_only_what_nobody_holds_is_deleted(tmp_path, monkeypatch):
@@ -48,6 +61,7 @@ def test_a_client_and_its_worker_that_were_killed(lava_python, tmp_path, monkeyp
         assert Path(folder).is_dir(), "they live"
         os.killpg(int(worker), signal.SIGKILL)
         client.kill()
+    wait_until_free(folder)
     make_old(folder)
     worker = LavaWorker()
     worker.close()
