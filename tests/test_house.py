@@ -97,6 +97,14 @@ def test_the_command_line_loads_torch_only_to_run():
     assert not {"torch", "matplotlib"} & imported("from polystep_snn.cli.main import make_parser\nmake_parser()")
 
 
+def test_a_run_loads_only_what_it_needs(tmp_path):
+    """Each of these takes a second or two; a run that compiles nothing needs none of them."""
+    command = f"train digits --hidden 4 --num-steps 2 --epochs 1 --probed 2 --encoder poisson --no-compile --out {tmp_path / 'run'}"
+    found = imported(f"from polystep_snn.cli.main import main\nassert main({command.split()}) == 0")
+    assert "torch" in found
+    assert not {"torch._dynamo", "sklearn", "scipy", "norse", "matplotlib"} & found
+
+
 def test_the_configurations_choices_are_those_there_are():
     from polystep_snn.datasets.config import ENCODERS
     from polystep_snn.polystep.polytope import KINDS

@@ -127,10 +127,9 @@ class Poisson(Encoder):
             raise InputError(f"f_max * dt is {self.f_max * self.dt:g}, but it is the probability of a spike: choose a product in [0, 1]")
 
     def _spikes(self, x, generator):
-        from norse.torch.functional.encode import poisson_encode_step
-
+        probability = self.dt * self.f_max * x
         for _ in range(self.num_steps):
-            yield poisson_encode_step(x, f_max=self.f_max, dt=self.dt, generator=generator).to(x.dtype)
+            yield (torch.rand(x.shape, device=x.device, generator=generator) < probability).to(x.dtype)
 
 
 @dataclass(frozen=True)

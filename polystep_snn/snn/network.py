@@ -1,6 +1,7 @@
 """Feed-forward spiking networks: dense and convolutional layers of LIF neurons and a readout."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -112,6 +113,8 @@ class SpikingNetwork(nn.Module):
         self.weight_bits = weight_bits
         self.neurons = [p.checked() for p in neurons]
         self.readout = readout
+        # All at once, and given back: what does not fit is known before the first layer is filled.
+        torch.empty(sum(prod(wiring.weight_shape) for wiring in self.wirings))
         self.linears = nn.ModuleList(_module(wiring) for wiring in self.wirings)
         with torch.no_grad():
             for weight, bias in zip(self.weights, self.biases, strict=True):

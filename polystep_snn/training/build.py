@@ -25,6 +25,7 @@ from polystep_snn.spaces.node.space import NodeSpace
 from polystep_snn.spaces.node.step import PolyStep
 from polystep_snn.spaces.weight.step import WeightSpace, WeightStep
 from polystep_snn.spaces.weight.subspaces import HybridLowRank
+from polystep_snn.training.adamw import AdamW
 from polystep_snn.training.config import TrainConfig
 from polystep_snn.training.recipes import RECIPES
 from polystep_snn.training.workers import Workers
@@ -167,4 +168,4 @@ def build_bptt(config: TrainConfig, network: SpikingNetwork, surrogate: str = "f
 
 def build_optimizer(config: TrainConfig, network: SpikingNetwork) -> torch.optim.Optimizer:
     """What takes the step."""
-    return torch.optim.AdamW(network.parameters(), lr=config.optimizer.lr, weight_decay=config.optimizer.weight_decay, fused=True)
+    return AdamW(network.parameters(), config.optimizer.lr, config.optimizer.weight_decay)

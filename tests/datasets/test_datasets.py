@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from polystep_snn.datasets import Dataset, Samples, download, load, mnist
+from polystep_snn.datasets import digits as digits_module
 from polystep_snn.errors import InputError
 
 
@@ -28,6 +29,14 @@ def test_digits_come_in_three_disjoint_parts(digits):
 
     assert content(images) == content(load_digits().images)
     assert all(len(np.unique(part.labels)) == 10 for part in (digits.train, digits.validation, digits.test))
+
+
+def test_digits_are_the_same_wherever_scikit_learn_keeps_its_file(digits, monkeypatch):
+    monkeypatch.setattr(digits_module, "_FILE", "moved.csv.gz")
+    for part, expected in zip(vars(load("digits")).values(), vars(digits).values(), strict=True):
+        if part is not None and hasattr(part, "images"):
+            assert np.array_equal(part.images, expected.images)
+            assert np.array_equal(part.labels, expected.labels)
 
 
 def test_mnist_is_mnist(mnist):

@@ -34,7 +34,7 @@ def ellipsoid(x):
     return (torch.logspace(0, 4, x.shape[-1], dtype=x.dtype) * x.square()).sum(-1)
 
 
-def median(f, dim, budget, seeds=20, **options):
+def median(f, dim, budget, seeds=9, **options):
     """Of the cheapest candidates, from starting points in [-2, 2]."""
     found = []
     for seed in range(seeds):

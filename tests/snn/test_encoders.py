@@ -43,6 +43,15 @@ def test_direct_current_is_constant():
     assert torch.equal(torch.stack(list(frames)), x.expand(3, 1, 2))
 
 
+def test_poisson_spikes_are_norses():
+    from norse.torch.functional.encode import poisson_encode_step
+
+    x = torch.rand(64, 9, generator=torch.Generator().manual_seed(2))
+    generator = torch.Generator().manual_seed(3)
+    expected = [poisson_encode_step(x, f_max=400.0, dt=0.002, generator=generator) for _ in range(5)]
+    assert torch.equal(encode(Poisson(5, f_max=400.0, dt=0.002), x, seed=3), torch.stack(expected))
+
+
 def test_rate_by_hand():
     x = torch.tensor([[0.0, 0.25, 0.5, 0.75, 1.0]])
     assert encode(Rate(4), x)[:, 0].T.tolist() == [[0, 0, 0, 0], [0, 0, 0, 1], [0, 1, 0, 1], [0, 1, 1, 1], [1, 1, 1, 1]]
