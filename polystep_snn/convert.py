@@ -4,6 +4,7 @@ A network that was trained on the chip's neurons already computes in these integ
 One that was trained in floating point is quantized first (``quantized``), and says what that costs.
 """
 
+import logging
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -20,10 +21,11 @@ from polystep_snn.snn.frames import Frames
 from polystep_snn.snn.loihi import ALIGNMENT, CubaNeuron, CubaParameters
 from polystep_snn.snn.network import Layer, Neuron, SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
-from polystep_snn.snn.quantize import check_rows
+from polystep_snn.snn.quantize import IntegerWeights, check_rows
 from polystep_snn.snn.readouts import MembraneReadout, Readout, SpikeCountReadout
 from polystep_snn.snn.wiring import Wiring
 
+_log = logging.getLogger("polystep_snn")
 # Where the largest weight of the grid is looked for, as a fraction of the largest weight.
 _CLIPS = torch.linspace(1.0, 0.4, 61).tolist()
 
@@ -57,11 +59,12 @@ def to_integer_network(
             f"the readout adds {readout.residual:g} of its final membrane to its counts, which no chip does: set residual to 0"
         )
     layers = []
-    for layer in network.layers():
+    for k, layer in enumerate(network.layers()):
         integers, neuron = layer.integers, _neuron(layer)
         assert integers is not None
         weight, convolution = _unpooled(layer.wiring, integers.weight)
         vth = np.full(layer.wiring.num_neurons, int(integers.vth), np.int32)
+        _tell_of_cut_biases(k, network.biases[k].detach(), integers)
         mantissa = layer.wiring.spread(integers.bias_mant).cpu().numpy().astype(np.int16)
         exponent = int(math.log2(integers.bias_step))
         constants = (exponent, neuron.du, neuron.dv, float(integers.scale))
@@ -70,6 +73,12 @@ def to_integer_network(
         check_rows([(x.integers, x.wiring.pooled) for x in network.layers() if x.integers is not None])
     kind = "membrane" if isinstance(readout, MembraneReadout) else "count"
     return IntegerNetwork(tuple(layers), kind, num_steps, encoder, tuple(input_shape), tuple(classes), provenance or {})
+
+
+def _tell_of_cut_biases(k: int, bias: Tensor, integers: IntegerWeights) -> None:
+    cut = int(((bias * ALIGNMENT / integers.scale / integers.bias_step).round() != integers.bias_mant).sum())
+    if cut:
+        _log.warning("layer %d: %d of %d biases do not fit into the chip's 13 bits and are cut off there", k, cut, len(bias))
 
 
 def _unpooled(wiring: Wiring, weight: Tensor) -> tuple[Tensor, Convolution | None]:
@@ -154,7 +163,8 @@ def quantized(network: SpikingNetwork) -> tuple[SpikingNetwork, list[LayerFit]]:
     """A network in floating point on the chip's neurons and int8 weights: post-training quantization.
 
     Each layer's weights are clipped where the squared error of rounding and clipping is smallest. Decays become the nearest
-    multiples of 1/4096; resets become hard; a threshold stays where it is.
+    multiples of 1/4096; resets become hard; a threshold stays where it is. The chip's biases drive membranes: where they drove a synapse
+    here, they become what it would keep up.
 
     Returns:
         The quantized network, and what it did to each layer. What it costs in accuracy and firing rates, an evaluation tells.
@@ -175,6 +185,12 @@ def quantized(network: SpikingNetwork) -> tuple[SpikingNetwork, list[LayerFit]]:
     result.load_state_dict(network.state_dict())
     fits = []
     with torch.no_grad():
+        for bias, p in zip(result.biases, _fire(network), strict=False):
+            if p.alpha == 1 and bias.any():
+                raise InputError(
+                    "a synaptic current that does not decay has biases, which add up without end: set tau_syn_inv or the biases"
+                )
+            bias.div_(1 - p.alpha if p.alpha < 1 else 1)
         for weight in result.weights:
             original = weight.clone()
             size = original.square().mean().sqrt().clamp(min=torch.finfo(weight.dtype).tiny)
@@ -183,6 +199,12 @@ def quantized(network: SpikingNetwork) -> tuple[SpikingNetwork, list[LayerFit]]:
             weight.clamp_(-limit, limit)
             fits.append(LayerFit(float(limit) / 127, (original.abs() > limit).double().mean().item(), float(error / size)))
     return result, fits
+
+
+def _fire(network: SpikingNetwork) -> list[LIFParameters]:
+    """The constants of every layer that fires."""
+    last = [network.readout.neuron] if isinstance(network.readout, SpikeCountReadout) else []
+    return [p for p in [*network.neurons, *last] if isinstance(p, LIFParameters)]
 
 
 def _on_chip(p: LIFParameters) -> CubaParameters:

@@ -5,6 +5,7 @@ with the same name and default.
 """
 
 from dataclasses import MISSING, field, fields
+from reprlib import repr as shown
 from typing import Any, NamedTuple
 
 from polystep_snn.errors import InputError
@@ -63,9 +64,9 @@ class Options:
             self._take(declared.name, declared.default)
             value, choices, range = (getattr(self, declared.name), *(declared.metadata.get(name) for name in ("choices", "range")))
             if choices and value not in choices:
-                raise InputError(f"{declared.name} is {value!r}: choose {_one_of(choices)}")
+                raise InputError(f"{declared.name} is {shown(value)}: choose {_one_of(choices)}")
             if range and not range.holds(value):
-                raise InputError(f"{declared.name} is {value}: choose {range.words}")
+                raise InputError(f"{declared.name} is {shown(value)}: choose {range.words}")
 
     def _take(self, name: str, default: Any) -> None:
         """InputError unless a value has the type of its default; whole numbers stand for floats, and one number for a tuple of it."""
@@ -79,10 +80,10 @@ class Options:
         elif kind is tuple and isinstance(value, list | tuple):
             kinds = (int, str) if layers else (int,)
             if not all(isinstance(n, kinds) and not isinstance(n, bool) for n in value):
-                raise InputError(f"{name} is {list(value)}: give whole numbers" + (", or layers such as 16c5" if layers else ""))
+                raise InputError(f"{name} is {shown(list(value))}: give whole numbers" + (", or layers such as 16c5" if layers else ""))
             object.__setattr__(self, name, tuple(value))
         elif not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise InputError(f"{name} is {value!r}: give a value of type {kind.__name__}")
+            raise InputError(f"{name} is {shown(value)}: give a value of type {kind.__name__}")
 
     def changed(self, names: tuple[str, ...]) -> str | None:
         """The first of some options that is not at its default."""

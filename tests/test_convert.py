@@ -169,3 +169,40 @@ def test_what_cannot_be_deployed():
         quantized(SpikingNetwork([4, 3, 2], LIFParameters(v_min=-1.0)))
     with pytest.raises(InputError, match="already"):
         quantized(SpikingNetwork([4, 3, 2], CubaParameters(), weight_bits=8))
+
+
+def test_biases_behind_a_synapse_drive_the_membrane_on_the_chip():
+    """With decays that the chip has, integers whose halves are whole, and a start that is settled: the same spikes."""
+    bias, alpha = torch.tensor([12.0, -4.0, 32.0, 8.0]), 0.5
+    neuron = LIFParameters(tau_mem_inv=0.0, tau_syn_inv=500.0, v_th=254.0, i_0=tuple((bias / (1 - alpha)).tolist()))
+    network = SpikingNetwork([3, 4, 2], neuron, MembraneReadout())
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in network.weights:
+            weight.copy_(torch.randint(-127, 128, weight.shape, generator=generator))
+            weight[0, 0] = 127
+        network.biases[0].copy_(bias)
+    result, _ = quantized(network)
+    assert (result.biases[0] == 2 * bias).all()
+    x = (torch.rand(6, 50, 3, generator=generator) < 0.5).float()
+    integers = to_integer_network(result, 6, "events", (3,), ("a", "b"))
+    expected = network(x)[0].numpy()
+    assert len(np.unique(expected)) > 50
+    assert np.array_equal(Simulator(integers).run(x.numpy().astype(np.uint8)) / 64, expected)
+
+
+def test_biases_that_are_cut_off_are_told(caplog):
+    network = SpikingNetwork([4, 3, 2], CubaParameters(), weight_bits=8)
+    with torch.no_grad():
+        network.weights[0].fill_(0.01)
+        network.biases[0].copy_(torch.tensor([0.0, 1.0, -1.0]))
+    to_integer_network(network, 4, "rate", (4,), ("a", "b"))
+    assert "layer 0: 2 of 3 biases do not fit into the chip's 13 bits" in caplog.text
+
+
+def test_biases_of_a_synapse_that_forgets_nothing():
+    network = SpikingNetwork([4, 3, 2], LIFParameters(tau_syn_inv=0.0), MembraneReadout())
+    with torch.no_grad():
+        network.biases[0].fill_(1.0)
+    with pytest.raises(InputError, match="add up without end"):
+        quantized(network)

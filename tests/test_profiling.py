@@ -15,6 +15,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the high-water 
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_memory_is_flat_in_time_and_below_backpropagations():
     config = TrainConfig("mnist", compile=False, threads=1).to_json()
     short, long = (measure("polystep", num_steps, config, 10)["peak_mb"] for num_steps in (25, 200))

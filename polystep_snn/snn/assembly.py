@@ -13,6 +13,7 @@ from torch import Tensor
 
 from polystep_snn.errors import InputError
 from polystep_snn.geometry import Conv, Shape, SumPool
+from polystep_snn.snn.magnitude import flaw
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.readouts import MembraneReadout, SpikeCountReadout
@@ -114,6 +115,8 @@ class Assembly:
         with torch.no_grad():
             for parameter, value in zip([*network.weights, *network.biases], [*self._weights, *self._biases], strict=True):
                 parameter.copy_(value)
+                if (found := flaw(parameter)) is not None:
+                    raise InputError(f"weights or biases, times their neurons' constants, contain {found}: scale them down")
         return network
 
     def _need_maps(self, where: str) -> Shape:

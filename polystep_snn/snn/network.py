@@ -11,6 +11,7 @@ from polystep_snn.errors import InputError
 from polystep_snn.geometry import Conv, Shape, SumPool
 from polystep_snn.snn.frames import Constant, EventBlock, EventFrames, time_blocks
 from polystep_snn.snn.loihi import ALIGNMENT, CubaNeuron, CubaParameters
+from polystep_snn.snn.magnitude import flaw
 from polystep_snn.snn.neurons import LIFParameters, LIFState
 from polystep_snn.snn.quantize import IntegerWeights, quantize
 from polystep_snn.snn.readouts import MembraneReadout, Readout, ReadoutState, SpikeCountReadout
@@ -209,8 +210,8 @@ class SpikingNetwork(nn.Module):
             InputError: an empty sequence, or inputs of another width.
         """
         for name, p in self.named_parameters():
-            if not p.detach().sum().isfinite():
-                raise InputError(f"{name} contains NaN or infinity: start from finite weights")
+            if (found := flaw(p)) is not None:
+                raise InputError(f"{name} contains {found}: start from finite weights")
         layers = self.layers()
         for current in self._currents(x, layers[0]):
             if state is None:

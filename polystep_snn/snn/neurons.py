@@ -18,7 +18,7 @@ Source: Gerstner and Kistler, Spiking Neuron Models, section 4.1; the discretisa
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,8 @@ class LIFParameters(NamedTuple):
         reset: "zero" (hard, what Loihi does) or "subtract" (soft).
         v_min, v_max: bounds of the membrane, or None. Loihi's registers bound it too.
         dt: length of a timestep, in s.
+        i_0: synaptic currents at the start, one a neuron; None for 0. With ``i_0 = b / (1 - alpha)`` a bias b is a constant drive of the
+            membrane behind the synapse, as a leak potential and the chip's bias are.
     """
 
     tau_mem_inv: float = 50.0
@@ -46,6 +48,7 @@ class LIFParameters(NamedTuple):
     v_min: float | None = None
     v_max: float | None = None
     dt: float = 0.001
+    i_0: tuple[Any, ...] | None = None
 
     @classmethod
     def from_beta(cls, beta: float, **others) -> "LIFParameters":
@@ -76,15 +79,17 @@ class LIFParameters(NamedTuple):
             raise InputError(f"v_min is {self.v_min:g}, but a membrane rests at 0: choose v_min <= 0")
         if self.v_max is not None and not self.v_max > self.v_th:
             raise InputError(f"v_max is {self.v_max:g}: a membrane that cannot pass v_th = {self.v_th:g} never fires")
+        if self.i_0 is not None and (self.tau_syn_inv is None or not all(math.isfinite(current) for current in self.i_0)):
+            raise InputError("i_0 is a current of synapses at the start: give finite numbers, and a tau_syn_inv")
         return self
 
     def batch_last(self) -> "LIFParameters":
-        """The same for states ``[N, B]``: constants of a whole population have no direction."""
-        return self
+        """The same for states ``[N, B]``."""
+        return self if self.i_0 is None else self._replace(i_0=tuple((current,) for current in self.i_0))
 
     def rows(self, index: Tensor | None) -> "LIFParameters":
-        """Some of the neurons: they have the same constants."""
-        return self
+        """Some of the neurons."""
+        return self if self.i_0 is None or index is None else self._replace(i_0=tuple(self.i_0[k] for k in index.tolist()))
 
     def shifts(self, points: Tensor) -> Tensor:
         """Shifts that are given in thresholds, in units of the input current."""
@@ -118,7 +123,15 @@ class LIFState(NamedTuple):
 
 def lif_initial_state(like: Tensor, p: LIFParameters) -> LIFState:
     """The state at rest of neurons that receive currents of the shape, dtype and device of ``like``."""
-    return LIFState(torch.zeros_like(like), None if p.tau_syn_inv is None else torch.zeros_like(like))
+    if p.tau_syn_inv is None:
+        return LIFState(torch.zeros_like(like))
+    return LIFState(torch.zeros_like(like), starting_current(like, p.i_0))
+
+
+def starting_current(like: Tensor, i_0: tuple[Any, ...] | None) -> Tensor:
+    """The synaptic currents of ``i_0`` in the shape of ``like``."""
+    zeros = torch.zeros_like(like)
+    return zeros if i_0 is None else zeros + torch.tensor(i_0, dtype=like.dtype, device=like.device)
 
 
 Fire = Callable[[Tensor], Tensor]

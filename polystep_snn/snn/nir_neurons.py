@@ -133,12 +133,6 @@ def neuron(name: str, node: Tree, layer: Assembly, steps: Steps) -> tuple[np.nda
         if kind.startswith("Cuba"):
             rate = _rate(name, node, "tau_syn", steps.dt)
             gain, constants["tau_syn_inv"] = gain * rate * spread(name, node, "w_in", layer), rate / steps.dt
-            if leak.any():
-                above = (spread(name, node, "v_leak", layer) - zero)[leak != 0][0]
-                raise InputError(
-                    f"node {name!r}: v_leak lies {above:g} above where its membrane restarts, which has no counterpart behind a synapse: "
-                    "move it into the threshold"
-                )
     gain = _tidy(gain, node)
     if fires:
         v_th = spread(name, node, "v_threshold", layer) - zero
@@ -147,9 +141,13 @@ def neuron(name: str, node: Tree, layer: Assembly, steps: Steps) -> tuple[np.nda
         if len(np.unique(v_th)) > 1:
             gain, leak, v_th = gain / v_th, leak / v_th, np.ones_like(v_th)
         constants["v_th"] = float(v_th[0])
+    if leak.any() and kind.startswith("Cuba"):
+        # What drives the membrane alone: a bias of the synapse that begins with what it would keep up.
+        constants["i_0"] = tuple(leak.repeat(layer.num_neurons // layer.num_rows).tolist())
+        leak = leak * constants["tau_syn_inv"] * steps.dt
     try:
         p = LIFParameters(**constants).checked()
-        return gain, leak, p if fires else MembraneReadout(p.beta, p.alpha)
+        return gain, leak, p if fires else MembraneReadout(p.beta, p.alpha, p.i_0)
     except InputError as error:
         raise InputError(f"node {name!r}: {error}") from None
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from polystep_snn.errors import InputError
 from polystep_snn.snn.loihi import ALIGNMENT, CubaNeuron, CubaParameters
-from polystep_snn.snn.neurons import LIFParameters, LIFState
+from polystep_snn.snn.neurons import LIFParameters, LIFState, starting_current
 
 
 class ReadoutState(NamedTuple):
@@ -45,10 +45,12 @@ class MembraneReadout:
     Attributes:
         decay: fraction of the membrane left after a step; 1 is an integrator without leak.
         alpha: fraction of a synaptic current left after a step; 0 without a synapse. A readout with one runs, and is not trained here.
+        i_0: synaptic currents at the start, one a neuron; None for 0.
     """
 
     decay: float = 1.0
     alpha: float = 0.0
+    i_0: tuple[float, ...] | None = None
 
     def __post_init__(self):
         if not 0.0 < self.decay <= 1.0:
@@ -63,7 +65,7 @@ class MembraneReadout:
 
     def initial_state(self, like: Tensor, neuron: CubaNeuron | None = None) -> ReadoutState:
         if neuron is None and self.alpha:
-            return ReadoutState(torch.zeros_like(like), current=torch.zeros_like(like))
+            return ReadoutState(torch.zeros_like(like), current=starting_current(like, self.i_0))
         return ReadoutState(torch.zeros_like(like), None if neuron is None else neuron.initial_state(like))
 
     def step(self, current: Tensor, state: ReadoutState, neuron: CubaNeuron | None = None) -> ReadoutState:

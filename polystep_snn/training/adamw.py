@@ -28,7 +28,7 @@ class AdamW(torch.optim.AdamW):
         super().__init__(parameters, lr=lr, weight_decay=weight_decay, fused=True)
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # torch's own evaluates a loss again; nothing here does
         """Move the parameters against their gradients."""
         (group,) = self.param_groups
         parameters = [p for p in group["params"] if p.grad is not None]
@@ -59,4 +59,4 @@ class AdamW(torch.optim.AdamW):
         )
 
     # torch wraps a step in its profiler unless it finds that this was done.
-    step.hooked = True
+    step.hooked = True  # type: ignore[attr-defined]

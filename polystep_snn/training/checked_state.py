@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from polystep_snn.errors import InputError
+from polystep_snn.snn.magnitude import LARGEST, flaw
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.training.checkpoint import damaged, part
 
@@ -44,11 +45,11 @@ class Content:
         return part(self.tensors, prefix)
 
     def weights(self, prefix: str, network: SpikingNetwork) -> dict[str, Tensor]:
-        """Parameters of a network: all of them, of its shapes and types, finite."""
+        """Parameters of a network: all of them, of its shapes and types, that can be computed with."""
         found = self.part(prefix)
         self.alike(prefix, found, dict(network.named_parameters()))
         for name, tensor in found.items():
-            self.require(bool(tensor.isfinite().all()), f"{prefix}.{name} is NaN or infinite")
+            self.require((flawed := flaw(tensor)) is None, f"{prefix}.{name} contains {flawed}")
         return found
 
     def alike(self, what: str, found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
@@ -149,7 +150,8 @@ class Content:
             expected |= {f"{index}.exp_avg": p, f"{index}.exp_avg_sq": p, f"{index}.step": torch.zeros((), dtype=torch.float32)}
         self.alike("optimizer", found, expected)
         for name, tensor in found.items():
-            self.require(bool(tensor.isfinite().all()), f"optimizer.{name} is NaN or infinite")
+            flawed = flaw(tensor, LARGEST**2 if name.endswith("_sq") else LARGEST)
+            self.require(flawed is None, f"optimizer.{name} contains {flawed}")
             self.require(not name.endswith("step") or tensor.item() == steps, f"optimizer.{name} is {tensor.flatten()[0].item():g}")
             self.require(not name.endswith("_sq") or bool((tensor >= 0).all()), f"optimizer.{name} is negative")
         return found

@@ -9,6 +9,7 @@ from torch import Tensor
 from polystep_snn.errors import InputError
 from polystep_snn.polystep.method import Method
 from polystep_snn.snn.calibrate import with_thresholds
+from polystep_snn.snn.magnitude import flaw
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.training import checkpoint
 from polystep_snn.training.checked_state import Content
@@ -55,12 +56,12 @@ def save(run: Run) -> None:
     """Write the checkpoint: everything that decides what comes next.
 
     Raises:
-        InputError: weights that became NaN or infinite; what was saved before is intact.
+        InputError: weights that cannot be computed with; what was saved before is intact.
     """
     position = run.position
     for name, p in run.network.named_parameters():
-        if not p.isfinite().all():
-            raise InputError(f"{name} became NaN or infinite: start a new run with a smaller learning rate")
+        if (found := flaw(p)) is not None:
+            raise InputError(f"{name} contains {found}: start a new run with a smaller learning rate")
     optimizer, groups = checkpoint.pack_optimizer(run.optimizer)
     order_state = run.order_generator.get_state() if position.order_state is None else position.order_state
     tensors = {

@@ -17,24 +17,25 @@ from tests.hardware.formats.written import make, spikes_for
 from tests.snn.nir_graphs import graph_of, snntorch_graph
 
 
-def neuron(kind, size, rng, dt):
+def neuron(kind, size, rng, dt, leaks=False):
     """Constants of any value, different for every neuron where that is allowed."""
 
     def some(low, high):
         return rng.uniform(low, high, size)
 
     zeros = np.zeros(size)
+    leak = some(-1, 2) if leaks else zeros
     if kind in ("IF", "I"):
         fields = {"r": some(0.5, 2) / dt}
     elif kind in ("LIF", "LI"):
-        fields = {"tau": np.full(size, 12 * dt), "r": some(5, 20), "v_leak": zeros}
+        fields = {"tau": np.full(size, 12 * dt), "r": some(5, 20), "v_leak": leak}
     else:
         fields = {
             "tau_mem": np.full(size, 12 * dt),
             "tau_syn": np.full(size, 3 * dt),
             "r": some(5, 20),
             "w_in": some(1, 3),
-            "v_leak": zeros,
+            "v_leak": leak,
         }
     if kind.endswith("F"):
         fields |= {"v_threshold": some(0.5, 1.5), "v_reset": zeros}
@@ -51,7 +52,7 @@ def euler(graph, x, dt):
             continue
         v, i, out = np.zeros(signal.shape[1:]), np.zeros(signal.shape[1:]), []
         for current in signal:
-            if isinstance(node, nir.CubaLIF):
+            if isinstance(node, nir.CubaLIF | nir.CubaLI):
                 i = i + dt / node.tau_syn * (node.w_in * current - i)
                 v = v + dt / node.tau_mem * (node.v_leak - v + node.r * i)
             elif isinstance(node, nir.IF | nir.I):
@@ -70,15 +71,16 @@ def euler(graph, x, dt):
 
 
 @pytest.mark.parametrize("from_file", [False, True], ids=["graph", "file"])
-@pytest.mark.parametrize("last", ["LIF", "CubaLIF", "IF", "LI", "I"])
+@pytest.mark.parametrize("leaks", [False, True], ids=["at rest", "leak potentials"])
+@pytest.mark.parametrize("last", ["LIF", "CubaLIF", "IF", "LI", "CubaLI", "I"])
 @pytest.mark.parametrize("hidden", ["LIF", "CubaLIF", "IF"])
-def test_it_follows_nirs_equations(tmp_path, hidden, last, from_file):
+def test_it_follows_nirs_equations(tmp_path, hidden, last, leaks, from_file):
     rng, dt, sizes = np.random.default_rng(3), 5e-4, (20, 30, 15, 4)
     nodes = []
     for k, (m, n) in enumerate(pairwise(sizes)):
         weight = rng.normal(0, 0.3, (n, m))
         nodes.append(nir.Affine(weight, rng.normal(0, 0.1, n)) if k != 1 else nir.Linear(weight))
-        nodes.append(neuron(last if k == 2 else hidden, n, rng, dt))
+        nodes.append(neuron(last if k == 2 else hidden, n, rng, dt, leaks))
     graph = graph_of(*nodes)
     x = (rng.random((40, 25, 20)) < 0.3).astype(np.float64)
     expected = euler(graph, x, dt)
@@ -159,9 +161,10 @@ def test_a_file_that_norse_wrote(tmp_path, last):
 
 @pytest.mark.parametrize("readout", ["count", "membrane"])
 @pytest.mark.parametrize("dv", [0, 2048])
-def test_our_own_integers_as_a_float_network(tmp_path, readout, dv):
+@pytest.mark.parametrize("du", [4095, 2047])
+def test_our_own_integers_as_a_float_network(tmp_path, readout, dv, du):
     """The step is in the file. Six steps of halving are exact in the chip too."""
-    integers = replace(make(readout, sizes=(40, 30, 5), dv=dv, vth=250), num_steps=6)
+    integers = replace(make(readout, sizes=(40, 30, 5), dv=dv, du=du, bias=40, vth=250), num_steps=6)
     nir_format.write(tmp_path / "n.nir", integers)
     network = from_nir(tmp_path / "n.nir")
     assert isinstance(network.readout, MembraneReadout if readout == "membrane" else SpikeCountReadout)

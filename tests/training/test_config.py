@@ -57,6 +57,7 @@ def test_options_of_another_version_name_it():
         ({"credit": "free"}, "credit is 'free': choose one of exact, chained"),
         ({"hidden": "12x3"}, "hidden is '12x3': give a value of type tuple"),
         ({"hidden": ("12x3",)}, "hidden layer '12x3': give a width, a convolution such as 16c5 or 16c5s2p1, or p2 for sum-pooling"),
+        ({"credit": "x" * 5000}, "credit is 'xxxxxxxxxxxx...xxxxxxxxxxxxx': choose one of"),
         ({"hidden": ()}, "hidden is []: give at least one width, each from 1 to 16777216"),
         ({"hidden": ("9" * 5000,)}, "give a width, a convolution such as 16c5"),
         ({"probed": (1, 2)}, "probed is [1, 2]: give one number for all 1 hidden layers or one a layer, 0 to 16777216"),

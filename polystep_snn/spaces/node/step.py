@@ -29,7 +29,9 @@ from polystep_snn.polystep.schedule import Scheduled, at, radii_at
 from polystep_snn.polystep.transport import Softmax, Transport
 from polystep_snn.snn.frames import Constant, EventFrames, Frames
 from polystep_snn.snn.loihi import CubaNeuron
+from polystep_snn.snn.magnitude import flaw
 from polystep_snn.snn.network import Layer, SpikingNetwork
+from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.quantize import quantize
 from polystep_snn.snn.readouts import MembraneReadout
 from polystep_snn.spaces.node.costs import settle
@@ -76,6 +78,8 @@ class PolyStep:
     ):
         if not network.neurons and isinstance(network.readout, MembraneReadout):
             raise InputError(f"a network of sizes {network.sizes} has no neuron that fires: give it a hidden layer, or a SpikeCountReadout")
+        if any(isinstance(p, LIFParameters) and p.i_0 is not None for p in network.neurons):
+            raise InputError("i_0 gives neurons a current at the start, which is not trained in node space: set it to None")
         if residual is not None and isinstance(network.readout, MembraneReadout):
             raise InputError(f"residual is {residual}, but a membrane readout is its membrane: leave it out, or choose a SpikeCountReadout")
         if rate_target is not None and isinstance(network.readout, MembraneReadout) and network.readout.decay != 1.0:
@@ -213,14 +217,14 @@ class PolyStep:
             raise InputError(f"a target is {low if low < 0 else high}, but this network's classes lie in 0..{network.sizes[-1] - 1}")
 
     def _explain(self, inputs: Frames | Tensor) -> NoReturn:
-        """InputError that says what is NaN or infinite."""
-        bad = next((name for name, p in self.network.named_parameters() if not p.isfinite().all()), None)
+        """InputError that says what cannot be computed with."""
+        bad = next((f"{name} contains {found}" for name, p in self.network.named_parameters() if (found := flaw(p)) is not None), None)
         values = inputs.current if isinstance(inputs, Constant) else inputs
         if bad is None and not isinstance(values, EventFrames) and (not isinstance(values, Tensor) or not values.isfinite().all()):
-            bad = "the input"
+            bad = "the input contains NaN or infinity"
         if bad is None:
             raise InputError("the cost is NaN or infinite: choose a smaller learning rate, or a cost that is finite")
-        raise InputError(f"{bad} contains NaN or infinity: clean the data, or start from finite weights with a smaller learning rate")
+        raise InputError(f"{bad}: clean the data, or start from finite weights with a smaller learning rate")
 
 
 def _conclude(

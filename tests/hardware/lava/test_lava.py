@@ -94,6 +94,7 @@ def test_currents_beyond_32_bits_are_refused(lava_python):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_data_set_through_a_worker_of_its_own(lava_python):
     """784-128-10, 200 samples of 16 steps: equal values, and a first result within five seconds of the start."""
     network, spikes = large_stream(200)
@@ -109,6 +110,7 @@ def test_a_data_set_through_a_worker_of_its_own(lava_python):
     assert told[-1] <= 200
 
 
+@pytest.mark.alone
 def test_two_workers_side_by_side(lava_python):
     network, spikes = small()
     with nothing_left() as made, LavaBackend(network) as one, LavaBackend(network) as other:

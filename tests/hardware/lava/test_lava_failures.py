@@ -20,6 +20,8 @@ from polystep_snn.hardware.lava.worker_process import PYTHON_VARIABLE, LavaWorke
 from polystep_snn.hardware.simulator import Simulator
 from tests.hardware.lava.lava_worker import SOON_S, identify, large_stream, nothing_left, processes_of, sabotaged, small, worker  # noqa: F401 (fixtures)
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.mark.parametrize(
     ("lines", "cause"),

@@ -191,6 +191,7 @@ def key(network):
     return b"".join(layer.weight.tobytes() + layer.bias_mant.tobytes() for layer in network.layers)
 
 
+@pytest.mark.alone
 def test_killed_at_a_random_moment(lava_python, tmp_path):
     """The worker, a model or Lava's service: told soon, the file is a network that the run had, the lesson is as it was."""
     network, spikes, make = long_lesson()
@@ -226,6 +227,7 @@ def test_killed_at_a_random_moment(lava_python, tmp_path):
     assert found <= had
 
 
+@pytest.mark.alone
 def test_after_an_error_the_lesson_is_carried_out(sabotaged, monkeypatch, tmp_path):
     """A readout that differs from what the learner expects is noticed in the sample where it does, and the next run is whole."""
     network, spikes, make = long_lesson(320)

@@ -8,6 +8,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import pytest
+
 from polystep_snn.errors import InputError
 from polystep_snn.folder_lock import FolderLock
 from polystep_snn.hardware.lava.worker_process import LavaWorker, remove_leftovers
@@ -19,6 +21,8 @@ worker = LavaWorker()
 print(worker.folder, worker._process.pid, flush=True)
 input()
 """
+
+pytestmark = pytest.mark.alone
 
 
 def make_old(folder):
