@@ -125,7 +125,7 @@ def _check_width(entry: Tree, name: str, weight: torch.Tensor) -> None:
 def _weights(name: str, node: Tree) -> tuple[torch.Tensor, torch.Tensor]:
     """Weights and biases in float64."""
     weight = numbers(name, node, "weight")
-    bias = np.zeros(len(weight)) if node["type"] == "Linear" else numbers(name, node, "bias")
+    bias = np.zeros(weight.shape[:1]) if node["type"] == "Linear" else numbers(name, node, "bias")
     dimensions = "C, C_in, K, K" if node["type"] == "Conv2d" else "N, M"
     if weight.ndim != dimensions.count(",") + 1 or not weight.size or bias.shape != weight.shape[:1]:
         raise InputError(

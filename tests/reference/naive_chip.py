@@ -2,7 +2,7 @@
 
 Written from the equations at the top of ``hardware/fixed_point.py``, and without its code::
 
-    a = sum of the weights whose input fired
+    a = sum of the weights whose input fired, times 2^weight_exp
     u <- toward_zero(u * (4096 - (du + 1)) / 4096) + 64 a     above 2^23 minus 2^24, at -2^23 or below plus 2^24, once
     v <- toward_zero(v * (4096 - dv) / 4096) + u + bias       held within plus or minus (2^23 - 1)
     fired = v > 64 vth; then v <- 0
@@ -43,8 +43,9 @@ class NaiveNeuron:
 
 def naive_weights(layer, n):
     """Of neuron n, a weight for every input."""
+    scale = 2**layer.weight_exp
     if layer.convolution is None:
-        return layer.weight[n].tolist()
+        return [scale * w for w in layer.weight[n].tolist()]
     (inputs, height, width), (_, rows, columns) = layer.convolution.input_shape, layer.convolution.output_shape
     channel, y, x = n // (rows * columns), n // columns % rows, n % columns
     weights = [0] * (inputs * height * width)
@@ -54,7 +55,7 @@ def naive_weights(layer, n):
                 row = y * layer.convolution.stride[0] + ky - layer.convolution.padding[0]
                 column = x * layer.convolution.stride[1] + kx - layer.convolution.padding[1]
                 if 0 <= row < height and 0 <= column < width:
-                    weights[(i * height + row) * width + column] = int(layer.weight[channel, i, ky, kx])
+                    weights[(i * height + row) * width + column] = scale * int(layer.weight[channel, i, ky, kx])
     return weights
 
 

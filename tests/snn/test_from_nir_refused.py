@@ -85,6 +85,7 @@ def inconsistent(weight):
         (lambda: graph_of(linear(), nir.LI(*np.ones((2, 3)), np.zeros(3)), linear(3, 3), lif()), "node 'n1' is LI.*only the last may"),
         (lambda: graph_of(linear(), nir.Threshold(np.ones(3))), "node 'n1' is Threshold"),
         (lambda: graph_of(linear(value=np.nan), lif()), "node 'n0': weight contains NaN"),
+        (lambda: graph_of(linear(value=3e38), lif()), r"weights or biases.* contain numbers beyond 1e\+15: scale them down"),
         (lambda: graph_of(nir.Affine(np.ones((3, 4)), np.full(3, np.inf)), lif()), "node 'n0': bias contains NaN, infinity"),
         (lambda: graph_of(linear(), lif(v_threshold=np.array([1, 1, np.nan]))), "node 'n1': v_threshold contains NaN"),
         (lambda: graph_of(linear(), lif(v_threshold=np.array([1.0, 0, 1]))), "node 'n1': a threshold is 0"),

@@ -127,16 +127,21 @@ def _change(file: h5py.File, name: str, chance: random.Random) -> None:
     if action < 0.15:
         del file[name]
     elif action < 0.25:
-        file.move(name, f"{name}{chance.choice('x0_')}")
+        _move(file, name, f"{name}{chance.choice('x0_')}")
     elif action < 0.3:
         del file[name]
         file.create_group(name)
-    elif action < 0.35:
+    elif action < 0.35 and f"{name}-again" not in file:
         file[f"{name}-again"] = np.float32(1) if action < 0.32 else h5py.SoftLink("/") if action < 0.335 else np.zeros((2, 3))
     elif isinstance(item, h5py.Group):
-        file.move(name, f"{name.rpartition('/')[0]}/{chance.choice('0123456789')}") if chance.random() < 0.1 else None
+        _move(file, name, f"{name.rpartition('/')[0]}/{chance.choice('0123456789')}")
     else:
         _replace(file, name, item[()], chance)
+
+
+def _move(file: h5py.File, name: str, new: str) -> None:
+    if new not in file:
+        file.move(name, new)
 
 
 def _replace(file: h5py.File, name: str, value, chance: random.Random) -> None:
