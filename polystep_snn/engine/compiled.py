@@ -1,4 +1,4 @@
-"""torch.compile where it works, eager where it does not, said once."""
+"""How a step is computed: by numba's loops on a CPU, by torch.compile on a GPU, eagerly where these do not work; said once."""
 
 import logging
 from collections.abc import Callable
@@ -16,8 +16,33 @@ missing_cache()
 
 
 @cache
-def _say_eager(reason: str) -> None:
-    _log.warning("running without torch.compile (%s): the same numbers, several times slower", reason)
+def _say_eager(what: str, reason: str) -> None:
+    _log.warning("running without %s (%s): the same numbers, several times slower", what, reason)
+
+
+@cache
+def _missing_loops() -> str | None:
+    """Why there are no compiled loops for a CPU; None where there are."""
+    try:
+        from polystep_snn.engine.loops.jit import try_out
+
+        try_out()
+    except ImportError as error:
+        return _first_line(error)
+    except Exception as error:  # noqa: BLE001  # whatever a compiler stumbles over
+        return f"numba: {_first_line(error)}"
+    return None
+
+
+def kernels_on(device: torch.device, dtype: torch.dtype, compile: bool) -> "Kernels":
+    """What computes a step for tensors on a device: ``loops`` of the CPU, or compiled functions, or neither."""
+    if device.type != "cpu":
+        return Kernels(compile)
+    loops_for = dtype in (torch.float32, torch.float64)
+    reason = "switched off" if not compile else _missing_loops() if loops_for else f"{dtype} has none"
+    if reason:
+        _say_eager("compiled loops", reason)
+    return Kernels(False, loops=not reason)
 
 
 class Kernels:
@@ -28,16 +53,17 @@ class Kernels:
 
     Args:
         compile: False to run eagerly from the start.
+        loops: whether loops that numba compiled take the place of what they can compute.
     """
 
-    def __init__(self, compile: bool = True):
-        self.compile = compile
+    def __init__(self, compile: bool = True, loops: bool = False):
+        self.compile, self.loops = compile, loops
         self._compiled: dict[Callable, Callable] = {}
-        reason = missing_cache() if compile else "switched off"
+        reason = missing_cache() if compile else None
         if reason:
             self.compile = False
-            _say_eager(reason)
-        else:
+            _say_eager("torch.compile", reason)
+        elif compile:
             import torch._dynamo.config as dynamo_config
 
             # Every layer shape is a compilation of its own; beyond torch's limit of 8 a function would silently run eagerly.
@@ -63,7 +89,7 @@ class Kernels:
                 return compiled(*args, **kwargs)
             except _compile_errors() as error:
                 self.compile = False
-                _say_eager(_first_line(error))
+                _say_eager("torch.compile", _first_line(error))
                 return fn(*args, **kwargs)
 
         return run

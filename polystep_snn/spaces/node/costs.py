@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from polystep_snn.engine.compiled import Kernels
-from polystep_snn.polystep.cost import Cost, RateTarget
+from polystep_snn.polystep.cost import Cost, CrossEntropy, RateTarget
 from polystep_snn.snn.frames import Frames
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.spaces.node.chained import chained_cost, slopes_of
@@ -59,14 +59,13 @@ def settle(done: Pass, target: Tensor, cost: Cost, rate_target: RateTarget | Non
         cost: from the readout's value to a cost a sample.
         rate_target: what hidden neurons' own spikes cost.
     """
-    plan, state, end, total_steps, behind = done
+    plan, state, end, total_steps, behind, _ = done
     last = state.base[-1]
     value = end.value(plan.weights, last)
     found = list(behind)
     if state.output is not None and isinstance(end, NeuronEnd):
         found.append(cost(end.read(state.output), target))
-    of_last = plan.probes[len(plan.neurons) - 1]
-    found.append(end.cost(plan.weights, state.probed[-1], of_last.neurons, last, value, target, cost))
+    found.append(_of_last(done, value, target, cost))
     own = cost(value, target)
     for k, reached in reversed(list(enumerate(state.reached))):
         slopes = slopes_of(plan.slopes[k][0], found[0])
@@ -87,3 +86,18 @@ def settle(done: Pass, target: Tensor, cost: Cost, rate_target: RateTarget | Non
     silent = isinstance(end, NeuronEnd) and not end.counts
     rates = [count.mean(1) / total_steps for count in (state.counts[:-1] if silent else state.counts)]
     return NodeCosts(value, own, layers, rates, state.total + own.sum())
+
+
+def _of_last(done: Pass, value: Tensor, target: Tensor, cost: Cost) -> Tensor:
+    """Costs ``[V, K, B]`` of the probes in the last layer that fires."""
+    plan, end, last, probed = done.plan, done.end, done.state.base[-1], done.state.probed[-1]
+    neurons = plan.probes[len(plan.neurons) - 1].neurons
+    if plan.loops and isinstance(cost, CrossEntropy):
+        from polystep_snn.spaces.node.loop_costs import cross_entropy
+
+        if isinstance(end, LinearEnd):
+            columns = end.wiring.fan(plan.weights[-1], neurons).values * end.unit
+            return cross_entropy(cost, value, columns, last.trace, neurons, probed.trace, target)
+        columns = torch.eye(len(value), dtype=value.dtype)
+        return cross_entropy(cost, value, columns, value, neurons, end.read(probed), target)
+    return end.cost(plan.weights, probed, neurons, last, value, target, cost)

@@ -6,23 +6,22 @@ from torch.nn.grad import conv2d_weight
 
 from polystep_snn.engine.products import outer
 from polystep_snn.polystep.barycenter import barycenter
-from polystep_snn.polystep.transport import Transport
+from polystep_snn.polystep.transport import Softmax, Transport
 from polystep_snn.snn.wiring import Wiring
 from polystep_snn.spaces.node.last_hop import LayerCosts
-from polystep_snn.spaces.node.pass_state import LayerProbes
+from polystep_snn.spaces.node.pass_state import Pass, Plan
 
 
-def gradients(
-    layers: list[LayerCosts], probes: list[LayerProbes], wirings: list[Wiring], transport: Transport, eps: Tensor
-) -> list[Tensor]:
+def gradients(layers: list[LayerCosts], done: Pass, transport: Transport, eps: Tensor) -> list[Tensor]:
     """The negative displacements of all layers, pulled back to their weights and biases, in this order.
 
     Where events arrived the displacements ``[K, M B]`` stand in place of the weights' gradient: what is kept for each event has another
     size in every batch, and must not be compiled anew.
     """
     result = []
-    for (cost, activity, share, bias_share), (offsets, _, neurons), wiring in zip(layers, probes, wirings, strict=True):
-        displacement = barycenter(transport, cost, eps, offsets / torch.linalg.vector_norm(offsets, dim=1).mean())
+    plan, entries = done.plan, done.entries
+    for (cost, activity, share, bias_share), (offsets, _, neurons), wiring in zip(layers, plan.probes, plan.wirings, strict=True):
+        displacement = _displacement(plan, transport, cost, eps, offsets / torch.linalg.vector_norm(offsets, dim=1).mean())
         num_windows, num_probed, batch_size = displacement.shape
         # K of N neurons stand for all: on average over the draws the displacement is that of all neurons.
         scaled = displacement * (-wiring.num_neurons / num_probed / batch_size)
@@ -32,9 +31,20 @@ def gradients(
         flat, bias = shared.transpose(0, 1).flatten(1), torch.mv(scaled.sum(2).T, bias_share)
         if activity is None:
             result += [flat, placed(bias, neurons, wiring.num_neurons)]
+        elif entries is not None and not result:
+            result += [placed(x, neurons, wiring.num_neurons) for x in (entries.outer(flat), bias)]
         else:
             result += pulled_back(wiring, flat, bias, wiring.summed(activity.flatten(0, 1)), neurons)
     return result
+
+
+def _displacement(plan: Plan, transport: Transport, cost: Tensor, eps: Tensor, points: Tensor) -> Tensor:
+    """The barycenters, ``[M, K, B]``."""
+    if plan.loops and type(transport) is Softmax:
+        from polystep_snn.spaces.node.loop_costs import softmax_displacements
+
+        return softmax_displacements(cost, eps.item(), points)
+    return barycenter(transport, cost, eps, points)
 
 
 def pulled_back(wiring: Wiring, displacement: Tensor, bias: Tensor, activity: Tensor, neurons: Tensor | None) -> list[Tensor]:

@@ -25,13 +25,12 @@ from polystep_snn.engine.compiled import Kernels
 from polystep_snn.polystep.cost import Cost
 from polystep_snn.snn.frames import Constant, EventBlock, EventFrames, Frames, check_block, time_blocks
 from polystep_snn.snn.network import Layer, SpikingNetwork
-from polystep_snn.snn.wiring import Fan
 from polystep_snn.spaces.node.chained import fit, reach
 from polystep_snn.spaces.node.currents import currents
-from polystep_snn.spaces.node.followed import Judge, Layers, Rows, Unprobed, advance_rows, row_costs, tile_size
+from polystep_snn.spaces.node.followed import Judge, Rows, Unprobed, advance_rows, row_costs, tile_size
 from polystep_snn.spaces.node.last_hop import NeuronEnd, chosen, make_end
-from polystep_snn.spaces.node.pass_state import Block, LayerProbes, Pass, Plan, State
-from polystep_snn.spaces.node.populations import Neuron, at_rest, drive, hop, probe
+from polystep_snn.spaces.node.pass_state import Block, LayerProbes, Pass, Plan, State, at_start, layers_behind
+from polystep_snn.spaces.node.populations import Neuron, drive, hop, probe
 
 # Output neurons so few that, compiled, all probes of the layer before are simulated faster than those that changed a spike are found.
 _NARROW = 32
@@ -74,8 +73,12 @@ def run_probes(
     slopes = [(fit(p.offsets), torch.linalg.pinv(p.windows).T) for p in probes[1 : len(neurons)]] if chained else []
     columns = weights[0].T.contiguous() if isinstance(inputs, EventFrames) and wirings[0].is_matrix else None
     biases, constant = [layer.bias for layer in layers], isinstance(inputs, Constant)
-    plan = Plan(wirings, weights, biases, neurons, decays, list(probes), constant, columns, slopes, hops)
-    behind = [] if chained else [_behind(plan, layers, k) for k in range(len(neurons) - 1 - hops)]
+    plan = Plan(wirings, weights, biases, neurons, decays, list(probes), constant, columns, slopes, hops, kernels.loops)
+    if kernels.loops:
+        from polystep_snn.spaces.node.loop_probes import run_by_loops
+
+        return run_by_loops(plan, layers, end, inputs, target, cost, chunk)
+    behind = [] if chained else [layers_behind(plan, layers, k) for k in range(len(neurons) - 1 - hops)]
     tiles = [tile_size(b, len(p.offsets) * len(b.fan.values) * batch_size, chunk) for b, p in zip(behind, probes, strict=False)]
     rows: list[Rows | None] = [None] * len(behind)
     state: State | None = None
@@ -83,53 +86,27 @@ def run_probes(
         check_block(arriving, batch_size, wirings[0].num_inputs, weights[0].dtype)
         frames, known = (arriving, None) if isinstance(arriving, Tensor) else (None, _driven(plan, arriving))
         windows = [p.windows[start : start + num_steps] for p in probes]
-        before = (_at_start(plan, batch_size) if state is None else state).base if behind else []
+        before = (at_start(plan, batch_size) if state is None else state).base if behind else []
         shares = [share[start : start + num_steps] for _, share in plan.slopes]
         state, block = kernels(advance)(plan, state, frames, known, windows, shares, num_steps)
-        for k, layers_behind in enumerate(behind):
+        for k, behind_k in enumerate(behind):
             unprobed = Unprobed(block.unprobed.currents[k:], block.unprobed.spikes[k:])
-            rows[k] = advance_rows(rows[k], layers_behind, unprobed, before[k + 1 :], block.changed[k], block.moved[k], tiles[k], kernels)
+            rows[k] = advance_rows(rows[k], behind_k, unprobed, before[k + 1 :], block.changed[k], block.moved[k], tiles[k], kernels)
     assert state is not None
     costs = []
     if behind:
         value = end.value(weights, state.base[-1])
         judge = Judge(end, weights[-1], state.base[-1], value, cost(value, target), target, cost)
-        for layers_behind, found, tile, probed in zip(behind, rows, tiles, state.probed, strict=False):
+        for behind_k, found, tile, probed in zip(behind, rows, tiles, state.probed, strict=False):
             assert found is not None
-            costs.append(row_costs(found, layers_behind, judge, probed.trace.shape, tile, kernels))
+            costs.append(row_costs(found, behind_k, judge, probed.trace.shape, tile, kernels))
     return Pass(plan, state, end, len(inputs), costs)
-
-
-def _behind(plan: Plan, layers: Sequence[Layer], layer: int) -> Layers:
-    """The layers that spike behind one that is probed."""
-    fan = plan.wirings[layer + 1].fan(plan.weights[layer + 1], plan.probes[layer].neurons)
-    some = slice(layer + 1, len(plan.neurons))
-    neurons = [x.neuron for x in layers[some] if x.neuron is not None]
-    return Layers(Fan(fan.values.contiguous(), fan.targets), plan.wirings[some], plan.weights[some], neurons, plan.decays[some])
 
 
 def _driven(plan: Plan, events: EventBlock) -> Tensor:
     """What events drive the first layer with: ``[U, N, B]``."""
     assert plan.columns is not None
     return (events.times(plan.columns) + plan.biases[0]).transpose(1, 2).contiguous()
-
-
-def _at_start(plan: Plan, batch_size: int) -> State:
-    """Everything at rest."""
-    rest = [plan.weights[0].new_zeros(w.num_neurons, batch_size) for w in plan.wirings[: len(plan.neurons)]]
-    activity: list[Tensor | None] = []
-    probed = []
-    for like, p, (offsets, windows, neurons), wiring in zip(rest, plan.neurons, plan.probes, plan.wirings, strict=False):
-        known = plan.columns is not None and not activity
-        activity.append(None if known else like.new_zeros(windows.shape[1], batch_size, wiring.num_inputs))
-        probed.append(at_rest(chosen(like, neurons, 0).expand(len(offsets), -1, -1), p))
-    base = [at_rest(like, p) for like, p in zip(rest, plan.neurons, strict=True)]
-    output = None
-    if plan.hops:
-        before = probed[-2].trace
-        output = at_rest(before.new_zeros(*before.shape[:2], *rest[-1].shape), plan.neurons[-1])
-    reached = [p.trace.new_zeros(shares.shape[1], *p.trace.shape) for p, (_, shares) in zip(probed, plan.slopes, strict=False)]
-    return State(base, [torch.zeros_like(like) for like in rest], activity, None, rest[0].new_zeros(()), probed, output, reached)
 
 
 def advance(
@@ -154,7 +131,7 @@ def advance(
     if state is None:
         given = frames if known is None else known.transpose(1, 2)
         assert given is not None
-        state = _at_start(plan, given.shape[1])
+        state = at_start(plan, given.shape[1])
     last = len(plan.neurons) - 1
     base, counts, driven, spikes = [], [], [], []
     activity: list[Tensor | None] = []

@@ -1,13 +1,20 @@
 """What a pass over time knows and carries along: probes, plan, the state between blocks, what a block tells the layers behind."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
+import torch
 from torch import Tensor
 
-from polystep_snn.snn.wiring import Wiring
-from polystep_snn.spaces.node.followed import Unprobed
-from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd
-from polystep_snn.spaces.node.populations import Neuron, Population
+from polystep_snn.snn.network import Layer
+from polystep_snn.snn.wiring import Fan, Wiring
+from polystep_snn.spaces.node.followed import Layers, Unprobed
+from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd, chosen
+from polystep_snn.spaces.node.populations import Neuron, Population, at_rest
+
+if TYPE_CHECKING:
+    # It needs numba.
+    from polystep_snn.engine.entries import Entries
 
 
 class LayerProbes(NamedTuple):
@@ -34,6 +41,7 @@ class Plan(NamedTuple):
         slopes: for each spiking layer but the first, where credit is handed on from layer to layer: what makes slopes of its costs,
             ``[M, V]``, and what a change of one spike counts in its windows, ``[T, M]``. Empty where probes are followed.
         hops: whether output neurons are simulated under every probe of the layer before.
+        loops: whether compiled loops on the CPU compute what can be.
     """
 
     wirings: list[Wiring]
@@ -46,6 +54,7 @@ class Plan(NamedTuple):
     columns: Tensor | None
     slopes: list[tuple[Tensor, Tensor]]
     hops: bool
+    loops: bool = False
 
 
 class State(NamedTuple):
@@ -93,6 +102,7 @@ class Pass(NamedTuple):
 
     Attributes:
         behind: for each layer whose probes were followed as rows their costs ``[V, K, B]``.
+        entries: of a constant input that is zero almost everywhere; None where its product is dense.
     """
 
     plan: Plan
@@ -100,3 +110,30 @@ class Pass(NamedTuple):
     end: LinearEnd | NeuronEnd
     num_steps: int
     behind: list[Tensor]
+    entries: "Entries | None" = None
+
+
+def at_start(plan: Plan, batch_size: int) -> State:
+    """Everything at rest."""
+    rest = [plan.weights[0].new_zeros(w.num_neurons, batch_size) for w in plan.wirings[: len(plan.neurons)]]
+    activity: list[Tensor | None] = []
+    probed = []
+    for like, p, (offsets, windows, neurons), wiring in zip(rest, plan.neurons, plan.probes, plan.wirings, strict=False):
+        known = plan.columns is not None and not activity
+        activity.append(None if known else like.new_zeros(windows.shape[1], batch_size, wiring.num_inputs))
+        probed.append(at_rest(chosen(like, neurons, 0).expand(len(offsets), -1, -1), p))
+    base = [at_rest(like, p) for like, p in zip(rest, plan.neurons, strict=True)]
+    output = None
+    if plan.hops:
+        before = probed[-2].trace
+        output = at_rest(before.new_zeros(*before.shape[:2], *rest[-1].shape), plan.neurons[-1])
+    reached = [p.trace.new_zeros(shares.shape[1], *p.trace.shape) for p, (_, shares) in zip(probed, plan.slopes, strict=False)]
+    return State(base, [torch.zeros_like(like) for like in rest], activity, None, rest[0].new_zeros(()), probed, output, reached)
+
+
+def layers_behind(plan: Plan, layers: Sequence[Layer], layer: int) -> Layers:
+    """The layers that spike behind one that is probed."""
+    fan = plan.wirings[layer + 1].fan(plan.weights[layer + 1], plan.probes[layer].neurons)
+    some = slice(layer + 1, len(plan.neurons))
+    neurons = [x.neuron for x in layers[some] if x.neuron is not None]
+    return Layers(Fan(fan.values.contiguous(), fan.targets), plan.wirings[some], plan.weights[some], neurons, plan.decays[some])

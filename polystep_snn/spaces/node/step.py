@@ -20,7 +20,7 @@ from typing import Any, ClassVar, NoReturn
 import torch
 from torch import Tensor
 
-from polystep_snn.engine.compiled import Kernels
+from polystep_snn.engine.compiled import kernels_on
 from polystep_snn.errors import InputError
 from polystep_snn.polystep.cost import Cost, CrossEntropy, RateTarget, rate_scale
 from polystep_snn.polystep.method import StepResult
@@ -55,7 +55,7 @@ class PolyStep:
         residual: share of the final membrane that the cost adds to a spike-count readout while training, so that outputs that
             do not fire yet can learn to; a schedule that ends at 0 leaves plain counts. None for the readout's own.
         rate_target: a term of the loss for the firing rates of hidden neurons; what ``step`` returns as loss is without it.
-        compile: compile the inner loops with ``torch.compile``.
+        compile: have compiled loops: numba's on the CPU, ``torch.compile``'s on a GPU.
         seed: of the random subsets and rotations.
 
     Attributes:
@@ -93,7 +93,8 @@ class PolyStep:
         self.transport = transport
         self.cost = cost
         self.residual = residual
-        self.kernels = Kernels(compile)
+        weight = network.weights[0]
+        self.kernels = kernels_on(weight.device, weight.dtype, compile)
         self.generator = torch.Generator().manual_seed(seed)
         self._points = vertices(space.polytope, space.num_windows)
         self._last_probes: tuple[Any, list[LayerProbes]] | None = None
@@ -233,5 +234,5 @@ def _conclude(
     """What a step returns, the gradients, and a sum that is finite where everything was."""
     found = settle(done, target, cost, rate_target)
     accuracy = (found.value.argmax(0) == target).to(found.value.dtype).mean()
-    grads = gradients(found.layers, done.plan.probes, done.plan.wirings, transport, eps)
+    grads = gradients(found.layers, done, transport, eps)
     return StepResult(found.cost.mean(), accuracy, found.rates), grads, found.total

@@ -1,0 +1,62 @@
+"""Matrices that are zero almost everywhere, on the CPU: products of what is not zero."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polystep_snn.engine.loops import column_entries, outer_products, row_entries, rows_times
+from polystep_snn.engine.threads import split
+
+# Up to this share of numbers that are not zero the loops are faster than a dense product, and from so many numbers on.
+_DENSITY, _NUMBERS = 0.25, 2**15
+# Numbers of a sample that tells the density, and inputs that are worth a thread.
+_SAMPLE, _GRAIN = 2**13, 64
+
+
+class Entries(NamedTuple):
+    """The entries of a matrix ``[R, N]``, row by row.
+
+    Attributes:
+        starts: ``[R + 1]``.
+        columns, values: ``[E]``.
+        shape: R and N.
+    """
+
+    starts: np.ndarray
+    columns: np.ndarray
+    values: np.ndarray
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, x: Tensor) -> "Entries | None":
+        """Those of ``x [R, N]``; None where a dense product is faster."""
+        if x.numel() < _NUMBERS or not x.is_contiguous():
+            return None
+        sample = x.flatten()[:: max(1, x.numel() // _SAMPLE)]
+        if torch.count_nonzero(sample) > _DENSITY * len(sample):
+            return None
+        given = x.numpy()
+        starts = np.empty(len(x) + 1, np.int64)
+        columns, values = np.empty(x.numel() + 1, np.int32), np.empty(x.numel() + 1, given.dtype)
+        row_entries(given, starts, columns, values)
+        return cls(starts, columns[: starts[-1]], values[: starts[-1]], (len(x), x.shape[1]))
+
+    def times(self, weight: Tensor, bias: Tensor, batch_size: int) -> Tensor:
+        """What rows ``(u, b)`` drive a layer with, ``[U, M, B]``, for weights ``[M, N]`` and biases ``[M]``."""
+        out = weight.new_empty(self.shape[0] // batch_size, len(weight), batch_size)
+        columns = weight.T.contiguous()
+        tiles = len(out) * -(-batch_size // 16)
+        split(rows_times, tiles, self.starts, self.columns, self.values, columns.numpy(), bias.numpy(), out.numpy(), grain=4)
+        return out
+
+    def outer(self, left: Tensor) -> Tensor:
+        """``left [M, R]`` times the matrix: ``[M, N]``."""
+        num_entries, num_inputs = len(self.values), self.shape[1]
+        starts = np.empty(num_inputs + 1, np.int64)
+        rows, values = np.empty(num_entries, np.int32), np.empty_like(self.values)
+        column_entries(self.starts, self.columns, self.values, starts, rows, values)
+        out = left.new_empty(len(left), num_inputs)
+        split(outer_products, num_inputs, starts, rows, values, left.T.contiguous().numpy(), out.numpy(), grain=_GRAIN)
+        return out

@@ -1,0 +1,111 @@
+"""From what probes changed to costs, and from costs to displacements: one probed neuron at a time, its samples side by side.
+
+Shapes: V vertices, K probed neurons, B samples, C classes, M time windows.
+"""
+
+import numpy as np
+
+from polystep_snn.engine.loops.functions import exponential, logarithm
+from polystep_snn.engine.loops.jit import product_loop
+
+
+@product_loop
+def entropy_of_changes(first, behind, logits, columns, trace, where, probed, target, own, limit, exact, costs):
+    """Cross-entropy under probes that move logits by a column times what they changed, for neurons ``first`` to ``behind``.
+
+    Args:
+        logits: ``[C, B]`` log-probabilities of the unprobed network.
+        columns: ``[K, C]``, what a change of 1 adds to them.
+        trace: ``[N, B]`` of the unprobed neurons, and ``where: [K]`` the probed ones among them.
+        probed: ``[V, K, B]`` the same under probes.
+        target: ``[B]`` int64.
+        own: ``[B]`` costs without a probe.
+        limit: of exponents.
+        exact: None for polynomials in float32; True for float64.
+        costs: ``[V, K, B]``, written.
+    """
+    num_classes, num_samples = logits.shape
+    change, total = np.empty(num_samples, own.dtype), np.empty(num_samples, own.dtype)
+    least = np.exp(-limit)
+    none = own.dtype.type(0)
+    for k in range(first, behind):
+        unprobed, column = trace[where[k]], columns[k]
+        for p in range(len(probed)):
+            row, shifted = costs[p, k], probed[p, k]
+            changed = 0
+            for b in range(num_samples):
+                change[b] = shifted[b] - unprobed[b]
+                changed += change[b] != none
+            if not changed:
+                for b in range(num_samples):
+                    row[b] = own[b]
+                continue
+            for b in range(num_samples):
+                total[b] = least
+            for c in range(num_classes):
+                w, start = column[c], logits[c]
+                for b in range(num_samples):
+                    total[b] += exponential(min(start[b] + w * change[b], limit), exact)
+            for b in range(num_samples):
+                total[b] = logarithm(total[b], exact)
+            for b in range(num_samples):
+                right = min(max(logits[target[b], b] + column[target[b]] * change[b], -limit), limit)
+                row[b] = total[b] - right if change[b] != none else own[b]
+
+
+@product_loop
+def entropy_of_values(first, behind, values, target, scale, exact, which, costs):
+    """Cross-entropy of rows ``first`` to ``behind`` of values ``[R, C]``, written where each belongs.
+
+    Args:
+        which: ``[R]`` places in ``costs``, flat and with the samples innermost.
+        others as above.
+    """
+    num_classes, num_samples = values.shape[1], len(target)
+    for r in range(first, behind):
+        largest = values[r, 0]
+        for c in range(1, num_classes):
+            largest = max(largest, values[r, c])
+        odds = values.dtype.type(0)
+        for c in range(num_classes):
+            odds += exponential(scale * (values[r, c] - largest), exact)
+        costs[which[r]] = logarithm(odds, exact) - scale * (values[r, target[which[r] % num_samples]] - largest)
+
+
+@product_loop
+def softmax_barycenters(first, behind, costs, eps, points, exact, displacement):
+    """Where ``softmax(-costs / eps)`` puts neurons ``first`` to ``behind`` between the vertices.
+
+    Args:
+        costs: ``[V, K, B]``.
+        points: ``[V, M]``.
+        exact: None for polynomials in float32; True for float64.
+        displacement: ``[M, K, B]``, written.
+    """
+    num_vertices, _, num_samples = costs.shape
+    lowest, total = np.empty(num_samples, costs.dtype), np.empty(num_samples, costs.dtype)
+    odds = np.empty(num_samples, costs.dtype)
+    for k in range(first, behind):
+        for b in range(num_samples):
+            lowest[b] = costs[0, k, b]
+            total[b] = 0
+        for p in range(1, num_vertices):
+            row = costs[p, k]
+            for b in range(num_samples):
+                lowest[b] = min(lowest[b], row[b])
+        for m in range(points.shape[1]):
+            for b in range(num_samples):
+                displacement[m, k, b] = 0
+        for p in range(num_vertices):
+            row = costs[p, k]
+            for b in range(num_samples):
+                odds[b] = exponential((lowest[b] - row[b]) / eps, exact)
+                total[b] += odds[b]
+            for m in range(points.shape[1]):
+                point, moved = points[p, m], displacement[m, k]
+                for b in range(num_samples):
+                    moved[b] += point * odds[b]
+        for m in range(points.shape[1]):
+            moved = displacement[m, k]
+            for b in range(num_samples):
+                moved[b] /= total[b]

@@ -1,0 +1,98 @@
+"""One step of one neuron, for a compiler that puts many side by side: the arithmetic of ``snn.neurons`` and ``snn.loihi``, in its order.
+
+What is absent (a synapse, a bound, a decay) is None, and no instruction of the compiled loop.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from polystep_snn.engine.loops.jit import loop
+
+
+class Lif(NamedTuple):
+    """Constants of neurons in floating point, as numbers of the states' type.
+
+    Attributes:
+        beta, alpha: what the membrane and the synapse keep from one step to the next; alpha None without a synapse.
+        v_th: threshold.
+        v_min, v_max: bounds of the membrane; None for none.
+        soft: what a spike takes from the membrane; None to take it to zero.
+    """
+
+    beta: np.floating
+    alpha: np.floating | None
+    v_th: np.floating
+    v_min: np.floating | None
+    v_max: np.floating | None
+    soft: np.floating | None
+
+
+class Cuba(NamedTuple):
+    """Constants of the chip's neurons: whole numbers in floating point, below 2^24.
+
+    Attributes:
+        keep_u, keep_v: of 4096, what current and membrane keep from one step to the next; keep_u None where no current is kept, keep_v None
+            where all of the membrane is.
+        grain: 2^-12, and ``coarse``: 2^12.
+        limit: of the membrane: 2^23 - 1.
+        half: of the current's register: 2^23.
+    """
+
+    keep_u: np.floating | None
+    keep_v: np.floating | None
+    grain: np.floating
+    coarse: np.floating
+    limit: np.floating
+    half: np.floating
+
+
+def cuba_of(du: int, dv: int, kind: type) -> Cuba:
+    """The chip's constants as numbers of a type."""
+    keep_u, keep_v = None if du == 4095 else kind(4095 - du), None if dv == 0 else kind(4096 - dv)
+    return Cuba(keep_u, keep_v, kind(2.0**-12), kind(2.0**12), kind(2.0**23 - 1), kind(2.0**23))
+
+
+@loop
+def lif_step(v, i, x, beta, alpha, v_th, v_min, v_max, soft):
+    """``(fired, v, i)`` after a step under the current x."""
+    if alpha is None:
+        i = x
+    else:
+        i = alpha * i + x
+    v = beta * v + i
+    if v_min is not None:
+        v = max(v, v_min)
+    if v_max is not None:
+        v = min(v, v_max)
+    fired = v > v_th
+    if soft is None:
+        after = v - v
+    else:
+        after = v - soft
+    return fired, after if fired else v, i
+
+
+@loop
+def decayed(x, keep, grain, coarse):
+    """``x keep / 4096`` rounded toward zero: in two halves, so that no product is beyond 2^24."""
+    high = np.trunc(x * grain)
+    return high * keep + np.trunc((x - high * coarse) * (keep * grain))
+
+
+@loop
+def cuba_step(v, u, x, bias, threshold, keep_u, keep_v, grain, coarse, limit, half):
+    """``(fired, v, u)`` after a step in which x arrives."""
+    if keep_u is None:
+        u = x
+    else:
+        u = decayed(u, keep_u, grain, coarse) + x
+    wrapped = u - (half + half) if u > half else u
+    u = u + (half + half) if u <= -half else wrapped
+    if keep_v is None:
+        kept = v
+    else:
+        kept = decayed(v, keep_v, grain, coarse)
+    v = min(max(kept + (u + bias), -limit), limit)
+    fired = v > threshold
+    return fired, v - v if fired else v, u
