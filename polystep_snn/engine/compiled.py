@@ -30,7 +30,7 @@ def _missing_loops() -> str | None:
     except ImportError as error:
         return _first_line(error)
     except Exception as error:  # noqa: BLE001  # whatever a compiler stumbles over
-        return f"numba: {_first_line(error)}"
+        return _first_line(error)
     return None
 
 

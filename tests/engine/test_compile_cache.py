@@ -15,12 +15,16 @@ def run(folder, *arguments):
 
 
 @pytest.mark.parametrize(
-    ("options", "reason"), [(["--no-compile"], "switched off"), ([], "file/cache cannot be written (Not a directory)")]
+    ("options", "what", "reason"),
+    [
+        (["--no-compile"], "compiled loops", "switched off"),
+        (["--space", "weight"], "torch.compile", "file/cache cannot be written (Not a directory)"),
+    ],
 )
-def test_training_runs_eagerly_and_says_why_once(tmp_path, options, reason):
+def test_training_runs_eagerly_and_says_why_once(tmp_path, options, what, reason):
     done = run(tmp_path, "train", "digits", "--hidden", 8, "--epochs", 2, "--threads", 1, *options, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("running without torch.compile") == 1
+    assert done.stderr.count(f"running without {what}") == 1
     assert reason in done.stderr
     assert (tmp_path / "run" / "summary.json").is_file()
 

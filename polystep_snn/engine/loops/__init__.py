@@ -1,12 +1,14 @@
 """Loops over time, compiled by numba for the CPU. They take plain arrays; what torch computes eagerly is their reference."""
 
-from polystep_snn.engine.loops.costs import entropy_of_changes, entropy_of_values, softmax_barycenters
+from polystep_snn.engine.loops.costs import chained_costs, entropy, entropy_of_changes, entropy_of_values, softmax_barycenters
 from polystep_snn.engine.loops.populations import layer_block
 from polystep_snn.engine.loops.rows import rows_block, values_of_sums
 from polystep_snn.engine.loops.sparse import column_entries, outer_products, row_entries, rows_times
 
 __all__ = [
+    "chained_costs",
     "column_entries",
+    "entropy",
     "entropy_of_changes",
     "entropy_of_values",
     "layer_block",

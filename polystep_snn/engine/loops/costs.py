@@ -10,6 +10,47 @@ from polystep_snn.engine.loops.jit import product_loop
 
 
 @product_loop
+def entropy(values, target, scale, exact, logits, own):
+    """Cross-entropy of a network's readout.
+
+    Args:
+        values: ``[C, B]``.
+        target: ``[B]`` int64.
+        scale: of the values.
+        logits: ``[C, B]``, log-probabilities, written.
+        own: ``[B]``, costs, written.
+
+    Returns:
+        How many samples are right: their class has the largest value, and comes first among several.
+    """
+    num_classes, num_samples = values.shape
+    largest, total = np.empty(num_samples, own.dtype), np.empty(num_samples, own.dtype)
+    for b in range(num_samples):
+        largest[b] = values[0, b]
+        total[b] = 0
+    for c in range(1, num_classes):
+        for b in range(num_samples):
+            largest[b] = max(largest[b], values[c, b])
+    for c in range(num_classes):
+        for b in range(num_samples):
+            logits[c, b] = scale * (values[c, b] - largest[b])
+            total[b] += exponential(logits[c, b], exact)
+    for b in range(num_samples):
+        total[b] = logarithm(total[b], exact)
+    right = 0
+    for c in range(num_classes):
+        for b in range(num_samples):
+            logits[c, b] -= total[b]
+    for b in range(num_samples):
+        own[b] = -logits[target[b], b]
+        first = 0
+        while values[first, b] != largest[b] and first < num_classes - 1:
+            first += 1
+        right += first == target[b]
+    return right
+
+
+@product_loop
 def entropy_of_changes(first, behind, logits, columns, trace, where, probed, target, own, limit, exact, costs):
     """Cross-entropy under probes that move logits by a column times what they changed, for neurons ``first`` to ``behind``.
 
@@ -20,7 +61,7 @@ def entropy_of_changes(first, behind, logits, columns, trace, where, probed, tar
         probed: ``[V, K, B]`` the same under probes.
         target: ``[B]`` int64.
         own: ``[B]`` costs without a probe.
-        limit: of exponents.
+        limit: of exponents; costs saturate there, those of probes that changed nothing too.
         exact: None for polynomials in float32; True for float64.
         costs: ``[V, K, B]``, written.
     """
@@ -38,7 +79,7 @@ def entropy_of_changes(first, behind, logits, columns, trace, where, probed, tar
                 changed += change[b] != none
             if not changed:
                 for b in range(num_samples):
-                    row[b] = own[b]
+                    row[b] = min(own[b], limit)
                 continue
             for b in range(num_samples):
                 total[b] = least
@@ -50,7 +91,7 @@ def entropy_of_changes(first, behind, logits, columns, trace, where, probed, tar
                 total[b] = logarithm(total[b], exact)
             for b in range(num_samples):
                 right = min(max(logits[target[b], b] + column[target[b]] * change[b], -limit), limit)
-                row[b] = total[b] - right if change[b] != none else own[b]
+                row[b] = total[b] - right if change[b] != none else min(own[b], limit)
 
 
 @product_loop
@@ -109,3 +150,25 @@ def softmax_barycenters(first, behind, costs, eps, points, exact, displacement):
             moved = displacement[m, k]
             for b in range(num_samples):
                 moved[b] /= total[b]
+
+
+@product_loop
+def chained_costs(first, behind, own, reached, worth, costs):
+    """What probes of neurons ``first`` to ``behind`` cost by what they changed and what a change is worth.
+
+    Args:
+        own: ``[B]``.
+        reached: ``[M, V, K, B]``.
+        worth: ``[M, K, B]``.
+        costs: ``[V, K, B]``, written.
+    """
+    num_windows, num_vertices, _, num_samples = reached.shape
+    for k in range(first, behind):
+        for p in range(num_vertices):
+            row = costs[p, k]
+            for b in range(num_samples):
+                row[b] = own[b]
+            for m in range(num_windows):
+                change, price = reached[m, p, k], worth[m, k]
+                for b in range(num_samples):
+                    row[b] += change[b] * price[b]

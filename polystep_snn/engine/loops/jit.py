@@ -97,4 +97,6 @@ def _one_more(x):
 
 def try_out() -> None:
     """Raise whatever numba raises where it cannot compile."""
+    if numba.config.DISABLE_JIT:
+        raise RuntimeError("NUMBA_DISABLE_JIT is set")
     _one_more(1)

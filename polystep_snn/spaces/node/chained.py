@@ -50,15 +50,18 @@ def chained_cost(
         wiring, weight: of the next layer.
         neurons: ``[K]`` and ``[K']``, which were probed in this layer and in the next; None for all.
     """
+    return own + (reached * worth_of(slopes, wiring, weight, neurons)[:, None]).sum(0)
+
+
+def worth_of(slopes: Tensor, wiring: Wiring, weight: Tensor, neurons: tuple[Tensor | None, ...]) -> Tensor:
+    """What a change of one spike in each window is worth, ``[M, K, B]``; see ``chained_cost``."""
     here, there = neurons
     if there is not None:
         # K' of N' stand for all: on average over the draws the slopes are those of all.
         everywhere = slopes.new_zeros(len(slopes), wiring.num_neurons, slopes.shape[2])
         slopes = everywhere.index_copy(1, there, slopes * (wiring.num_neurons / len(there)))
     worth = wiring.transposed(weight, slopes.transpose(1, 2)).transpose(1, 2)
-    if here is not None:
-        worth = worth.index_select(1, here)
-    return own + (reached * worth[:, None]).sum(0)
+    return worth if here is None else worth.index_select(1, here)
 
 
 def slopes_of(fitted: Tensor, cost: Tensor) -> Tensor:

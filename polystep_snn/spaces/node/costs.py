@@ -1,7 +1,7 @@
 """From a pass that has gone by to costs: of the network, and of every probe of every layer."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +14,10 @@ from polystep_snn.spaces.node.chained import chained_cost, slopes_of
 from polystep_snn.spaces.node.last_hop import LayerCosts, LinearEnd, NeuronEnd, chosen
 from polystep_snn.spaces.node.one_pass import run_probes
 from polystep_snn.spaces.node.pass_state import LayerProbes, Pass
+
+if TYPE_CHECKING:
+    # It needs numba.
+    from polystep_snn.spaces.node.loop_costs import Entropy
 
 
 class NodeCosts(NamedTuple):
@@ -61,13 +65,21 @@ def settle(done: Pass, target: Tensor, cost: Cost, rate_target: RateTarget | Non
     """
     plan, state, end, total_steps, behind, _ = done
     last = state.base[-1]
-    value = end.value(plan.weights, last)
+    entropy = _entropy(done, target, cost)
+    value = end.value(plan.weights, last) if entropy is None else entropy.value
+    own = cost(value, target) if entropy is None else entropy.own
     found = list(behind)
     if state.output is not None and isinstance(end, NeuronEnd):
         found.append(cost(end.read(state.output), target))
-    found.append(_of_last(done, value, target, cost))
-    own = cost(value, target)
+    if entropy is None:
+        of_last = plan.probes[len(plan.neurons) - 1]
+        found.append(end.cost(plan.weights, state.probed[-1], of_last.neurons, last, value, target, cost))
+    else:
+        found.append(entropy.of_last_layer())
     for k, reached in reversed(list(enumerate(state.reached))):
+        if entropy is not None:
+            found.insert(0, entropy.chained(k, found[0]))
+            continue
         slopes = slopes_of(plan.slopes[k][0], found[0])
         neurons = plan.probes[k].neurons, plan.probes[k + 1].neurons
         found.insert(0, chained_cost(own, reached, slopes, plan.wirings[k + 1], plan.weights[k + 1], neurons))
@@ -81,23 +93,20 @@ def settle(done: Pass, target: Tensor, cost: Cost, rate_target: RateTarget | Non
         share = bias_share if layer == 0 and plan.constant else torch.full_like(bias_share, 1 / total_steps)
         layers.append(LayerCosts(costs, activity, share, bias_share))
     if isinstance(end, LinearEnd):
-        layers.append(end.readout_layer(plan.probes[-1].offsets, last, value, target, cost))
+        offsets = plan.probes[-1].offsets
+        costs = end.readout_cost(offsets, value, target, cost) if entropy is None else entropy.of_readout(offsets, end.gain)
+        layers.append(LayerCosts(costs, last.trace.T[None], value.new_full((1,), 1 / end.gain), value.new_ones(1)))
     # The chip's leaky integrators are simulated, and do not fire.
     silent = isinstance(end, NeuronEnd) and not end.counts
     rates = [count.mean(1) / total_steps for count in (state.counts[:-1] if silent else state.counts)]
     return NodeCosts(value, own, layers, rates, state.total + own.sum())
 
 
-def _of_last(done: Pass, value: Tensor, target: Tensor, cost: Cost) -> Tensor:
-    """Costs ``[V, K, B]`` of the probes in the last layer that fires."""
-    plan, end, last, probed = done.plan, done.end, done.state.base[-1], done.state.probed[-1]
-    neurons = plan.probes[len(plan.neurons) - 1].neurons
-    if plan.loops and isinstance(cost, CrossEntropy):
-        from polystep_snn.spaces.node.loop_costs import cross_entropy
 
-        if isinstance(end, LinearEnd):
-            columns = end.wiring.fan(plan.weights[-1], neurons).values * end.unit
-            return cross_entropy(cost, value, columns, last.trace, neurons, probed.trace, target)
-        columns = torch.eye(len(value), dtype=value.dtype)
-        return cross_entropy(cost, value, columns, value, neurons, end.read(probed), target)
-    return end.cost(plan.weights, probed, neurons, last, value, target, cost)
+def _entropy(done: Pass, target: Tensor, cost: Cost) -> "Entropy | None":
+    """Compiled loops for the cost, where there are any."""
+    if not done.plan.loops or type(cost) is not CrossEntropy:
+        return None
+    from polystep_snn.spaces.node.loop_costs import Entropy
+
+    return Entropy(done, target, cost)

@@ -21,12 +21,12 @@ def gradients(layers: list[LayerCosts], done: Pass, transport: Transport, eps: T
     result = []
     plan, entries = done.plan, done.entries
     for (cost, activity, share, bias_share), (offsets, _, neurons), wiring in zip(layers, plan.probes, plan.wirings, strict=True):
-        displacement = _displacement(plan, transport, cost, eps, offsets / torch.linalg.vector_norm(offsets, dim=1).mean())
-        num_windows, num_probed, batch_size = displacement.shape
+        num_probed, batch_size = cost.shape[1:]
+        points = offsets / torch.linalg.vector_norm(offsets, dim=1).mean()
         # K of N neurons stand for all: on average over the draws the displacement is that of all neurons.
-        scaled = displacement * (-wiring.num_neurons / num_probed / batch_size)
+        scaled = _barycenter(plan, transport, cost, eps, points * (-wiring.num_neurons / num_probed / batch_size))
         shared = share[:, None, None] * scaled
-        if activity is not None and len(activity) < num_windows:
+        if activity is not None and len(activity) < len(scaled):
             shared = shared.sum(0, keepdim=True)
         flat, bias = shared.transpose(0, 1).flatten(1), torch.mv(scaled.sum(2).T, bias_share)
         if activity is None:
@@ -38,12 +38,12 @@ def gradients(layers: list[LayerCosts], done: Pass, transport: Transport, eps: T
     return result
 
 
-def _displacement(plan: Plan, transport: Transport, cost: Tensor, eps: Tensor, points: Tensor) -> Tensor:
-    """The barycenters, ``[M, K, B]``."""
+def _barycenter(plan: Plan, transport: Transport, cost: Tensor, eps: Tensor, points: Tensor) -> Tensor:
+    """``[M, K, B]``."""
     if plan.loops and type(transport) is Softmax:
         from polystep_snn.spaces.node.loop_costs import softmax_displacements
 
-        return softmax_displacements(cost, eps.item(), points)
+        return softmax_displacements(cost, eps.item(), points.contiguous().numpy())
     return barycenter(transport, cost, eps, points)
 
 

@@ -88,11 +88,10 @@ class LinearEnd(NamedTuple):
         change = probed.trace - chosen(last.trace, neurons, 0)
         return cost_of_change(cost, value, self.wiring.fan(weights[-1], neurons).values * self.unit, change, target)
 
-    def readout_layer(self, offsets: Tensor, last: Population, value: Tensor, target: Tensor, cost: Cost) -> LayerCosts:
-        """The readout's own probes. Linear, so one window serves: offsets are ``[V, 1]``, in the units that the cost sees."""
+    def readout_cost(self, offsets: Tensor, value: Tensor, target: Tensor, cost: Cost) -> Tensor:
+        """Costs ``[V, C, B]`` of the readout's own probes. Linear, so one window serves: offsets are ``[V, 1]``, in the units of the cost."""
         change = (offsets * self.gain)[:, :, None].expand(-1, len(value), len(target))
-        own = cost_of_change(cost, value, torch.eye(len(value), dtype=value.dtype, device=value.device), change, target)
-        return LayerCosts(own, last.trace.T[None], value.new_full((1,), 1 / self.gain), value.new_ones(1))
+        return cost_of_change(cost, value, torch.eye(len(value), dtype=value.dtype, device=value.device), change, target)
 
 
 class NeuronEnd(NamedTuple):

@@ -1,4 +1,4 @@
-"""Costs and displacements on the CPU, by compiled loops: the numbers of ``Cost.of_change`` and ``polystep.barycenter``."""
+"""Costs and displacements on the CPU, by compiled loops: the numbers of ``costs.settle`` and ``gradients``, for cross-entropy and softmax."""
 
 import math
 
@@ -6,42 +6,80 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polystep_snn.engine.loops import entropy_of_changes, softmax_barycenters
+from polystep_snn.engine.loops import chained_costs, entropy, entropy_of_changes, softmax_barycenters
 from polystep_snn.engine.threads import split
 from polystep_snn.polystep.cost import CrossEntropy
+from polystep_snn.spaces.node.chained import slopes_of, worth_of
+from polystep_snn.spaces.node.last_hop import LinearEnd
+from polystep_snn.spaces.node.pass_state import Pass
 
 # Neurons that are worth a thread.
 _GRAIN = 8
 
 
-def cross_entropy(cost: CrossEntropy, value: Tensor, columns: Tensor, trace: Tensor, neurons: Tensor | None, probed: Tensor, target: Tensor):
-    """Costs ``[V, K, B]`` when probe k moves the value ``[C, B]`` by its column times what it changed.
+class Entropy:
+    """Cross-entropy of a pass, of its own readout and of its probes.
 
     Args:
-        columns: ``[K, C]``.
-        trace: ``[N, B]`` of the unprobed neurons, of which ``neurons: [K]`` are probed; None for all.
-        probed: ``[V, K, B]``, the same under probes.
+        done: the pass.
         target: ``[B]``.
+        cost: whose scale it is.
+
+    Attributes:
+        value: ``[C, B]``, the readout.
+        own: ``[B]``, its costs.
+        right: how many samples are classified rightly.
     """
-    logits = torch.log_softmax(cost.scale * value, 0)
-    own = -logits.gather(0, target[None])[0]
-    kind = own.numpy().dtype.type
-    limit = kind(math.log(torch.finfo(value.dtype).max / (2 * len(value))))
-    where = np.arange(len(trace)) if neurons is None else neurons.numpy()
-    costs = torch.empty(probed.shape, dtype=probed.dtype)
-    given = (logits.numpy(), (cost.scale * columns).contiguous().numpy(), trace.contiguous().numpy(), where, probed.contiguous().numpy())
-    given += (target.numpy(), own.numpy(), limit, _exact(costs), costs.numpy())
-    split(entropy_of_changes, len(columns), *given, grain=_GRAIN)
-    return costs
+
+    def __init__(self, done: Pass, target: Tensor, cost: CrossEntropy):
+        self._done, self._target, self._scale = done, target.numpy(), cost.scale
+        self.value = done.end.value(done.plan.weights, done.state.base[-1])
+        values = self.value.contiguous().numpy()
+        self._kind = values.dtype.type
+        self._exact = None if values.dtype == np.float32 else True
+        self._logits, own = np.empty_like(values), np.empty(values.shape[1], values.dtype)
+        self.right = int(entropy(values, self._target, self._kind(cost.scale), self._exact, self._logits, own))
+        self.own = torch.from_numpy(own)
+        self._limit = self._kind(math.log(np.finfo(values.dtype).max / (2 * len(values))))
+
+    def of_last_layer(self) -> Tensor:
+        """Costs ``[V, K, B]`` of the probes in the last layer that fires."""
+        plan, end, state = self._done.plan, self._done.end, self._done.state
+        neurons, probed = plan.probes[len(plan.neurons) - 1].neurons, state.probed[-1]
+        if isinstance(end, LinearEnd):
+            columns = end.wiring.fan(plan.weights[-1], neurons).values * (end.unit * self._scale)
+            return self._of(columns.contiguous().numpy(), state.base[-1].trace.numpy(), neurons, probed.trace.numpy())
+        columns = np.eye(len(self.value), dtype=self._kind) * self._kind(self._scale)
+        return self._of(columns, self.value.contiguous().numpy(), neurons, end.read(probed).numpy())
+
+    def of_readout(self, offsets: Tensor, gain: float) -> Tensor:
+        """Costs ``[V, C, B]`` of shifts ``[V, 1]`` of a readout that adds up."""
+        values = self.value.contiguous().numpy()
+        shifted = values + (offsets.numpy() * self._kind(gain))[:, :, None]
+        return self._of(np.eye(len(values), dtype=self._kind) * self._kind(self._scale), values, None, shifted)
+
+    def chained(self, layer: int, behind: Tensor) -> Tensor:
+        """Costs ``[V, K, B]`` of a layer's probes by those of the next, ``behind``."""
+        plan, reached = self._done.plan, self._done.state.reached[layer]
+        slopes = slopes_of(plan.slopes[layer][0], behind)
+        neurons = plan.probes[layer].neurons, plan.probes[layer + 1].neurons
+        worth = worth_of(slopes, plan.wirings[layer + 1], plan.weights[layer + 1], neurons).contiguous()
+        costs = torch.empty(reached.shape[1:], dtype=reached.dtype)
+        split(chained_costs, reached.shape[2], self.own.numpy(), reached.numpy(), worth.numpy(), costs.numpy(), grain=_GRAIN)
+        return costs
+
+    def _of(self, columns: np.ndarray, trace: np.ndarray, neurons: Tensor | None, probed: np.ndarray) -> Tensor:
+        where = np.arange(len(trace)) if neurons is None else neurons.numpy()
+        costs = np.empty(probed.shape, self._kind)
+        given = (self._logits, columns, trace, where, probed, self._target, self.own.numpy(), self._limit, self._exact, costs)
+        split(entropy_of_changes, len(columns), *given, grain=_GRAIN)
+        return torch.from_numpy(costs)
 
 
-def softmax_displacements(costs: Tensor, eps: float, points: Tensor) -> Tensor:
+def softmax_displacements(costs: Tensor, eps: float, points: np.ndarray) -> Tensor:
     """Where ``softmax(-costs / eps)`` of ``[V, K, B]`` puts each particle between points ``[V, M]``: ``[M, K, B]``."""
-    found = torch.empty(points.shape[1], *costs.shape[1:], dtype=costs.dtype)
-    given = (costs.contiguous().numpy(), costs.numpy().dtype.type(eps), points.contiguous().numpy(), _exact(costs), found.numpy())
-    split(softmax_barycenters, costs.shape[1], *given, grain=_GRAIN)
-    return found
-
-
-def _exact(x: Tensor) -> bool | None:
-    return None if x.dtype == torch.float32 else True
+    given = costs.contiguous().numpy()
+    found = np.empty((points.shape[1], *given.shape[1:]), given.dtype)
+    exact = None if given.dtype == np.float32 else True
+    split(softmax_barycenters, given.shape[1], given, given.dtype.type(eps), points, exact, found, grain=_GRAIN)
+    return torch.from_numpy(found)

@@ -26,7 +26,6 @@ from polystep_snn.polystep.polytope import vertices, with_radii
 from polystep_snn.snn.wiring import wirings_of
 from polystep_snn.spaces.node.chained import fit
 from polystep_snn.spaces.node.costs import node_costs
-from tests.engine.test_compiled import needs_compiler
 from tests.snn.test_frames import events_of
 from tests.spaces.node.test_one_pass import LIF, SIZES, assert_equal_costs, make_batch, make_network, make_probes
 
@@ -129,26 +128,6 @@ def test_what_is_chained_learns_alone(neuron):
         losses.append(float(method.step(inputs, target).loss))
         optimizer.step()
     assert losses[-1] < 0.6 * losses[0]
-
-
-@pytest.mark.compiled
-@pytest.mark.slow
-@needs_compiler
-@pytest.mark.parametrize("architecture", [[8, 12, 9, 3], [(2, 6, 6), Conv(3, 3, 1, 1), SumPool(2), Conv(4, 2), 3]])
-def test_compiled_is_eager(architecture):
-    network = make_network(architecture, LIF, MembraneReadout(), seed=6).float()
-    inputs, target = make_batch(19, network.sizes[0], seed=6)
-    found = []
-    for compile in (False, True):
-        method = PolyStep(network, NodeSpace(0.5, num_windows=3, credit="chained"), compile=compile)
-        for frames in (inputs.float(), events_of(inputs.float())):
-            method.step(frames, target)
-            found.append([p.grad.clone() for p in network.parameters()])
-        assert method.kernels.compile == compile
-    assert all(gradient.abs().sum() > 0 for gradient in found[0])
-    for other in found[1:]:
-        for a, b in zip(found[0], other, strict=True):
-            torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-6)
 
 
 def test_credit_is_exact_or_chained():

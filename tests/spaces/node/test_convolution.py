@@ -82,7 +82,7 @@ def test_time_windows_and_chunks():
         assert torch.equal(a.cost, b.cost)
 
 
-@pytest.mark.parametrize("compile", [False, pytest.param(True, marks=pytest.mark.compiled)], ids=["eager", "compiled"])
+@pytest.mark.parametrize("compile", [False, True], ids=["eager", "loops"])
 @pytest.mark.parametrize("name", ["pooled readout", "padded after pooling", "dense behind two"])
 def test_gradients_are_those_of_single_particles(name, compile):
     network = make_network(ARCHITECTURES[name])

@@ -1,6 +1,5 @@
 """What a step writes into .grad, and that nothing is differentiated on the way."""
 
-import shutil
 from itertools import combinations
 
 import pytest
@@ -21,7 +20,7 @@ from polystep_snn import (
     SpikingNetwork,
 )
 from polystep_snn.errors import InputError
-from polystep_snn.snn.frames import Frames
+from polystep_snn.snn.frames import Constant, Frames
 from tests.reference import naive_nodes
 from tests.spaces.node.test_one_pass import LIF, READOUTS, SIZES, make_batch, make_network
 
@@ -134,19 +133,28 @@ def test_chunks_change_no_bit_of_the_gradient():
         assert all(map(torch.equal, results[0], other))
 
 
-@pytest.mark.compiled
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler here")
-def test_chunks_change_no_bit_of_the_compiled_gradient():
-    network = make_network([20, 16, 12, 3], LIF, MembraneReadout(), seed=33).float()
-    inputs, target = make_batch(num_steps=5, num_inputs=20, seed=33, batch=17)
-    results = []
-    for chunk in (None, 5):
-        step = PolyStep(network, NodeSpace(chunk=chunk))
-        step.step(inputs.float(), target)
-        assert step.kernels.compile
-        results.append(grads(network))
-    assert all(map(torch.equal, *results))
+@pytest.mark.parametrize("num_steps", [5, 40])
+def test_chunks_change_no_bit_of_what_loops_compute_and_threads_no_number(num_steps):
+    network = make_network([900, 40, 30, 3], LIF, MembraneReadout(), seed=33).float()
+    inputs, target = make_batch(num_steps=num_steps, num_inputs=900, seed=33, batch=70)
+    image = Constant((inputs[0] * (inputs[0] < 0.2)).float(), num_steps)
+    before = torch.get_num_threads()
+    try:
+        for frames in (inputs.float(), image):
+            results = []
+            for chunk, threads in ((None, 1), (5, 1), (None, 2), (100, 3)):
+                torch.set_num_threads(threads)
+                step = PolyStep(network, NodeSpace(chunk=chunk, num_windows=2))
+                assert step.kernels.loops
+                step.step(frames, target)
+                results.append(grads(network))
+            assert sum(bool(g.abs().max() > 0) for g in results[0]) >= 4
+            assert all(map(torch.equal, results[0], results[1]))
+            for other in results[2:]:
+                for a, b in zip(results[0], other, strict=True):
+                    torch.testing.assert_close(b, a, rtol=1e-5, atol=1e-6)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_schedules_are_read_at_the_progress():

@@ -1,0 +1,133 @@
+"""Loops that numba compiles: the functions in them, products of what is not zero, threads, and a cache that never ends a run."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from polystep_snn.engine.entries import Entries
+from polystep_snn.engine.loops import entropy
+from polystep_snn.engine.loops.functions import exponential, logarithm
+from polystep_snn.engine.threads import split
+
+SCRIPT = """
+import torch
+from polystep_snn import DirectCurrent, PolyStep, SpikingNetwork
+network = SpikingNetwork([20, 12, 3], generator=torch.Generator().manual_seed(0))
+step = PolyStep(network)
+for _ in range(3):
+    step.step(DirectCurrent(5)(torch.full((4, 20), 0.5)), torch.arange(4) % 3)
+print(step.kernels.loops, network.linears[0].weight.grad.double().sum().item())
+"""
+
+
+def test_exponentials_and_logarithms_of_float32():
+    x = np.linspace(-87, 88, 20_001).astype(np.float32)
+    found = np.array([exponential(a, None) for a in x])
+    assert (abs(found / np.exp(x.astype(np.float64)) - 1)).max() < 3e-7
+    assert exponential(np.float32(-200), None) == exponential(np.float32(-87), None) < 2e-38
+    y = np.exp(np.linspace(-80, 80, 20_001)).astype(np.float32)
+    error = abs(np.array([logarithm(a, None) for a in y]) - np.log(y.astype(np.float64)))
+    assert (error / np.maximum(1, abs(np.log(y)))).max() < 2e-7
+
+
+def test_exponentials_and_logarithms_of_float64_are_numpys():
+    for a in (-300.0, 0.1, 300.0):
+        assert exponential(a, True) == np.exp(a)
+        assert logarithm(abs(a), True) == np.log(abs(a))
+
+
+def test_of_several_largest_values_the_first_decides():
+    values = np.array([[1.0, 0.0, 2.0], [1.0, 3.0, 2.0], [0.0, 3.0, 2.0]])
+    for target, right in (([0, 1, 0], 3), ([1, 2, 2], 0)):
+        assert entropy(values, np.array(target), 1.0, True, np.empty_like(values), np.empty(3)) == right
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_products_of_what_is_not_zero(dtype):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(6 * 37, 555, generator=generator, dtype=dtype)
+    x = x * (torch.rand(x.shape, generator=generator) < 0.15)
+    x[5], x[:, 7] = 0, 0
+    weight, bias = torch.randn(50, 555, generator=generator, dtype=dtype), torch.randn(50, generator=generator, dtype=dtype)
+    left = torch.randn(50, len(x), generator=generator, dtype=dtype)
+    entries = Entries.of(x)
+    assert len(entries.values) == int((x != 0).sum())
+    tolerance = {"rtol": 0, "atol": 1e-4 if dtype == torch.float32 else 1e-11}
+    expected = (x @ weight.T + bias).view(6, 37, 50).transpose(1, 2)
+    torch.testing.assert_close(entries.times(weight, bias, 37), expected, **tolerance)
+    torch.testing.assert_close(entries.outer(left), left @ x, **tolerance)
+
+
+def test_what_is_dense_or_small_stays_dense():
+    assert Entries.of(torch.ones(300, 300)) is None
+    assert Entries.of(torch.zeros(10, 10)) is None
+    assert len(Entries.of(torch.zeros(300, 300)).values) == 0
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+@pytest.mark.parametrize("count", [0, 1, 5, 64, 65])
+def test_every_item_is_computed_once(threads, count):
+    seen = np.zeros(count, int)
+
+    def work(first, behind, step):
+        seen[first:behind] += step
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        split(work, count, 2, grain=4)
+    finally:
+        torch.set_num_threads(before)
+    assert (seen == 2).all()
+
+
+def test_an_error_in_a_thread_is_raised():
+    def work(first, behind):
+        if first:
+            raise ZeroDivisionError
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            split(work, 8)
+    finally:
+        torch.set_num_threads(before)
+
+
+def run(environment):
+    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=300, check=True)
+    return done.stdout.split(), done.stderr
+
+
+@pytest.mark.slow
+def test_a_cache_that_cannot_be_used_costs_no_run(tmp_path):
+    kept, plain = tmp_path / "kept", {k: v for k, v in os.environ.items() if k not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
+    expected, said = run(plain | {"NUMBA_CACHE_DIR": str(kept)})
+    assert expected[0] == "True"
+    assert said == ""
+    files = [path for path in kept.rglob("*") if path.is_file()]
+    assert len(files) > 4
+    assert run(plain | {"NUMBA_CACHE_DIR": str(kept)})[0] == expected
+    for path in files:
+        path.write_bytes(path.read_bytes()[:50] if path.suffix == ".nbi" else b"\0" * 100)
+    assert run(plain | {"NUMBA_CACHE_DIR": str(kept)}) == (expected, "")
+    (tmp_path / "file").touch()
+    assert run(plain | {"NUMBA_CACHE_DIR": str(tmp_path / "file" / "cache")}) == (expected, "")
+    assert run({k: v for k, v in plain.items() if k != "HOME"} | {"XDG_CACHE_HOME": "/proc/none"}) == (expected, "")
+
+
+@pytest.mark.parametrize("why", ["missing", "switched off"])
+def test_without_numba_torch_computes_the_same_and_says_so_once(tmp_path, why):
+    (tmp_path / "numba.py").write_text("raise ImportError('numba is not here')")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    found, said = run(os.environ | ({"PYTHONPATH": path} if why == "missing" else {"NUMBA_DISABLE_JIT": "1"}))
+    assert said.count("running without compiled loops") == 1
+    assert ("numba is not here" if why == "missing" else "NUMBA_DISABLE_JIT") in said
+    expected, _ = run(os.environ.copy())
+    assert (found[0], expected[0]) == ("False", "True")
+    assert float(found[1]) == pytest.approx(float(expected[1]), rel=1e-4)
