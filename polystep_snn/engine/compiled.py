@@ -29,7 +29,7 @@ def _missing_loops() -> str | None:
         try_out()
     except ImportError as error:
         return _first_line(error)
-    except Exception as error:  # noqa: BLE001  # whatever a compiler stumbles over
+    except Exception as error:  # whatever a compiler stumbles over
         return _first_line(error)
     return None
 

@@ -1,4 +1,4 @@
-"""torch's compiler, which a GPU's steps go through, gives what the eager pass gives; where nothing compiles the eager one runs, and says so."""
+"""torch's compiler, which a GPU's steps go through, gives what the eager pass gives; without one the eager pass runs, and says so."""
 
 import os
 import shutil

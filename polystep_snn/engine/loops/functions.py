@@ -4,6 +4,8 @@
 stay below 2e-7.
 """
 
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -13,13 +15,13 @@ from polystep_snn.engine.loops.jit import product_loop
 
 
 @intrinsic
-def _float_of(typing_context, bits):
+def _float_of(typing_context: Any, bits: Any = None) -> Any:
     """The float32 that has these 32 bits."""
     return types.float32(types.int32), lambda context, builder, signature, args: builder.bitcast(args[0], ir.FloatType())
 
 
 @intrinsic
-def _bits_of(typing_context, x):
+def _bits_of(typing_context: Any, x: Any = None) -> Any:
     """The 32 bits of a float32."""
     return types.int32(types.float32), lambda context, builder, signature, args: builder.bitcast(args[0], ir.IntType(32))
 
@@ -36,7 +38,7 @@ def exponential(x, exact):
         p = p * r + np.float32(4.1665795894e-2)
         p = p * r + np.float32(1.6666665459e-1)
         p = p * r + np.float32(0.5)
-        power = _float_of((np.int32(octaves) + np.int32(127)) << np.int32(23))
+        power: Any = _float_of((np.int32(octaves) + np.int32(127)) << np.int32(23))
         return (p * r * r + r + np.float32(1)) * power
     else:  # noqa: RET505  # what is not None is compiled away
         return np.exp(x)
@@ -46,7 +48,7 @@ def exponential(x, exact):
 def logarithm(x, exact):
     """``log(x)`` of a positive number."""
     if exact is None:
-        bits = _bits_of(np.float32(x))
+        bits: Any = _bits_of(np.float32(x))
         octaves = np.float32((bits >> np.int32(23)) - np.int32(126))
         m = _float_of((bits & np.int32(0x007FFFFF)) | np.int32(0x3F000000))
         small = m < np.float32(0.70710678118654752)

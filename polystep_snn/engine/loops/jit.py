@@ -15,6 +15,9 @@ from typing import Any
 import numba
 from numba.core.caching import FunctionCache
 
+# Its values are set when it is imported.
+config: Any = numba.config
+
 
 def loop(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function of arrays and numbers. It holds no lock, so that threads run side by side."""
@@ -54,13 +57,13 @@ class _Cache:
     """numba's cache of one function, of which no fault reaches a run."""
 
     def __init__(self, function: Callable[..., Any], place: str):
-        before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, place
+        before, config.CACHE_DIR = config.CACHE_DIR, place
         try:
             self._cache: FunctionCache | None = FunctionCache(function)
         except (OSError, RuntimeError):  # no place that can be written
             self._cache = None
         finally:
-            numba.config.CACHE_DIR = before
+            config.CACHE_DIR = before
 
     def load_overload(self, signature: Any, context: Any) -> Any:
         return self._try("load_overload", signature, context)
@@ -73,7 +76,7 @@ class _Cache:
             return None
         try:
             return getattr(self._cache, method)(*arguments)
-        except Exception:  # noqa: BLE001  # whatever a damaged file makes of its reader: what was not kept is compiled
+        except Exception:  # whatever a damaged file makes of its reader: what was not kept is compiled
             self._cache = None
             return None
 
@@ -97,6 +100,6 @@ def _one_more(x):
 
 def try_out() -> None:
     """Raise whatever numba raises where it cannot compile."""
-    if numba.config.DISABLE_JIT:
+    if config.DISABLE_JIT:
         raise RuntimeError("NUMBA_DISABLE_JIT is set")
     _one_more(1)

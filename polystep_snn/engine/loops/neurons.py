@@ -56,20 +56,14 @@ def cuba_of(du: int, dv: int, kind: type) -> Cuba:
 @loop
 def lif_step(v, i, x, beta, alpha, v_th, v_min, v_max, soft):
     """``(fired, v, i)`` after a step under the current x."""
-    if alpha is None:
-        i = x
-    else:
-        i = alpha * i + x
+    i = x if alpha is None else alpha * i + x
     v = beta * v + i
     if v_min is not None:
         v = max(v, v_min)
     if v_max is not None:
         v = min(v, v_max)
     fired = v > v_th
-    if soft is None:
-        after = v - v
-    else:
-        after = v - soft
+    after = v - v if soft is None else v - soft
     return fired, after if fired else v, i
 
 
@@ -83,16 +77,10 @@ def decayed(x, keep, grain, coarse):
 @loop
 def cuba_step(v, u, x, bias, threshold, keep_u, keep_v, grain, coarse, limit, half):
     """``(fired, v, u)`` after a step in which x arrives."""
-    if keep_u is None:
-        u = x
-    else:
-        u = decayed(u, keep_u, grain, coarse) + x
+    u = x if keep_u is None else decayed(u, keep_u, grain, coarse) + x
     wrapped = u - (half + half) if u > half else u
     u = u + (half + half) if u <= -half else wrapped
-    if keep_v is None:
-        kept = v
-    else:
-        kept = decayed(v, keep_v, grain, coarse)
+    kept = v if keep_v is None else decayed(v, keep_v, grain, coarse)
     v = min(max(kept + (u + bias), -limit), limit)
     fired = v > threshold
     return fired, v - v if fired else v, u

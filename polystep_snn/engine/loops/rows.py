@@ -62,9 +62,7 @@ def rows_block(
                     if cuba is None:
                         fired, vr[n], synapse = lif_step(vr[n], synapse, drive[n], *lif[layer])
                     else:
-                        fired, vr[n], synapse = cuba_step(
-                            vr[n], synapse, drive[n], bias[layer][n], threshold[layer][n], *cuba[layer]
-                        )
+                        fired, vr[n], synapse = cuba_step(vr[n], synapse, drive[n], bias[layer][n], threshold[layer][n], *cuba[layer])
                     if i is not None:
                         i[layer][r, n] = synapse
                     differs[n] = one if fired else none

@@ -102,7 +102,6 @@ def settle(done: Pass, target: Tensor, cost: Cost, rate_target: RateTarget | Non
     return NodeCosts(value, own, layers, rates, state.total + own.sum())
 
 
-
 def _entropy(done: Pass, target: Tensor, cost: Cost) -> "Entropy | None":
     """Compiled loops for the cost, where there are any."""
     if not done.plan.loops or type(cost) is not CrossEntropy:

@@ -89,7 +89,7 @@ class LinearEnd(NamedTuple):
         return cost_of_change(cost, value, self.wiring.fan(weights[-1], neurons).values * self.unit, change, target)
 
     def readout_cost(self, offsets: Tensor, value: Tensor, target: Tensor, cost: Cost) -> Tensor:
-        """Costs ``[V, C, B]`` of the readout's own probes. Linear, so one window serves: offsets are ``[V, 1]``, in the units of the cost."""
+        """Costs ``[V, C, B]`` of the readout's own probes. Linear, so one window serves; offsets: ``[V, 1]``."""
         change = (offsets * self.gain)[:, :, None].expand(-1, len(value), len(target))
         return cost_of_change(cost, value, torch.eye(len(value), dtype=value.dtype, device=value.device), change, target)
 

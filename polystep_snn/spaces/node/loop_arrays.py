@@ -27,7 +27,7 @@ class Constants(NamedTuple):
 
 def constants(p: Neuron, num_neurons: int, dtype: torch.dtype) -> Constants:
     """Numbers of the states' type: a float among them would make all arithmetic that of float64."""
-    kind = {torch.float32: np.float32, torch.float64: np.float64}[dtype]
+    kind: Any = {torch.float32: np.float32, torch.float64: np.float64}[dtype]
     if isinstance(p, CubaNeuron):
         threshold, bias = (x.flatten().expand(num_neurons).contiguous().numpy() for x in (p.threshold, p.bias))
         unused = Lif(kind(0), None, kind(0), None, None, None)

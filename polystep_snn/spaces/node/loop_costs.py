@@ -1,4 +1,4 @@
-"""Costs and displacements on the CPU, by compiled loops: the numbers of ``costs.settle`` and ``gradients``, for cross-entropy and softmax."""
+"""Cross-entropy of probes and softmax transport on the CPU, by compiled loops: the numbers of ``costs`` and ``gradients``."""
 
 import math
 

@@ -1,7 +1,7 @@
 """A pass over time on the CPU, by compiled loops: the numbers of ``one_pass`` and ``followed``, with states that are changed in place."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -91,7 +91,12 @@ def advance(
                 shares, reached = plan.slopes[k][1][steps], state.reached[k]
         counted = decay == 1.0
         num_neurons = len(base.trace)
-        given = (*constant, current.contiguous().numpy(), *arrays(base), None if counted else base.trace.numpy().dtype.type(decay))
+        given: tuple[Any, ...] = (
+            *constant,
+            current.contiguous().numpy(),
+            *arrays(base),
+            None if counted else base.trace.numpy().dtype.type(decay),
+        )
         given += (None if counted else state.counts[k].numpy(), array(spikes))
         shift = probes.windows[steps] @ probes.offsets.T
         given += (shift.numpy(), places(probes.neurons, num_neurons), *arrays(probed), array(changed), array(moved))

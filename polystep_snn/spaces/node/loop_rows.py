@@ -58,7 +58,8 @@ class LoopRows:
         self._sizes = [plan.wirings[k].num_neurons for k in behind]
         self._chunk = chunk or max(_GRAIN, _NUMBERS // max(self._sizes))
         self._which = np.empty(0, np.int64)
-        self._has_synapse = plan.neurons[-1] is not None and (some[0].lif[1] is not None or (integer and some[0].cuba[0] is not None))
+        cuba = some[0].cuba
+        self._has_synapse = some[0].lif[1] is not None or (cuba is not None and cuba[0] is not None)
         self._states = self._room(0)
 
     def before(self, state: State) -> Arrays:
@@ -112,7 +113,13 @@ class LoopRows:
         if isinstance(end, LinearEnd):
             values = e.new_empty(len(which), len(judge.value))
             weight = (judge.weight.T * end.unit).contiguous()
-            given = (which, e.numpy(), judge.last.trace.T.contiguous().numpy(), weight.numpy(), judge.value.T.contiguous().numpy())
+            given: tuple[Any, ...] = (
+                which,
+                e.numpy(),
+                judge.last.trace.T.contiguous().numpy(),
+                weight.numpy(),
+                judge.value.T.contiguous().numpy(),
+            )
             split(values_of_sums, len(which), *given, values.numpy(), grain=_GRAIN)
         else:
             seen = end.membrane * v
