@@ -3,17 +3,18 @@
     python benchmarks/step.py
     python benchmarks/step.py default count --eager
 
-Each point changes one thing about 784-128-10, T = 15, batches of 128, membrane readout, all neurons probed. Both methods take turns in
-one process, so that drift hits both. ``over_limit`` is PolyStep's median time over the machine's limit for the arithmetic that its step
-cannot do without, and the last four columns are that limit's parts, in ms, each at the best speed measured here:
+Each point changes one thing about 784-128-10, T = 15, batches of 128, membrane readout, all neurons probed, images of which a fifth is
+on, as MNIST's. PolyStep runs by numba's loops, BPTT by ``torch.compile``; both take turns in one process, so that drift hits both.
+``over_limit`` is PolyStep's median time over the machine's limit for the arithmetic that its step cannot do without, and the last four
+columns are that limit's parts, in ms, each at the best speed measured here:
 
     products        matrix products of the step's very shapes, by the fastest of torch, numpy and oneDNN
     updates         LIF updates of all neurons and probes, at the speed of a fused loop over T steps in registers
     exponentials    one a class, probe and sample, for the costs, at the speed of a fused exp and sum
     optimizer       torch's fused AdamW on these parameters
 
-A ``published`` column appears where the package ``polystep`` is installed; see ``published.py``. Compiling each point anew takes about
-half a minute; torch's cache keeps what it made for the next run.
+A ``published`` column appears where the package ``polystep`` is installed; see ``published.py``. Compiling BPTT anew takes about half a
+minute a point; torch's cache keeps what it made for the next run.
 """
 
 import argparse
@@ -36,13 +37,20 @@ from polystep_snn.baselines.bptt import SurrogateBPTT
 
 @dataclass(frozen=True)
 class Point:
-    """A network, a batch, and how many hidden neurons a layer are probed; None for all."""
+    """A network, a batch, and how its hidden neurons are probed.
+
+    Attributes:
+        num_probed: hidden neurons a layer; None for all.
+        density: share of the image that is not zero.
+    """
 
     hidden: tuple[int, ...] = (128,)
     num_steps: int = 15
     batch_size: int = 128
     num_probed: int | None = None
     readout: str = "membrane"
+    credit: str = "exact"
+    density: float = 0.2
 
     @property
     def sizes(self) -> list[int]:
@@ -52,7 +60,9 @@ class Point:
 POINTS = {
     "default": Point(),
     "width-512": Point(hidden=(512,)),
+    "dense": Point(density=1.0),
     "depth-2": Point(hidden=(128, 128)),
+    "chained": Point(hidden=(128, 128), credit="chained"),
     "steps-60": Point(num_steps=60),
     "batch-512": Point(batch_size=512),
     "probed-32": Point(num_probed=32),
@@ -68,12 +78,12 @@ def make(method: str, point: Point, compile: bool, device: str) -> tuple[Callabl
     readout = MembraneReadout() if point.readout == "membrane" else SpikeCountReadout()
     network = SpikingNetwork(point.sizes, readout=readout, generator=generator).to(device)
     shape = (point.batch_size, 784)
-    image = (torch.rand(shape, generator=generator) * (torch.rand(shape, generator=generator) < 0.2)).to(device)
+    image = (torch.rand(shape, generator=generator) * (torch.rand(shape, generator=generator) < point.density)).to(device)
     target = torch.randint(10, (point.batch_size,), generator=generator).to(device)
     filler: PolyStep | SurrogateBPTT
     if method == "polystep":
         residual = 0.5 if point.readout == "count" else None
-        filler = PolyStep(network, NodeSpace(num_probed=point.num_probed), residual=residual, compile=compile)
+        filler = PolyStep(network, NodeSpace(num_probed=point.num_probed, credit=point.credit), residual=residual, compile=compile)
     else:
         filler = SurrogateBPTT(network, "superspike", compile=compile)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
@@ -85,9 +95,9 @@ def make(method: str, point: Point, compile: bool, device: str) -> tuple[Callabl
         if device == "cuda":
             torch.cuda.synchronize()
 
-    # The first step holds the compilation, or what torch's cache left to do.
+    # The first step holds the compilation, or what a cache left to do.
     step()
-    if filler.kernels.compile != compile:
+    if (filler.kernels.compile or filler.kernels.loops) != compile:
         sys.exit("step.py: nothing can be compiled here: install a C++ compiler, or give --eager")
     return step, optimizer
 
@@ -138,7 +148,7 @@ def measure(point: Point, limit: Limit, arguments: argparse.Namespace) -> dict[s
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("points", nargs="*", metavar="POINT", help=f"which of {', '.join(POINTS)}; all by default")
-    parser.add_argument("--eager", action="store_true", help="without torch.compile")
+    parser.add_argument("--eager", action="store_true", help="without compiled loops")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--seconds", type=float, default=6.0, help="how long the two methods of a point take turns")

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from polystep_snn.engine.loops import column_entries, outer_products, row_entries, rows_times
@@ -12,7 +11,7 @@ from polystep_snn.engine.threads import split
 # Up to this share of numbers that are not zero the loops are faster than a dense product, and from so many numbers on.
 _DENSITY, _NUMBERS = 0.25, 2**15
 # Numbers of a sample that tells the density, and inputs that are worth a thread.
-_SAMPLE, _GRAIN = 2**13, 64
+_SAMPLE, _GRAIN = 2**11, 64
 
 
 class Entries(NamedTuple):
@@ -34,10 +33,10 @@ class Entries(NamedTuple):
         """Those of ``x [R, N]``; None where a dense product is faster."""
         if x.numel() < _NUMBERS or not x.is_contiguous():
             return None
-        sample = x.flatten()[:: max(1, x.numel() // _SAMPLE)]
-        if torch.count_nonzero(sample) > _DENSITY * len(sample):
-            return None
         given = x.numpy()
+        sample = given.reshape(-1)[:: max(1, x.numel() // _SAMPLE)]
+        if np.count_nonzero(sample) > _DENSITY * len(sample):
+            return None
         starts = np.empty(len(x) + 1, np.int64)
         columns, values = np.empty(x.numel() + 1, np.int32), np.empty(x.numel() + 1, given.dtype)
         row_entries(given, starts, columns, values)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import prod
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -128,12 +128,12 @@ class SpikingNetwork(nn.Module):
     @property
     def weights(self) -> list[nn.Parameter]:
         """The weights of every layer, ``[N_l, N_{l-1}]`` or a convolution's, the readout's last."""
-        return [linear.get_parameter("weight") for linear in self.linears]
+        return [cast(nn.Parameter, linear.weight) for linear in self.linears]
 
     @property
     def biases(self) -> list[nn.Parameter]:
         """The biases of every layer, one a neuron or one a convolution's channel, the readout's last."""
-        return [linear.get_parameter("bias") for linear in self.linears]
+        return [cast(nn.Parameter, linear.bias) for linear in self.linears]
 
     def layers(self, quantizer: Callable[..., IntegerWeights] = quantize) -> list[Layer]:
         """What the network computes with, from the parameters as they are now; the readout's layer last.

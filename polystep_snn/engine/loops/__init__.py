@@ -1,6 +1,6 @@
 """Loops over time, compiled by numba for the CPU. They take plain arrays; what torch computes eagerly is their reference."""
 
-from polystep_snn.engine.loops.costs import chained_costs, entropy, entropy_of_changes, entropy_of_values, softmax_barycenters
+from polystep_snn.engine.loops.costs import chained_costs, entropy, entropy_of_changes, entropy_of_values, rates_of, softmax_barycenters
 from polystep_snn.engine.loops.populations import layer_block
 from polystep_snn.engine.loops.rows import rows_block, values_of_sums
 from polystep_snn.engine.loops.sparse import column_entries, outer_products, row_entries, rows_times
@@ -13,6 +13,7 @@ __all__ = [
     "entropy_of_values",
     "layer_block",
     "outer_products",
+    "rates_of",
     "row_entries",
     "rows_block",
     "rows_times",

@@ -8,16 +8,20 @@ import numpy as np
 from polystep_snn.engine.loops.functions import exponential, logarithm
 from polystep_snn.engine.loops.jit import product_loop
 
+# Changes of so many values at most, which move a logit by so much at most, are looked up.
+_FEW, _GENTLE = 8, 20
+
 
 @product_loop
-def entropy(values, target, scale, exact, logits, own):
+def entropy(values, bias, unit, target, scale, exact, logits, odds, own):
     """Cross-entropy of a network's readout.
 
     Args:
-        values: ``[C, B]``.
+        values: ``[C, B]``; the readout's bias is added and the sum multiplied by its unit, in place.
+        bias: ``[C]``.
         target: ``[B]`` int64.
         scale: of the values.
-        logits: ``[C, B]``, log-probabilities, written.
+        logits, odds: ``[C, B]``, log-probabilities and probabilities, written.
         own: ``[B]``, costs, written.
 
     Returns:
@@ -25,6 +29,9 @@ def entropy(values, target, scale, exact, logits, own):
     """
     num_classes, num_samples = values.shape
     largest, total = np.empty(num_samples, own.dtype), np.empty(num_samples, own.dtype)
+    for c in range(num_classes):
+        for b in range(num_samples):
+            values[c, b] = (values[c, b] + bias[c]) * unit
     for b in range(num_samples):
         largest[b] = values[0, b]
         total[b] = 0
@@ -41,6 +48,7 @@ def entropy(values, target, scale, exact, logits, own):
     for c in range(num_classes):
         for b in range(num_samples):
             logits[c, b] -= total[b]
+            odds[c, b] = exponential(logits[c, b], exact)
     for b in range(num_samples):
         own[b] = -logits[target[b], b]
         first = 0
@@ -51,11 +59,11 @@ def entropy(values, target, scale, exact, logits, own):
 
 
 @product_loop
-def entropy_of_changes(first, behind, logits, columns, trace, where, probed, target, own, limit, exact, costs):
+def entropy_of_changes(first, behind, logits, odds, columns, trace, where, probed, target, own, limit, exact, counted, costs):
     """Cross-entropy under probes that move logits by a column times what they changed, for neurons ``first`` to ``behind``.
 
     Args:
-        logits: ``[C, B]`` log-probabilities of the unprobed network.
+        logits: ``[C, B]`` log-probabilities of the unprobed network, and ``odds`` their exponentials.
         columns: ``[K, C]``, what a change of 1 adds to them.
         trace: ``[N, B]`` of the unprobed neurons, and ``where: [K]`` the probed ones among them.
         probed: ``[V, K, B]`` the same under probes.
@@ -63,35 +71,63 @@ def entropy_of_changes(first, behind, logits, columns, trace, where, probed, tar
         own: ``[B]`` costs without a probe.
         limit: of exponents; costs saturate there, those of probes that changed nothing too.
         exact: None for polynomials in float32; True for float64.
+        counted: whether all changes are whole numbers.
         costs: ``[V, K, B]``, written.
     """
     num_classes, num_samples = logits.shape
-    change, total = np.empty(num_samples, own.dtype), np.empty(num_samples, own.dtype)
+    kind = own.dtype.type
+    change, total, summed = np.empty(num_samples, own.dtype), np.empty(num_samples, own.dtype), np.empty(num_samples, own.dtype)
     least = np.exp(-limit)
-    none = own.dtype.type(0)
     for k in range(first, behind):
         unprobed, column = trace[where[k]], columns[k]
+        steepest = kind(0)
+        for c in range(num_classes):
+            steepest = max(steepest, abs(column[c]))
         for p in range(len(probed)):
             row, shifted = costs[p, k], probed[p, k]
-            changed = 0
+            low, high = kind(0), kind(0)
             for b in range(num_samples):
                 change[b] = shifted[b] - unprobed[b]
-                changed += change[b] != none
-            if not changed:
+                low, high = min(low, change[b]), max(high, change[b])
+            if low == high:
                 for b in range(num_samples):
                     row[b] = min(own[b], limit)
                 continue
-            for b in range(num_samples):
-                total[b] = least
-            for c in range(num_classes):
-                w, start = column[c], logits[c]
+            if counted and high - low <= _FEW and steepest * max(high, -low) <= _GENTLE:
+                _sums_of_counts(odds, column, change, int(low), int(high), summed, least, exact, total)
+            else:
                 for b in range(num_samples):
-                    total[b] += exponential(min(start[b] + w * change[b], limit), exact)
+                    total[b] = least
+                for c in range(num_classes):
+                    w, start = column[c], logits[c]
+                    for b in range(num_samples):
+                        total[b] += exponential(min(start[b] + w * change[b], limit), exact)
             for b in range(num_samples):
                 total[b] = logarithm(total[b], exact)
             for b in range(num_samples):
                 right = min(max(logits[target[b], b] + column[target[b]] * change[b], -limit), limit)
-                row[b] = total[b] - right if change[b] != none else min(own[b], limit)
+                row[b] = total[b] - right if change[b] != 0 else min(own[b], limit)
+
+
+@product_loop
+def _sums_of_counts(odds, column, change, low, high, summed, least, exact, total):
+    """Odds after changes that take few values: ``exp(logit + w n)`` is ``exp(logit) exp(w n)``, and the second is known for every n."""
+    num_classes, num_samples = odds.shape
+    kind = odds.dtype.type
+    for b in range(num_samples):
+        total[b] = 1
+    for n in range(low, high + 1):
+        if n == 0:
+            continue
+        value = kind(n)
+        for b in range(num_samples):
+            summed[b] = least
+        for c in range(num_classes):
+            factor, share = exponential(column[c] * value, exact), odds[c]
+            for b in range(num_samples):
+                summed[b] += share[b] * factor
+        for b in range(num_samples):
+            total[b] = summed[b] if change[b] == value else total[b]
 
 
 @product_loop
@@ -114,7 +150,7 @@ def entropy_of_values(first, behind, values, target, scale, exact, which, costs)
 
 
 @product_loop
-def softmax_barycenters(first, behind, costs, eps, points, exact, displacement):
+def softmax_barycenters(first, behind, costs, eps, points, exact, displacement, sums):
     """Where ``softmax(-costs / eps)`` puts neurons ``first`` to ``behind`` between the vertices.
 
     Args:
@@ -122,6 +158,7 @@ def softmax_barycenters(first, behind, costs, eps, points, exact, displacement):
         points: ``[V, M]``.
         exact: None for polynomials in float32; True for float64.
         displacement: ``[M, K, B]``, written.
+        sums: ``[M, K]``, over the samples, written.
     """
     num_vertices, _, num_samples = costs.shape
     lowest, total = np.empty(num_samples, costs.dtype), np.empty(num_samples, costs.dtype)
@@ -150,6 +187,10 @@ def softmax_barycenters(first, behind, costs, eps, points, exact, displacement):
             moved = displacement[m, k]
             for b in range(num_samples):
                 moved[b] /= total[b]
+            summed = costs.dtype.type(0)
+            for b in range(num_samples):
+                summed += moved[b]
+            sums[m, k] = summed
 
 
 @product_loop
@@ -172,3 +213,14 @@ def chained_costs(first, behind, own, reached, worth, costs):
                 change, price = reached[m, p, k], worth[m, k]
                 for b in range(num_samples):
                     row[b] += change[b] * price[b]
+
+
+@product_loop
+def rates_of(counts, num_steps, out):
+    """Mean spikes a step of ``counts [N, B]``: ``[N]``, written."""
+    num_samples = counts.shape[1]
+    for n in range(len(counts)):
+        total = counts.dtype.type(0)
+        for b in range(num_samples):
+            total += counts[n, b]
+        out[n] = total / counts.dtype.type(num_samples) / num_steps

@@ -13,7 +13,7 @@ from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.spaces.node.chained import chained_cost, slopes_of
 from polystep_snn.spaces.node.last_hop import LayerCosts, LinearEnd, NeuronEnd, chosen
 from polystep_snn.spaces.node.one_pass import run_probes
-from polystep_snn.spaces.node.pass_state import LayerProbes, Pass
+from polystep_snn.spaces.node.pass_state import LayerProbes, Pass, Plan
 
 if TYPE_CHECKING:
     # It needs numba.
@@ -29,6 +29,7 @@ class NodeCosts(NamedTuple):
         layers: what the probes of each layer found, the readout's last.
         rates: ``[N_l]`` for each layer that spikes, its neurons' spikes a step, averaged over the batch.
         total: of all currents and costs: finite where inputs, weights and costs are.
+        right: how many samples are classified rightly.
     """
 
     value: Tensor
@@ -36,6 +37,7 @@ class NodeCosts(NamedTuple):
     layers: list[LayerCosts]
     rates: list[Tensor]
     total: Tensor
+    right: Tensor
 
 
 @torch.no_grad()
@@ -89,7 +91,7 @@ def settle(done: Pass, target: Tensor, cost: Cost, rate_target: RateTarget | Non
             found[k] = found[k] + rate_target.of_probes(counts, state.probed[k].trace, total_steps)
     layers = []
     for layer, (costs, activity, probes) in enumerate(zip(found, state.activity, plan.probes, strict=False)):
-        bias_share = probes.windows.sum(0) / total_steps
+        bias_share = _fraction(plan, layer) if plan.loops else probes.windows.sum(0) / total_steps
         share = bias_share if layer == 0 and plan.constant else torch.full_like(bias_share, 1 / total_steps)
         layers.append(LayerCosts(costs, activity, share, bias_share))
     if isinstance(end, LinearEnd):
@@ -98,8 +100,10 @@ def settle(done: Pass, target: Tensor, cost: Cost, rate_target: RateTarget | Non
         layers.append(LayerCosts(costs, last.trace.T[None], value.new_full((1,), 1 / end.gain), value.new_ones(1)))
     # The chip's leaky integrators are simulated, and do not fire.
     silent = isinstance(end, NeuronEnd) and not end.counts
-    rates = [count.mean(1) / total_steps for count in (state.counts[:-1] if silent else state.counts)]
-    return NodeCosts(value, own, layers, rates, state.total + own.sum())
+    spiked = state.counts[:-1] if silent else state.counts
+    rates = [count.mean(1) / total_steps for count in spiked] if entropy is None else [entropy.rates(count) for count in spiked]
+    right = (value.argmax(0) == target).sum() if entropy is None else entropy.right
+    return NodeCosts(value, own, layers, rates, state.total + own.sum(), right)
 
 
 def _entropy(done: Pass, target: Tensor, cost: Cost) -> "Entropy | None":
@@ -109,3 +113,10 @@ def _entropy(done: Pass, target: Tensor, cost: Cost) -> "Entropy | None":
     from polystep_snn.spaces.node.loop_costs import Entropy
 
     return Entropy(done, target, cost)
+
+
+def _fraction(plan: Plan, layer: int) -> Tensor:
+    """What share of the sequence each window is, ``[M]``: computed once for many steps."""
+    from polystep_snn.spaces.node.loop_arrays import prepared
+
+    return prepared(plan.probes[layer], plan.wirings[layer].num_neurons).fraction

@@ -16,6 +16,8 @@ def currents(wiring: Wiring, weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
     if not wiring.is_matrix:
         return multiply(wiring, weight, x).contiguous() + bias[:, None]
     if goes_to_onednn(weight, x[0].T):
+        if len(x) == 1:
+            return (torch.ops.polystep_snn.linear(weight, x[0].T) + bias[:, None])[None]
         return torch.stack([torch.ops.polystep_snn.linear(weight, step.T) for step in x.unbind()]) + bias[:, None]
     # The bias inside the product, not after it: fused into what comes next it would be added again for every probe.
     return torch.stack([torch.addmm(bias[:, None], weight, step) for step in x.unbind()])

@@ -1,6 +1,7 @@
 """What compiled loops take: a network's constants and states as plain arrays, which share the tensors' memory."""
 
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -8,7 +9,11 @@ from torch import Tensor
 
 from polystep_snn.engine.loops.neurons import Lif, cuba_of
 from polystep_snn.snn.loihi import CubaNeuron
+from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.spaces.node.populations import Neuron, Population
+
+if TYPE_CHECKING:
+    from polystep_snn.spaces.node.pass_state import LayerProbes
 
 
 class Constants(NamedTuple):
@@ -25,6 +30,13 @@ class Constants(NamedTuple):
     threshold: np.ndarray | None
 
 
+@lru_cache(maxsize=64)
+def _lif(p: LIFParameters, kind: Any) -> Constants:
+    alpha, low, high = (None if x is None else kind(x) for x in (None if p.tau_syn_inv is None else p.alpha, p.v_min, p.v_max))
+    lif = Lif(kind(p.beta), alpha, kind(p.v_th), low, high, kind(p.v_th) if p.reset == "subtract" else None)
+    return Constants(tuple(lif), None, None, None)
+
+
 def constants(p: Neuron, num_neurons: int, dtype: torch.dtype) -> Constants:
     """Numbers of the states' type: a float among them would make all arithmetic that of float64."""
     kind: Any = {torch.float32: np.float32, torch.float64: np.float64}[dtype]
@@ -32,9 +44,7 @@ def constants(p: Neuron, num_neurons: int, dtype: torch.dtype) -> Constants:
         threshold, bias = (x.flatten().expand(num_neurons).contiguous().numpy() for x in (p.threshold, p.bias))
         unused = Lif(kind(0), None, kind(0), None, None, None)
         return Constants(tuple(unused), tuple(cuba_of(p.du, p.dv, kind)), bias, threshold)
-    alpha, low, high = (None if x is None else kind(x) for x in (None if p.tau_syn_inv is None else p.alpha, p.v_min, p.v_max))
-    lif = Lif(kind(p.beta), alpha, kind(p.v_th), low, high, kind(p.v_th) if p.reset == "subtract" else None)
-    return Constants(tuple(lif), None, None, None)
+    return _lif(p, kind)
 
 
 def arrays(population: Population) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
@@ -47,10 +57,51 @@ def array(x: Tensor | None) -> np.ndarray | None:
     return None if x is None else x.numpy()
 
 
-def places(neurons: Tensor | None, num_neurons: int) -> np.ndarray:
-    """Which of the probed neurons each is, or -1."""
-    if neurons is None:
-        return np.arange(num_neurons)
-    found = np.full(num_neurons, -1)
-    found[neurons.numpy()] = np.arange(len(neurons))
-    return found
+class Prepared(NamedTuple):
+    """What loops need of a layer's probes, step after step.
+
+    Attributes:
+        shift: ``[T, V]``, of the current at every vertex in every step.
+        where: ``[N]``, which of the probed neurons each is, or -1.
+        whole: whether the one window is the sequence: then what arrives in it is what arrives at all.
+        fraction: ``[M]`` tensor, of the sequence that each window is.
+        points: ``[V, M]``, the offsets over their mean length.
+    """
+
+    shift: np.ndarray
+    where: np.ndarray
+    whole: bool
+    fraction: Tensor
+    points: np.ndarray
+
+
+def prepared(probes: "LayerProbes", num_neurons: int) -> Prepared:
+    """Computed once for probes that do not change from step to step."""
+    return _prepared(_Identity(tuple(probes)), num_neurons)
+
+
+class _Identity:
+    """Tensors, equal if they are the same objects."""
+
+    def __init__(self, tensors: tuple[Tensor | None, ...]):
+        self.tensors = tensors
+
+    def __hash__(self) -> int:
+        return hash(tuple(map(id, self.tensors)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Identity) and all(a is b for a, b in zip(self.tensors, other.tensors, strict=True))
+
+
+@lru_cache(maxsize=16)
+def _prepared(probes: _Identity, num_neurons: int) -> Prepared:
+    offsets, windows, neurons = probes.tensors
+    assert offsets is not None
+    assert windows is not None
+    where = np.arange(num_neurons)
+    if neurons is not None:
+        where = np.full(num_neurons, -1)
+        where[neurons.numpy()] = np.arange(len(neurons))
+    points = offsets / torch.linalg.vector_norm(offsets, dim=1).mean()
+    whole = windows.shape[1] == 1 and bool((windows == 1).all())
+    return Prepared((windows @ offsets.T).numpy(), where, whole, windows.sum(0) / len(windows), points.contiguous().numpy())

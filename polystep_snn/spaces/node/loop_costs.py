@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polystep_snn.engine.loops import chained_costs, entropy, entropy_of_changes, softmax_barycenters
+from polystep_snn.engine.loops import chained_costs, entropy, entropy_of_changes, rates_of
 from polystep_snn.engine.threads import split
 from polystep_snn.polystep.cost import CrossEntropy
 from polystep_snn.spaces.node.chained import slopes_of, worth_of
@@ -33,14 +33,29 @@ class Entropy:
 
     def __init__(self, done: Pass, target: Tensor, cost: CrossEntropy):
         self._done, self._target, self._scale = done, target.numpy(), cost.scale
-        self.value = done.end.value(done.plan.weights, done.state.base[-1])
-        values = self.value.contiguous().numpy()
-        self._kind = values.dtype.type
-        self._exact = None if values.dtype == np.float32 else True
-        self._logits, own = np.empty_like(values), np.empty(values.shape[1], values.dtype)
-        self.right = int(entropy(values, self._target, self._kind(cost.scale), self._exact, self._logits, own))
+        plan, end, last = done.plan, done.end, done.state.base[-1]
+        bias: np.ndarray | None = None
+        unit = 1.0
+        if isinstance(end, LinearEnd) and end.wiring.is_matrix:
+            values = torch.mm(plan.weights[-1], last.trace).numpy()
+            bias, unit = end.bias.numpy() * values.dtype.type(end.gain), end.unit.item()
+        else:
+            values = end.value(plan.weights, last).contiguous().numpy()
+        kind = self._kind = values.dtype.type
+        bias = np.zeros(len(values), kind) if bias is None else bias
+        self._exact = None if kind is np.float32 else True
+        self._logits, self._odds, own = np.empty_like(values), np.empty_like(values), np.empty(values.shape[1], kind)
+        given = (values, bias, kind(unit), self._target, kind(cost.scale), self._exact, self._logits, self._odds, own)
+        self.right = torch.tensor(int(entropy(*given)))
+        self.value, self._values = torch.from_numpy(values), values
         self.own = torch.from_numpy(own)
-        self._limit = self._kind(math.log(np.finfo(values.dtype).max / (2 * len(values))))
+        self._limit = kind(math.log(np.finfo(kind).max / (2 * len(values))))
+
+    def rates(self, counts: Tensor) -> Tensor:
+        """Spikes a step of neurons that fired ``[N, B]`` times: ``[N]``, averaged over the batch."""
+        found = np.empty(counts.shape[0], self._kind)
+        rates_of(counts.numpy(), self._kind(self._done.num_steps), found)
+        return torch.from_numpy(found)
 
     def of_last_layer(self) -> Tensor:
         """Costs ``[V, K, B]`` of the probes in the last layer that fires."""
@@ -48,13 +63,13 @@ class Entropy:
         neurons, probed = plan.probes[len(plan.neurons) - 1].neurons, state.probed[-1]
         if isinstance(end, LinearEnd):
             columns = end.wiring.fan(plan.weights[-1], neurons).values * (end.unit * self._scale)
-            return self._of(columns.contiguous().numpy(), state.base[-1].trace.numpy(), neurons, probed.trace.numpy())
-        columns = np.eye(len(self.value), dtype=self._kind) * self._kind(self._scale)
-        return self._of(columns, self.value.contiguous().numpy(), neurons, end.read(probed).numpy())
+            return self._of(columns.contiguous().numpy(), state.base[-1].trace.numpy(), neurons, probed.trace.numpy(), end.decay == 1.0)
+        columns = np.eye(len(self._values), dtype=self._kind) * self._kind(self._scale)
+        return self._of(columns, self._values, neurons, end.read(probed).numpy())
 
     def of_readout(self, offsets: Tensor, gain: float) -> Tensor:
         """Costs ``[V, C, B]`` of shifts ``[V, 1]`` of a readout that adds up."""
-        values = self.value.contiguous().numpy()
+        values = self._values
         shifted = values + (offsets.numpy() * self._kind(gain))[:, :, None]
         return self._of(np.eye(len(values), dtype=self._kind) * self._kind(self._scale), values, None, shifted)
 
@@ -68,18 +83,22 @@ class Entropy:
         split(chained_costs, reached.shape[2], self.own.numpy(), reached.numpy(), worth.numpy(), costs.numpy(), grain=_GRAIN)
         return costs
 
-    def _of(self, columns: np.ndarray, trace: np.ndarray, neurons: Tensor | None, probed: np.ndarray) -> Tensor:
+    def _of(self, columns: np.ndarray, trace: np.ndarray, neurons: Tensor | None, probed: np.ndarray, counted: bool = False) -> Tensor:
         where = np.arange(len(trace)) if neurons is None else neurons.numpy()
         costs = np.empty(probed.shape, self._kind)
-        given = (self._logits, columns, trace, where, probed, self._target, self.own.numpy(), self._limit, self._exact, costs)
+        given = (
+            self._logits,
+            self._odds,
+            columns,
+            trace,
+            where,
+            probed,
+            self._target,
+            self.own.numpy(),
+            self._limit,
+            self._exact,
+            counted,
+            costs,
+        )
         split(entropy_of_changes, len(columns), *given, grain=_GRAIN)
         return torch.from_numpy(costs)
-
-
-def softmax_displacements(costs: Tensor, eps: float, points: np.ndarray) -> Tensor:
-    """Where ``softmax(-costs / eps)`` of ``[V, K, B]`` puts each particle between points ``[V, M]``: ``[M, K, B]``."""
-    given = costs.contiguous().numpy()
-    found = np.empty((points.shape[1], *given.shape[1:]), given.dtype)
-    exact = None if given.dtype == np.float32 else True
-    split(softmax_barycenters, given.shape[1], given, given.dtype.type(eps), points, exact, found, grain=_GRAIN)
-    return torch.from_numpy(found)

@@ -11,7 +11,7 @@ from polystep_snn.engine.loops import layer_block
 from polystep_snn.engine.threads import split
 from polystep_snn.snn.frames import EventBlock
 from polystep_snn.spaces.node.currents import currents
-from polystep_snn.spaces.node.loop_arrays import Constants, array, arrays, places
+from polystep_snn.spaces.node.loop_arrays import Constants, Prepared, array, arrays
 from polystep_snn.spaces.node.pass_state import Plan, State
 
 # Neurons that are worth a thread.
@@ -64,20 +64,27 @@ class FirstLayer:
 
 
 def advance(
-    plan: Plan, state: State, of: Sequence[Constants], current: Tensor, start: int, num_steps: int, follow: bool, whole: list[bool]
+    plan: Plan,
+    state: State,
+    of: Sequence[Constants],
+    probing: Sequence[Prepared],
+    current: Tensor,
+    start: int,
+    num_steps: int,
+    follow: bool,
 ) -> Told:
     """The network and the probed neurons through a block of U steps; ``state`` is changed in place.
 
     Args:
         of: the constants of each layer that spikes.
+        probing: of each layer.
         current: what the input drives the first layer with.
         start: the block's first step.
         follow: whether probes are followed into later layers.
-        whole: for each layer, whether its one window is the sequence; then nobody adds up what arrives in it.
     """
     steps, last = slice(start, start + num_steps), len(of) - 1
     told = Told([], [], [], [])
-    for k, (constant, decay, probes) in enumerate(zip(of, plan.decays, plan.probes, strict=False)):
+    for k, (constant, decay) in enumerate(zip(of, plan.decays, strict=True)):
         base, probed = state.base[k], state.probed[k]
         told.currents.append(current)
         state.total.add_(current.sum())
@@ -93,20 +100,19 @@ def advance(
         num_neurons = len(base.trace)
         given: tuple[Any, ...] = (
             *constant,
-            current.contiguous().numpy(),
+            current.numpy(),
             *arrays(base),
             None if counted else base.trace.numpy().dtype.type(decay),
         )
         given += (None if counted else state.counts[k].numpy(), array(spikes))
-        shift = probes.windows[steps] @ probes.offsets.T
-        given += (shift.numpy(), places(probes.neurons, num_neurons), *arrays(probed), array(changed), array(moved))
+        given += (probing[k].shift[steps], probing[k].where, *arrays(probed), array(changed), array(moved))
         split(layer_block, num_neurons, *given, array(shares), array(reached), grain=_GRAIN)
         if spikes is not None:
             told.spikes.append(spikes)
             if changed is not None and moved is not None:
                 told.changed.append(changed)
                 told.moved.append(moved)
-            if not whole[k + 1]:
+            if not probing[k + 1].whole:
                 _gather(state.activity[k + 1], plan.probes[k + 1].windows[steps], spikes)
             current = currents(plan.wirings[k + 1], plan.weights[k + 1], plan.biases[k + 1], spikes)
     return told

@@ -13,7 +13,7 @@ from polystep_snn.snn.network import Layer
 from polystep_snn.snn.neurons import LIFState
 from polystep_snn.spaces.node.followed import Judge, Layers, Rows, Unprobed, advance_rows, row_costs, tile_size
 from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd
-from polystep_snn.spaces.node.loop_arrays import Constants, constants
+from polystep_snn.spaces.node.loop_arrays import Constants, constants, prepared
 from polystep_snn.spaces.node.loop_pass import FirstLayer, Told, advance
 from polystep_snn.spaces.node.loop_rows import LoopRows, can_follow
 from polystep_snn.spaces.node.pass_state import Pass, Plan, State, at_start, layers_behind
@@ -32,24 +32,25 @@ def run_by_loops(
     """Take a network and its probes through time; see ``run_probes``, whose ``plan`` and ``end`` these are."""
     weight, num_samples, last = plan.weights[0], len(target), len(plan.neurons) - 1
     of = [constants(p, wiring.num_neurons, weight.dtype) for p, wiring in zip(plan.neurons, plan.wirings, strict=False)]
-    # In a single window that is the whole sequence arrive as many spikes as there are.
-    whole = [bool(p.windows.shape[1] == 1 and (p.windows == 1).all()) for p in plan.probes]
-    state, first = at_start(plan, num_samples), FirstLayer(plan)
+    probing = [prepared(p, wiring.num_neurons) for p, wiring in zip(plan.probes, plan.wirings, strict=True)]
+    # What arrives in a window that is the whole sequence is known in the end.
+    known = {k for k, p in enumerate(probing) if p.whole and (k or plan.constant)}
+    state, first = at_start(plan, num_samples, known), FirstLayer(plan)
     follow = last > 0 and not plan.slopes
     followed = [_followed(plan, layers, of, k, num_samples, chunk) for k in range(last if follow else 0)]
     for start, num_steps, arriving in time_blocks(inputs, sparse=plan.columns is not None):
         check_block(arriving, num_samples, plan.wirings[0].num_inputs, weight.dtype)
         begins = [x.before(state) for x in followed]
-        told = advance(plan, state, of, first.current(arriving), start, num_steps, follow, whole)
+        told = advance(plan, state, of, probing, first.current(arriving), start, num_steps, follow)
         if isinstance(arriving, Tensor):
-            _arrived(plan, state, arriving, start, whole[0])
+            _arrived(plan, state, arriving, start, probing[0].whole)
         if start + num_steps < len(inputs):
             for x, before in zip(followed, begins, strict=True):
                 x.through_block(before, told)
     for k, decay in enumerate(plan.decays):
         if decay == 1.0:
             state.counts[k] = state.base[k].trace
-        if k < last and whole[k + 1]:
+        if k < last and probing[k + 1].whole:
             state.activity[k + 1] = state.counts[k].T[None]
     costs = []
     if followed:
@@ -62,10 +63,11 @@ def run_by_loops(
 def _arrived(plan: Plan, state: State, frames: Tensor, start: int, whole: bool) -> None:
     """Add a block's frames ``[U, B, N]`` to what arrived at the first layer."""
     activity = state.activity[0]
-    assert activity is not None
     if plan.constant:
         state.activity[0] = frames
-    elif whole:
+        return
+    assert activity is not None
+    if whole:
         activity[0] += frames.sum(0)
     else:
         activity += torch.tensordot(plan.probes[0].windows[start : start + len(frames)].T, frames, 1)

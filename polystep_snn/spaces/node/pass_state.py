@@ -1,6 +1,6 @@
 """What a pass over time knows and carries along: probes, plan, the state between blocks, what a block tells the layers behind."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -113,14 +113,14 @@ class Pass(NamedTuple):
     entries: "Entries | None" = None
 
 
-def at_start(plan: Plan, batch_size: int) -> State:
-    """Everything at rest."""
+def at_start(plan: Plan, batch_size: int, known: Collection[int] = ()) -> State:
+    """Everything at rest; of the layers in ``known`` nobody needs what arrives so far."""
     rest = [plan.weights[0].new_zeros(w.num_neurons, batch_size) for w in plan.wirings[: len(plan.neurons)]]
     activity: list[Tensor | None] = []
     probed = []
     for like, p, (offsets, windows, neurons), wiring in zip(rest, plan.neurons, plan.probes, plan.wirings, strict=False):
-        known = plan.columns is not None and not activity
-        activity.append(None if known else like.new_zeros(windows.shape[1], batch_size, wiring.num_inputs))
+        told = len(activity) in known or (plan.columns is not None and not activity)
+        activity.append(None if told else like.new_zeros(windows.shape[1], batch_size, wiring.num_inputs))
         probed.append(at_rest(chosen(like, neurons, 0).expand(len(offsets), -1, -1), p))
     base = [at_rest(like, p) for like, p in zip(rest, plan.neurons, strict=True)]
     output = None

@@ -35,9 +35,10 @@ from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.quantize import quantize
 from polystep_snn.snn.readouts import MembraneReadout
 from polystep_snn.spaces.node.costs import settle
-from polystep_snn.spaces.node.gradients import gradients, placed
+from polystep_snn.spaces.node.gradients import gradients
 from polystep_snn.spaces.node.one_pass import run_probes
 from polystep_snn.spaces.node.pass_state import LayerProbes, Pass
+from polystep_snn.spaces.node.pulled_back import placed
 from polystep_snn.spaces.node.space import NodeSpace
 
 
@@ -213,7 +214,7 @@ class PolyStep:
                 raise InputError(f"inputs are {given}: give {weight.dtype} [T, B, ...] with {network.sizes[0]} values a sample")
             if len(frame) != len(target):
                 raise InputError(f"there are {len(target)} targets for {len(frame)} samples: give one a sample")
-        low, high = (int(x) for x in torch.stack(target.aminmax()).tolist())
+        low, high = torch.stack(target.aminmax()).tolist()
         if low < 0 or high >= network.sizes[-1]:
             raise InputError(f"a target is {low if low < 0 else high}, but this network's classes lie in 0..{network.sizes[-1] - 1}")
 
@@ -233,6 +234,6 @@ def _conclude(
 ) -> tuple[StepResult, list[Tensor], Tensor]:
     """What a step returns, the gradients, and a sum that is finite where everything was."""
     found = settle(done, target, cost, rate_target)
-    accuracy = (found.value.argmax(0) == target).to(found.value.dtype).mean()
+    accuracy = found.right.to(found.value.dtype) / target.shape[0]
     grads = gradients(found.layers, done, transport, eps)
     return StepResult(found.cost.mean(), accuracy, found.rates), grads, found.total

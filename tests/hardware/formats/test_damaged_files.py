@@ -52,10 +52,10 @@ def test_damaged_files_are_refused_or_harmless(tmp_path, suffix):
 
 
 def test_mutations(tmp_path):
-    found = try_some(tmp_path, 400, seed=1)
-    assert sum(found.values()) == 400
-    assert found["refused"] > 100
-    assert found["read and made a network"] > 30
+    found = try_some(tmp_path, 200, seed=1)
+    assert sum(found.values()) == 200
+    assert found["refused"] > 60
+    assert found["read and made a network"] > 8
 
 
 def test_a_read_that_does_not_end_is_ended(tmp_path):
