@@ -34,7 +34,7 @@ demo: $(VENV)/installed
 # One thread a process: tests run side by side, and so do the commands that they start.
 test: export OMP_NUM_THREADS := 1
 test: $(VENV)/installed-dev $(if $(filter test,$(MAKECMDGOALS)),$(if $(LAVA_PYTHON),$(LAVA_VENV)/installed))
-	$(BIN)/python -m pytest -m "not alone" --numprocesses auto --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest -m "not alone" --numprocesses auto --maxprocesses 8 --dist worksteal
 	$(BIN)/python -m pytest -m alone
 
 lava-env: $(LAVA_VENV)/installed
