@@ -44,7 +44,8 @@ def start(cache: Path, options: list[str]) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", _CHILD, "train", "mnist", "--out", f"{folder}/run", "--epochs", "1", *options]
         begun = time.time()
-        done = subprocess.run(command, env={**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(cache)}, capture_output=True, text=True)
+        environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache), "TORCHINDUCTOR_CACHE_DIR": str(cache)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode != _INTERRUPTED:
         sys.exit(f"start.py: the command failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
     marks = json.loads(done.stdout.splitlines()[-1])

@@ -92,12 +92,12 @@ def settle(done: Pass, target: Tensor, cost: Cost, rate_target: RateTarget | Non
     layers = []
     for layer, (costs, activity, probes) in enumerate(zip(found, state.activity, plan.probes, strict=False)):
         bias_share = _fraction(plan, layer) if plan.loops else probes.windows.sum(0) / total_steps
-        share = bias_share if layer == 0 and plan.constant else torch.full_like(bias_share, 1 / total_steps)
+        share = bias_share if layer == 0 and plan.constant else _filled(plan, 1 / total_steps, len(bias_share), bias_share)
         layers.append(LayerCosts(costs, activity, share, bias_share))
     if isinstance(end, LinearEnd):
         offsets = plan.probes[-1].offsets
         costs = end.readout_cost(offsets, value, target, cost) if entropy is None else entropy.of_readout(offsets, end.gain)
-        layers.append(LayerCosts(costs, last.trace.T[None], value.new_full((1,), 1 / end.gain), value.new_ones(1)))
+        layers.append(LayerCosts(costs, last.trace.T[None], _filled(plan, 1 / end.gain, 1, value), _filled(plan, 1.0, 1, value)))
     # The chip's leaky integrators are simulated, and do not fire.
     silent = isinstance(end, NeuronEnd) and not end.counts
     spiked = state.counts[:-1] if silent else state.counts
@@ -120,3 +120,12 @@ def _fraction(plan: Plan, layer: int) -> Tensor:
     from polystep_snn.spaces.node.loop_arrays import prepared
 
     return prepared(plan.probes[layer], plan.wirings[layer].num_neurons).fraction
+
+
+def _filled(plan: Plan, number: float, count: int, like: Tensor) -> Tensor:
+    """``[count]`` of one number; for loops the same tensor in every step."""
+    if not plan.loops:
+        return like.new_full((count,), number)
+    from polystep_snn.spaces.node.loop_arrays import filled
+
+    return filled(number, count, like.dtype)

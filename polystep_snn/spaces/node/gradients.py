@@ -10,7 +10,7 @@ from polystep_snn.spaces.node.pass_state import Pass
 from polystep_snn.spaces.node.pulled_back import placed, pulled_back
 
 
-def gradients(layers: list[LayerCosts], done: Pass, transport: Transport, eps: Tensor) -> list[Tensor]:
+def gradients(layers: list[LayerCosts], done: Pass, transport: Transport, eps: Tensor | float) -> list[Tensor]:
     """The negative displacements of all layers, pulled back to their weights and biases, in this order.
 
     Where events arrived the displacements ``[K, M B]`` stand in place of the weights' gradient: what is kept for each event has another
@@ -19,14 +19,19 @@ def gradients(layers: list[LayerCosts], done: Pass, transport: Transport, eps: T
     if done.plan.loops and type(transport) is Softmax:
         from polystep_snn.spaces.node.loop_gradients import gradients_by_loops
 
-        return gradients_by_loops(layers, done, eps.item())
+        return gradients_by_loops(layers, done, float(eps))
     result = []
     plan, entries = done.plan, done.entries
     for (cost, activity, share, bias_share), (offsets, _, neurons), wiring in zip(layers, plan.probes, plan.wirings, strict=True):
         num_probed, batch_size = cost.shape[1:]
         points = offsets / torch.linalg.vector_norm(offsets, dim=1).mean()
         # K of N neurons stand for all: on average over the draws the displacement is that of all neurons.
-        scaled = barycenter(transport, cost, eps, points * (-wiring.num_neurons / num_probed / batch_size))
+        scaled = barycenter(
+            transport,
+            cost,
+            torch.as_tensor(eps, dtype=cost.dtype, device=cost.device),
+            points * (-wiring.num_neurons / num_probed / batch_size),
+        )
         shared = share[:, None, None] * scaled
         if activity is not None and len(activity) < len(scaled):
             shared = shared.sum(0, keepdim=True)

@@ -80,6 +80,30 @@ def prepared(probes: "LayerProbes", num_neurons: int) -> Prepared:
     return _prepared(_Identity(tuple(probes)), num_neurons)
 
 
+@lru_cache(maxsize=64)
+def filled(value: float, count: int, dtype: torch.dtype) -> Tensor:
+    """``[count]`` of one value: the same object for the same arguments."""
+    return torch.full((count,), value, dtype=dtype)
+
+
+def weighed(probes: "LayerProbes", num_neurons: int, factor: float, share: Tensor, bias_share: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Points ``[V, M]`` times a factor and what their windows count for the weights; and ``[M]``, how much more they count for the biases.
+
+    Computed once for tensors that are the same objects from step to step.
+    """
+    return _weighed(_Identity((*probes, share, bias_share)), num_neurons, factor)
+
+
+@lru_cache(maxsize=16)
+def _weighed(tensors: "_Identity", num_neurons: int, factor: float) -> tuple[np.ndarray, np.ndarray]:
+    *probes, share, bias_share = tensors.tensors
+    assert share is not None
+    assert bias_share is not None
+    points = _prepared(_Identity(tuple(probes)), num_neurons).points
+    weighs = share.numpy()
+    return (points * (factor * weighs)).astype(points.dtype), bias_share.numpy() / np.where(weighs == 0, 1, weighs)
+
+
 class _Identity:
     """Tensors, equal if they are the same objects."""
 

@@ -1,6 +1,7 @@
 """Cross-entropy of probes and softmax transport on the CPU, by compiled loops: the numbers of ``costs`` and ``gradients``."""
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -64,14 +65,13 @@ class Entropy:
         if isinstance(end, LinearEnd):
             columns = end.wiring.fan(plan.weights[-1], neurons).values * (end.unit * self._scale)
             return self._of(columns.contiguous().numpy(), state.base[-1].trace.numpy(), neurons, probed.trace.numpy(), end.decay == 1.0)
-        columns = np.eye(len(self._values), dtype=self._kind) * self._kind(self._scale)
-        return self._of(columns, self._values, neurons, end.read(probed).numpy())
+        return self._of(_scaled_ones(len(self._values), self._kind.__name__, self._scale), self._values, neurons, end.read(probed).numpy())
 
     def of_readout(self, offsets: Tensor, gain: float) -> Tensor:
         """Costs ``[V, C, B]`` of shifts ``[V, 1]`` of a readout that adds up."""
         values = self._values
         shifted = values + (offsets.numpy() * self._kind(gain))[:, :, None]
-        return self._of(np.eye(len(values), dtype=self._kind) * self._kind(self._scale), values, None, shifted)
+        return self._of(_scaled_ones(len(values), self._kind.__name__, self._scale), values, None, shifted)
 
     def chained(self, layer: int, behind: Tensor) -> Tensor:
         """Costs ``[V, K, B]`` of a layer's probes by those of the next, ``behind``."""
@@ -102,3 +102,9 @@ class Entropy:
         )
         split(entropy_of_changes, len(columns), *given, grain=_GRAIN)
         return torch.from_numpy(costs)
+
+
+@lru_cache(maxsize=8)
+def _scaled_ones(count: int, kind: str, scale: float) -> np.ndarray:
+    """A diagonal matrix of one number."""
+    return np.diag(np.full(count, scale, kind))

@@ -7,7 +7,7 @@ from torch import Tensor
 from polystep_snn.engine.loops import softmax_barycenters
 from polystep_snn.engine.threads import split
 from polystep_snn.spaces.node.last_hop import LayerCosts
-from polystep_snn.spaces.node.loop_arrays import prepared
+from polystep_snn.spaces.node.loop_arrays import weighed
 from polystep_snn.spaces.node.pass_state import Pass
 from polystep_snn.spaces.node.pulled_back import placed, pulled_back
 
@@ -21,14 +21,14 @@ def gradients_by_loops(layers: list[LayerCosts], done: Pass, eps: float) -> list
     plan = done.plan
     for (cost, activity, share, bias_share), probes, wiring in zip(layers, plan.probes, plan.wirings, strict=True):
         _, num_probed, batch_size = cost.shape
-        points = prepared(probes, wiring.num_neurons).points * (-wiring.num_neurons / num_probed / batch_size)
-        weighs, bias_weighs = share.numpy(), bias_share.numpy()
-        # What a window counts for the weights is put into its points; for the biases it counts otherwise.
-        shared, sums = softmax_displacements(cost, eps, points * weighs)
-        bias = torch.from_numpy((bias_weighs / np.where(weighs == 0, 1, weighs)) @ sums)
+        # K of N neurons stand for all. What a window counts for the weights is in its points; for the biases it counts otherwise.
+        factor = -wiring.num_neurons / num_probed / batch_size
+        points, more = weighed(probes, wiring.num_neurons, factor, share, bias_share)
+        shared, sums = softmax_displacements(cost.contiguous(), eps, points)
+        bias = torch.from_numpy(more @ sums)
         if activity is not None and activity.shape[0] < len(shared):
             shared = shared.sum(0, keepdims=True)
-        flat = torch.from_numpy(shared.transpose(1, 0, 2).reshape(num_probed, -1))
+        flat = torch.from_numpy(shared[0] if len(shared) == 1 else shared.transpose(1, 0, 2).reshape(num_probed, -1))
         if activity is None:
             result += [flat, placed(bias, probes.neurons, wiring.num_neurons)]
         elif done.entries is not None and not result:
@@ -40,9 +40,9 @@ def gradients_by_loops(layers: list[LayerCosts], done: Pass, eps: float) -> list
 
 def softmax_displacements(costs: Tensor, eps: float, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where ``softmax(-costs / eps)`` of ``[V, K, B]`` puts particles between points ``[V, M]``: ``[M, K, B]``, and ``[M, K]`` summed."""
-    given = costs.contiguous().numpy()
+    given = costs.numpy()
     kind = given.dtype.type
     found, sums = np.empty((points.shape[1], *given.shape[1:]), kind), np.empty((points.shape[1], given.shape[1]), kind)
     exact = None if kind is np.float32 else True
-    split(softmax_barycenters, given.shape[1], given, kind(eps), points.astype(kind), exact, found, sums, grain=_GRAIN)
+    split(softmax_barycenters, given.shape[1], given, kind(eps), points, exact, found, sums, grain=_GRAIN)
     return found, sums

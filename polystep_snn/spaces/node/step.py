@@ -119,7 +119,10 @@ class PolyStep:
         residual = None if self.residual is None else at(self.residual, progress)
         chained = self.space.credit == "chained"
         done = run_probes(self.network, layers, inputs, target, cost, probes, self.kernels, residual, self.space.chunk, chained)
-        eps = layers[0].weight.new_tensor(at(self.transport.eps, progress))
+        eps: Tensor | float = at(self.transport.eps, progress)
+        if not self.kernels.loops:
+            # A number would be compiled anew for each of its values.
+            eps = layers[0].weight.new_tensor(eps)
         seen, grads, total = self.kernels(_conclude)(done, target, cost, self.transport, eps, self.rate_target)
         if done.plan.columns is not None:
             # A weight at a pixel that is off throughout the batch is in no current.
@@ -214,7 +217,10 @@ class PolyStep:
                 raise InputError(f"inputs are {given}: give {weight.dtype} [T, B, ...] with {network.sizes[0]} values a sample")
             if len(frame) != len(target):
                 raise InputError(f"there are {len(target)} targets for {len(frame)} samples: give one a sample")
-        low, high = torch.stack(target.aminmax()).tolist()
+        if target.device.type == "cpu":
+            low, high = int(target.numpy().min()), int(target.numpy().max())
+        else:
+            low, high = torch.stack(target.aminmax()).tolist()
         if low < 0 or high >= network.sizes[-1]:
             raise InputError(f"a target is {low if low < 0 else high}, but this network's classes lie in 0..{network.sizes[-1] - 1}")
 
@@ -230,7 +236,7 @@ class PolyStep:
 
 
 def _conclude(
-    done: Pass, target: Tensor, cost: Cost, transport: Transport, eps: Tensor, rate_target: RateTarget | None
+    done: Pass, target: Tensor, cost: Cost, transport: Transport, eps: Tensor | float, rate_target: RateTarget | None
 ) -> tuple[StepResult, list[Tensor], Tensor]:
     """What a step returns, the gradients, and a sum that is finite where everything was."""
     found = settle(done, target, cost, rate_target)
