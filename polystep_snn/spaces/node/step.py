@@ -94,8 +94,8 @@ class PolyStep:
         self.transport = transport
         self.cost = cost
         self.residual = residual
-        weight = network.weights[0]
-        self.kernels = kernels_on(weight.device, weight.dtype, compile)
+        self._compile = compile
+        self._settle_kernels()
         self.generator = torch.Generator().manual_seed(seed)
         self._points = vertices(space.polytope, space.num_windows)
         self._last_probes: tuple[Any, list[LayerProbes]] | None = None
@@ -113,6 +113,8 @@ class PolyStep:
             InputError: shapes, dtypes or classes that do not fit the network; NaN or infinity in inputs or weights.
         """
         self._check(inputs, target)
+        if self._kernels_for != self._kind_of_weights():
+            self._settle_kernels()
         layers = self.network.layers(self.kernels(quantize))
         probes = self._probes(len(inputs), progress, layers)
         cost = self.cost or CrossEntropy(rate_scale(len(inputs)))
@@ -194,6 +196,15 @@ class PolyStep:
     def _turned(self) -> Tensor:
         """The polytope's vertices, turned at random if asked for."""
         return self._points @ random_rotation(self.space.num_windows, self.generator) if self.space.rotate else self._points
+
+    def _kind_of_weights(self) -> tuple[torch.device, torch.dtype]:
+        weight = self.network.weights[0]
+        return weight.device, weight.dtype
+
+    def _settle_kernels(self) -> None:
+        """What computes a step, by where the weights are: a network may move to another device, or become another type."""
+        self._kernels_for = self._kind_of_weights()
+        self.kernels = kernels_on(*self._kernels_for, self._compile)
 
     def _check(self, inputs: Frames | Tensor, target: Tensor) -> None:
         network = self.network

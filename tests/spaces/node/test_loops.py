@@ -157,3 +157,19 @@ def test_float32_is_as_near_to_float64_as_torchs():
         errors.append(max(float((p.grad - g).abs().max()) for p, g in zip(network.parameters(), exact, strict=True)))
     assert errors[0] < 1e-6
     assert errors[1] < 1e-6
+
+
+def test_a_network_that_becomes_another_type():
+    inputs, target = batch(12, 20)
+    network = SpikingNetwork([12, 9, 4], QUICK, generator=torch.Generator().manual_seed(0))
+    method = PolyStep(network)
+    method.step(inputs.float(), target)
+    first = network.weights[0].grad.clone()
+    network.double()
+    method.step(inputs, target)
+    assert method.kernels.loops
+    torch.testing.assert_close(network.weights[0].grad.float(), first, rtol=1e-4, atol=1e-6)
+    network.bfloat16()
+    method.step(inputs.bfloat16(), target)
+    assert not method.kernels.loops
+    assert network.weights[0].grad.dtype == torch.bfloat16
