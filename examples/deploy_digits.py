@@ -1,6 +1,6 @@
 """From training to Loihi 2: 8 x 8 digits on the chip's integer neurons, every spike compared where they run, in ten lines.
 
-A minute on one core, most of it compiling. Runs in Lava where ``make lava-env`` has installed it or ``$POLYSTEP_SNN_LAVA_PYTHON`` names its
+A minute on one core. Runs in Lava where ``make lava-env`` has installed it or ``$POLYSTEP_SNN_LAVA_PYTHON`` names its
 Python, else in the bit-exact simulator, and says which. Writes ``deployed.png`` and ``digits.safetensors``, the network as integers.
 """
 

@@ -1,6 +1,6 @@
 """Train a spiking network on 8 x 8 digits without a backward pass, in ten lines.
 
-Half a minute on one core, most of it compiling. Writes ``digits.png``: a digit, the hidden spikes, and the decision over time.
+Half a minute on one core. Writes ``digits.png``: a digit, the hidden spikes, and the decision over time.
 """
 
 import torch

@@ -2,7 +2,7 @@
 
     python examples/train_nmnist.py [EPOCHS]
 
-A minute on one core, most of it compiling. Needs tonic, and downloads N-MNIST unless $POLYSTEP_SNN_DATA names a folder with it, in
+A minute on one core. Needs tonic, and downloads N-MNIST unless $POLYSTEP_SNN_DATA names a folder with it, in
 whole or in part. Writes ``nmnist.png``: a recording as pictures and as spikes, the hidden spikes, and the decision over time.
 """
 

@@ -27,9 +27,7 @@ def _missing_loops() -> str | None:
         from polystep_snn.engine.loops.jit import try_out
 
         try_out()
-    except ImportError as error:
-        return _first_line(error)
-    except Exception as error:  # whatever a compiler stumbles over
+    except Exception as error:  # numba is missing, or whatever its compiler raises
         return _first_line(error)
     return None
 

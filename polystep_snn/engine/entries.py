@@ -6,6 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from polystep_snn.engine.loops import column_entries, outer_products, row_entries, rows_times
+from polystep_snn.engine.loops.sparse import TILE
 from polystep_snn.engine.threads import split
 
 # Up to this share of numbers that are not zero the loops are faster than a dense product, and from so many numbers on.
@@ -46,7 +47,7 @@ class Entries(NamedTuple):
         """What rows ``(u, b)`` drive a layer with, ``[U, M, B]``, for weights ``[M, N]`` and biases ``[M]``."""
         out = weight.new_empty(self.shape[0] // batch_size, len(weight), batch_size)
         columns = weight.T.contiguous()
-        tiles = len(out) * -(-batch_size // 16)
+        tiles = len(out) * -(-batch_size // TILE)
         split(rows_times, tiles, self.starts, self.columns, self.values, columns.numpy(), bias.numpy(), out.numpy(), grain=4)
         return out
 

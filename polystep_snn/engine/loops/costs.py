@@ -9,7 +9,7 @@ from polystep_snn.engine.loops.functions import exponential, logarithm
 from polystep_snn.engine.loops.jit import product_loop
 
 # Changes of so many values at most, which move a logit by so much at most, are looked up.
-_FEW, _GENTLE = 8, 20
+_MOST_VALUES, _LARGEST_EXPONENT = 8, 20
 
 
 @product_loop
@@ -93,7 +93,7 @@ def entropy_of_changes(first, behind, logits, odds, columns, trace, where, probe
                 for b in range(num_samples):
                     row[b] = min(own[b], limit)
                 continue
-            if counted and high - low <= _FEW and steepest * max(high, -low) <= _GENTLE:
+            if counted and high - low <= _MOST_VALUES and steepest * max(high, -low) <= _LARGEST_EXPONENT:
                 _sums_of_counts(odds, column, change, int(low), int(high), summed, least, exact, total)
             else:
                 for b in range(num_samples):

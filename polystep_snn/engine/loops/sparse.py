@@ -8,7 +8,7 @@ import numpy as np
 from polystep_snn.engine.loops.jit import loop, product_loop
 
 # Rows or inputs at a time: their results are turned over in a core's first cache.
-_TILE = 16
+TILE = 16
 
 
 @loop
@@ -74,11 +74,11 @@ def rows_times(first, behind, starts, columns, values, weight, bias, out):
         out: ``[U, M, B]``, written.
     """
     _, num_outputs, num_samples = out.shape
-    tile = np.empty((_TILE, num_outputs), weight.dtype)
-    tiles = (num_samples + _TILE - 1) // _TILE
+    tile = np.empty((TILE, num_outputs), weight.dtype)
+    tiles = (num_samples + TILE - 1) // TILE
     for place in range(first, behind):
-        u, start = place // tiles, place % tiles * _TILE
-        end = min(start + _TILE, num_samples)
+        u, start = place // tiles, place % tiles * TILE
+        end = min(start + TILE, num_samples)
         for b in range(start, end):
             total, row = tile[b - start], u * num_samples + b
             for m in range(num_outputs):
@@ -99,9 +99,9 @@ def outer_products(first, behind, starts, rows, values, left, out):
         out: ``[M, N]``, written.
     """
     num_outputs = left.shape[1]
-    tile = np.empty((_TILE, num_outputs), left.dtype)
-    for start in range(first, behind, _TILE):
-        end = min(start + _TILE, behind)
+    tile = np.empty((TILE, num_outputs), left.dtype)
+    for start in range(first, behind, TILE):
+        end = min(start + TILE, behind)
         for n in range(start, end):
             total = tile[n - start]
             for m in range(num_outputs):

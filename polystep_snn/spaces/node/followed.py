@@ -36,7 +36,7 @@ class Layers(NamedTuple):
 
     Attributes:
         fan: weights from the probed neurons to the next layer.
-        wirings, weights, neurons, decays: as in ``nodes.Plan``.
+        wirings, weights, neurons, decays: as in ``pass_state.Plan``.
     """
 
     fan: Fan
@@ -67,7 +67,7 @@ class Judge(NamedTuple):
         last: the unprobed last spiking layer, ``[N, B]``.
         value: ``[C, B]``, the unprobed readout.
         own: ``[B]``, its cost.
-        target, cost: as of ``nodes.settle``.
+        target, cost: as of ``costs.settle``.
     """
 
     end: LinearEnd | NeuronEnd

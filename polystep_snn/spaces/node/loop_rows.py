@@ -54,7 +54,8 @@ class LoopRows:
         )
         decay, kind = plan.decays[-1], self._fan.dtype.type
         self._decay = None if decay == 1.0 else kind(decay)
-        self._weights = tuple(plan.weights[k].T.contiguous().numpy() for k in behind)
+        # What arrives at the first of them is in the fan.
+        self._weights = (self._fan, *(plan.weights[k].T.contiguous().numpy() for k in behind[1:]))
         self._sizes = [plan.wirings[k].num_neurons for k in behind]
         self._chunk = chunk or max(_GRAIN, _NUMBERS // max(self._sizes))
         self._which = np.empty(0, np.int64)
@@ -71,18 +72,19 @@ class LoopRows:
         """To the end of a block that began with ``before``."""
         which = self._entered(told.moved[self._layer])
         states = self._room(len(which))
-        self._run(which, len(self._which), before, self._states, told, states)
+        self._run(which, len(self._which), before, self._states, self._unprobed(told), states)
         self._which, self._states = which, states
 
     def costs(self, before: Arrays, told: Told, judge: Judge) -> Tensor:
         """Costs ``[V, K, B]`` after a last block: of every probe that is no row that of the unprobed network."""
         which, begun = self._entered(told.moved[self._layer]), len(self._which)
         costs = judge.own.expand(*self._shape, -1).contiguous()
+        unprobed = self._unprobed(told)
         for start in range(0, len(which), self._chunk):
             tile = which[start : start + self._chunk]
             states = self._room(len(tile))
             earlier = _cut(self._states, start, start + len(tile))
-            self._run(tile, min(max(begun - start, 0), len(tile)), before, earlier, told, states)
+            self._run(tile, min(max(begun - start, 0), len(tile)), before, earlier, unprobed, states)
             self._judge(tile, states, judge, costs)
         return costs
 
@@ -100,11 +102,15 @@ class LoopRows:
 
         return make(), make() if self._has_synapse else None, make()
 
-    def _run(self, which: np.ndarray, begun: int, before: Arrays, earlier: Arrays, told: Told, states: Arrays) -> None:
-        own = told.changed[self._layer]
+    def _unprobed(self, told: Told) -> tuple[Any, ...]:
+        """What probes changed in their own spikes, and currents and spikes of the layers behind, samples as rows."""
         currents = tuple(told.currents[k].transpose(1, 2).contiguous().numpy() for k in self._behind)
         spikes = tuple(told.spikes[k].transpose(1, 2).contiguous().numpy() for k in self._behind[:-1]) or currents
-        given = (which, begun, self._fan, own.flatten(1).numpy(), *self._neurons, self._decay, self._weights, currents, spikes)
+        return told.changed[self._layer].flatten(1).numpy(), currents, spikes
+
+    def _run(self, which: np.ndarray, begun: int, before: Arrays, earlier: Arrays, unprobed: tuple[Any, ...], states: Arrays) -> None:
+        own, currents, spikes = unprobed
+        given = (which, begun, self._fan, own, *self._neurons, self._decay, self._weights, currents, spikes)
         split(rows_block, len(which), *given, *before, *earlier, *states, grain=_GRAIN)
 
     def _judge(self, which: np.ndarray, states: Arrays, judge: Judge, costs: Tensor) -> None:
