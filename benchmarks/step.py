@@ -180,6 +180,8 @@ def main() -> None:
         rows = [{key: value for key, value in row.items() if key != "published ms"} for row in rows]
     title = "step" + ("-eager" if arguments.eager else "") + (f"-threads{arguments.threads}" if arguments.threads > 1 else "")
     title += "-cuda" if arguments.device == "cuda" else ""
+    # A part of the table does not replace it.
+    title += "" if len(names) == len(POINTS) else "-part"
     details = {"points": {name: asdict(POINTS[name]) for name in names}, "speeds": limit.speeds()}
     report(title, results, rows, details, arguments.json)
 
