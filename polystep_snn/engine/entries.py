@@ -3,10 +3,12 @@
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from polystep_snn.engine.loops import column_entries, outer_products, row_entries, rows_times
-from polystep_snn.engine.loops.sparse import TILE
+from polystep_snn.engine.loops import column_entries, outer_products, row_entries, rows_times, turned
+from polystep_snn.engine.loops.lanes import padded
+from polystep_snn.engine.loops.vectors import SQUARE
 from polystep_snn.engine.threads import split
 
 # Up to this share of numbers that are not zero the loops are faster than a dense product, and from so many numbers on.
@@ -20,7 +22,7 @@ class Entries(NamedTuple):
 
     Attributes:
         starts: ``[R + 1]``.
-        columns, values: ``[E]``.
+        columns, values: at least ``[E]``.
         shape: R and N.
     """
 
@@ -39,24 +41,30 @@ class Entries(NamedTuple):
         if np.count_nonzero(sample) > _DENSITY * len(sample):
             return None
         starts = np.empty(len(x) + 1, np.int64)
-        columns, values = np.empty(x.numel() + 1, np.int32), np.empty(x.numel() + 1, given.dtype)
+        columns, values = np.empty(x.numel() + SQUARE, np.uint32), np.empty(x.numel() + SQUARE, given.dtype)
         row_entries(given, starts, columns, values)
-        return cls(starts, columns[: starts[-1]], values[: starts[-1]], (len(x), x.shape[1]))
+        return cls(starts, columns, values, given.shape)
 
     def times(self, weight: Tensor, bias: Tensor, batch_size: int) -> Tensor:
         """What rows ``(u, b)`` drive a layer with, ``[U, M, B]``, for weights ``[M, N]`` and biases ``[M]``."""
         out = weight.new_empty(self.shape[0] // batch_size, len(weight), batch_size)
-        columns = weight.T.contiguous()
-        tiles = len(out) * -(-batch_size // TILE)
-        split(rows_times, tiles, self.starts, self.columns, self.values, columns.numpy(), bias.numpy(), out.numpy(), grain=4)
+        tiles = len(out) * -(-batch_size // SQUARE)
+        split(rows_times, tiles, self.starts, self.columns, self.values, _turned(weight), bias.numpy(), out.numpy(), grain=4)
         return out
 
     def outer(self, left: Tensor) -> Tensor:
         """``left [M, R]`` times the matrix: ``[M, N]``."""
-        num_entries, num_inputs = len(self.values), self.shape[1]
+        num_entries, num_inputs = int(self.starts[-1]), self.shape[1]
         starts = np.empty(num_inputs + 1, np.int64)
-        rows, values = np.empty(num_entries, np.int32), np.empty_like(self.values)
+        rows, values = np.empty(num_entries, np.uint32), np.empty(num_entries, self.values.dtype)
         column_entries(self.starts, self.columns, self.values, starts, rows, values)
-        out = left.new_empty(len(left), num_inputs)
-        split(outer_products, num_inputs, starts, rows, values, left.T.contiguous().numpy(), out.numpy(), grain=_GRAIN)
+        out = torch.empty(len(left), num_inputs, dtype=left.dtype)
+        split(outer_products, num_inputs, starts, rows, values, _turned(left), out.numpy(), grain=_GRAIN)
         return out
+
+
+def _turned(x: Tensor) -> np.ndarray:
+    """``[M, N]`` as ``[N, M]``, padded to whole groups of lanes."""
+    out = np.empty((x.shape[1], padded(len(x))), x.numpy().dtype)
+    split(turned, len(x), x.contiguous().numpy(), out, grain=_GRAIN)
+    return out

@@ -26,18 +26,18 @@ print(step.kernels.loops, network.linears[0].weight.grad.double().sum().item())
 
 def test_exponentials_and_logarithms_of_float32():
     x = np.linspace(-87, 88, 20_001).astype(np.float32)
-    found = np.array([exponential(a, None) for a in x])
+    found = np.array([exponential(a, True) for a in x])
     assert (abs(found / np.exp(x.astype(np.float64)) - 1)).max() < 3e-7
-    assert exponential(np.float32(-200), None) == exponential(np.float32(-87), None) < 2e-38
+    assert exponential(np.float32(-200), True) == exponential(np.float32(-87), True) < 2e-38
     y = np.exp(np.linspace(-80, 80, 20_001)).astype(np.float32)
-    error = abs(np.array([logarithm(a, None) for a in y]) - np.log(y.astype(np.float64)))
+    error = abs(np.array([logarithm(a, True) for a in y]) - np.log(y.astype(np.float64)))
     assert (error / np.maximum(1, abs(np.log(y)))).max() < 2e-7
 
 
 def test_exponentials_and_logarithms_of_float64_are_numpys():
     for a in (-300.0, 0.1, 300.0):
-        assert exponential(a, True) == np.exp(a)
-        assert logarithm(abs(a), True) == np.log(abs(a))
+        assert exponential(a, None) == np.exp(a)
+        assert logarithm(abs(a), None) == np.log(abs(a))
 
 
 def test_of_several_largest_values_the_first_decides():
@@ -58,7 +58,7 @@ def test_products_of_what_is_not_zero(dtype):
     weight, bias = torch.randn(50, 555, generator=generator, dtype=dtype), torch.randn(50, generator=generator, dtype=dtype)
     left = torch.randn(50, len(x), generator=generator, dtype=dtype)
     entries = Entries.of(x)
-    assert len(entries.values) == int((x != 0).sum())
+    assert entries.starts[-1] == int((x != 0).sum())
     tolerance = {"rtol": 0, "atol": 1e-4 if dtype == torch.float32 else 1e-11}
     expected = (x @ weight.T + bias).view(6, 37, 50).transpose(1, 2)
     torch.testing.assert_close(entries.times(weight, bias, 37), expected, **tolerance)
@@ -68,7 +68,7 @@ def test_products_of_what_is_not_zero(dtype):
 def test_what_is_dense_or_small_stays_dense():
     assert Entries.of(torch.ones(300, 300)) is None
     assert Entries.of(torch.zeros(10, 10)) is None
-    assert len(Entries.of(torch.zeros(300, 300)).values) == 0
+    assert Entries.of(torch.zeros(300, 300)).starts[-1] == 0
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])

@@ -1,22 +1,36 @@
 """Loops over time, compiled by numba for the CPU. They take plain arrays; what torch computes eagerly is their reference."""
 
-from polystep_snn.engine.loops.costs import chained_costs, entropy, entropy_of_changes, entropy_of_values, rates_of, softmax_barycenters
+from polystep_snn.engine.loops.costs import (
+    chained_costs,
+    entropy,
+    entropy_of_changes,
+    entropy_of_outputs,
+    entropy_of_rows,
+    entropy_of_shifts,
+    softmax_barycenters,
+)
+from polystep_snn.engine.loops.hops import hop_block
+from polystep_snn.engine.loops.lanes import padded
 from polystep_snn.engine.loops.populations import layer_block
 from polystep_snn.engine.loops.rows import rows_block, values_of_sums
-from polystep_snn.engine.loops.sparse import column_entries, outer_products, row_entries, rows_times
+from polystep_snn.engine.loops.sparse import column_entries, outer_products, row_entries, rows_times, turned
 
 __all__ = [
     "chained_costs",
     "column_entries",
     "entropy",
     "entropy_of_changes",
-    "entropy_of_values",
+    "entropy_of_outputs",
+    "entropy_of_rows",
+    "entropy_of_shifts",
+    "hop_block",
     "layer_block",
     "outer_products",
-    "rates_of",
+    "padded",
     "row_entries",
     "rows_block",
     "rows_times",
     "softmax_barycenters",
+    "turned",
     "values_of_sums",
 ]

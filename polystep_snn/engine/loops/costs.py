@@ -1,196 +1,218 @@
-"""From what probes changed to costs, and from costs to displacements: one probed neuron at a time, its samples side by side.
+"""From what probes changed to costs, and from costs to displacements: lanes of samples of one probed neuron at a time.
 
-Shapes: V vertices, K probed neurons, B samples, C classes, M time windows.
+Shapes: V vertices, K probed neurons, B samples, padded to whole lanes, C classes, M time windows. ``quick`` chooses the functions that
+``loops.functions`` computes: True for float32, None for float64.
 """
 
 import numpy as np
 
 from polystep_snn.engine.loops.functions import exponential, logarithm
 from polystep_snn.engine.loops.jit import product_loop
+from polystep_snn.engine.loops.lanes import LANES, any_of, fill, higher_of, highest_of, load, lower_of, lowest_of, store, sum_of, where
 
-# Changes of so many values at most, which move a logit by so much at most, are looked up.
-_MOST_VALUES, _LARGEST_EXPONENT = 8, 20
+# Changes by so many spikes at most, which move a logit by so much at most, are looked up.
+_MOST_SPIKES, _LARGEST_EXPONENT = 8, 20
 
 
 @product_loop
-def entropy(values, bias, unit, target, scale, exact, logits, odds, own):
+def entropy(values, bias, unit, target, scale, quick, live, logits, odds, own):
     """Cross-entropy of a network's readout.
 
     Args:
         values: ``[C, B]``; the readout's bias is added and the sum multiplied by its unit, in place.
-        bias: ``[C]``.
-        target: ``[B]`` int64.
+        bias: ``[C]``; None for values that are complete.
+        target: ``[B]`` int32.
         scale: of the values.
+        live: ``[B]``, 1 for samples and 0 for padding.
         logits, odds: ``[C, B]``, log-probabilities and probabilities, written.
         own: ``[B]``, costs, written.
 
     Returns:
-        How many samples are right: their class has the largest value, and comes first among several.
+        The sum of the costs, and how many samples are right: their class has the largest value, and comes first among several.
     """
-    num_classes, num_samples = values.shape
-    largest, total = np.empty(num_samples, own.dtype), np.empty(num_samples, own.dtype)
-    for c in range(num_classes):
-        for b in range(num_samples):
-            values[c, b] = (values[c, b] + bias[c]) * unit
-    for b in range(num_samples):
-        largest[b] = values[0, b]
-        total[b] = 0
-    for c in range(1, num_classes):
-        for b in range(num_samples):
-            largest[b] = max(largest[b], values[c, b])
-    for c in range(num_classes):
-        for b in range(num_samples):
-            logits[c, b] = scale * (values[c, b] - largest[b])
-            total[b] += exponential(logits[c, b], exact)
-    for b in range(num_samples):
-        total[b] = logarithm(total[b], exact)
-    right = 0
-    for c in range(num_classes):
-        for b in range(num_samples):
-            logits[c, b] -= total[b]
-            odds[c, b] = exponential(logits[c, b], exact)
-    for b in range(num_samples):
-        own[b] = -logits[target[b], b]
-        first = 0
-        while values[first, b] != largest[b] and first < num_classes - 1:
-            first += 1
-        right += first == target[b]
-    return right
+    none, one = own.dtype.type(0), own.dtype.type(1)
+    costs = right = none
+    for b in range(0, len(own), LANES):
+        largest, first = fill(own.dtype.type(-np.inf)), fill(np.int32(0))
+        for c in range(len(values)):
+            value = load(values, (c, b))
+            if bias is not None:
+                value = (value + bias[c]) * unit
+                store(values, (c, b), value)
+            first = where(value > largest, np.int32(c), first)
+            largest = higher_of(largest, value)
+        total = fill(none)
+        for c in range(len(values)):
+            total = total + exponential(scale * (load(values, (c, b)) - largest), quick)
+        total = logarithm(total, quick)
+        cost = total
+        for c in range(len(values)):
+            logit = scale * (load(values, (c, b)) - largest) - total
+            store(logits, (c, b), logit)
+            store(odds, (c, b), exponential(logit, quick))
+            cost = where(load(target, b) == np.int32(c), none - logit, cost)
+        store(own, b, cost)
+        exists = load(live, b)
+        costs += sum_of(cost * exists)
+        right += sum_of(where(first == load(target, b), one, none) * exists)
+    return costs, right
 
 
 @product_loop
-def entropy_of_changes(first, behind, logits, odds, columns, trace, where, probed, target, own, limit, exact, counted, costs):
+def entropy_of_changes(first, behind, logits, odds, columns, trace, chosen, probed, target, own, limit, quick, counted, costs):
     """Cross-entropy under probes that move logits by a column times what they changed, for neurons ``first`` to ``behind``.
 
     Args:
-        logits: ``[C, B]`` log-probabilities of the unprobed network, and ``odds`` their exponentials.
-        columns: ``[K, C]``, what a change of 1 adds to them.
-        trace: ``[N, B]`` of the unprobed neurons, and ``where: [K]`` the probed ones among them.
+        logits, odds, target, own: of the unprobed network, as of ``entropy``.
+        columns: ``[K, C]``, what a change of 1 adds to the logits.
+        trace: ``[N, B]`` of the unprobed neurons, and ``chosen: [K]`` the probed ones among them.
         probed: ``[V, K, B]`` the same under probes.
-        target: ``[B]`` int64.
-        own: ``[B]`` costs without a probe.
         limit: of exponents; costs saturate there, those of probes that changed nothing too.
-        exact: None for polynomials in float32; True for float64.
         counted: whether all changes are whole numbers.
         costs: ``[V, K, B]``, written.
     """
-    num_classes, num_samples = logits.shape
-    kind = own.dtype.type
-    change, total, summed = np.empty(num_samples, own.dtype), np.empty(num_samples, own.dtype), np.empty(num_samples, own.dtype)
+    none = own.dtype.type(0)
     least = np.exp(-limit)
+    rises, falls = np.empty((_MOST_SPIKES, len(odds)), own.dtype), np.empty((_MOST_SPIKES, len(odds)), own.dtype)
     for k in range(first, behind):
-        unprobed, column = trace[where[k]], columns[k]
-        steepest = kind(0)
-        for c in range(num_classes):
+        unprobed, column = chosen[k], columns[k]
+        steepest = none
+        for c in range(len(column)):
             steepest = max(steepest, abs(column[c]))
-        for p in range(len(probed)):
-            row, shifted = costs[p, k], probed[p, k]
-            low, high = kind(0), kind(0)
-            for b in range(num_samples):
-                change[b] = shifted[b] - unprobed[b]
-                low, high = min(low, change[b]), max(high, change[b])
-            if low == high:
-                for b in range(num_samples):
-                    row[b] = min(own[b], limit)
-                continue
-            if counted and high - low <= _MOST_VALUES and steepest * max(high, -low) <= _LARGEST_EXPONENT:
-                _sums_of_counts(odds, column, change, int(low), int(high), summed, least, exact, total)
-            else:
-                for b in range(num_samples):
-                    total[b] = least
-                for c in range(num_classes):
-                    w, start = column[c], logits[c]
-                    for b in range(num_samples):
-                        total[b] += exponential(min(start[b] + w * change[b], limit), exact)
-            for b in range(num_samples):
-                total[b] = logarithm(total[b], exact)
-            for b in range(num_samples):
-                right = min(max(logits[target[b], b] + column[target[b]] * change[b], -limit), limit)
-                row[b] = total[b] - right if change[b] != 0 else min(own[b], limit)
+        looked_up = counted and steepest * _MOST_SPIKES <= _LARGEST_EXPONENT
+        if looked_up:
+            _powers(column, quick, rises, falls)
+        for b in range(0, len(own), LANES):
+            cost = load(own, b)
+            slope = fill(none)
+            for c in range(len(column)):
+                slope = where(load(target, b) == np.int32(c), column[c], slope)
+            for p in range(len(probed)):
+                change = load(probed, (p, k, b)) - load(trace, (unprobed, b))
+                if not any_of(change != none):
+                    store(costs, (p, k, b), lower_of(cost, limit))
+                    continue
+                low, high = lowest_of(change), highest_of(change)
+                total = fill(least)
+                if looked_up and low >= -_MOST_SPIKES and high <= _MOST_SPIKES:
+                    for n in range(int(high)):
+                        total = where(change == own.dtype.type(n + 1), _odds_after(odds, b, rises, n, least), total)
+                    for n in range(int(-low)):
+                        total = where(change == own.dtype.type(-n - 1), _odds_after(odds, b, falls, n, least), total)
+                else:
+                    for c in range(len(column)):
+                        total = total + exponential(lower_of(load(logits, (c, b)) + column[c] * change, limit), quick)
+                right = lower_of(higher_of(slope * change - cost, -limit), limit)
+                store(costs, (p, k, b), where(change != none, logarithm(total, quick) - right, lower_of(cost, limit)))
 
 
 @product_loop
-def _sums_of_counts(odds, column, change, low, high, summed, least, exact, total):
-    """Odds after changes that take few values: ``exp(logit + w n)`` is ``exp(logit) exp(w n)``, and the second is known for every n."""
-    num_classes, num_samples = odds.shape
-    kind = odds.dtype.type
-    for b in range(num_samples):
-        total[b] = 1
-    for n in range(low, high + 1):
-        if n == 0:
-            continue
-        value = kind(n)
-        for b in range(num_samples):
-            summed[b] = least
-        for c in range(num_classes):
-            factor, share = exponential(column[c] * value, exact), odds[c]
-            for b in range(num_samples):
-                summed[b] += share[b] * factor
-        for b in range(num_samples):
-            total[b] = summed[b] if change[b] == value else total[b]
+def _powers(column, quick, rises, falls):
+    """``exp(n w)`` and ``exp(-n w)`` for n from 1 on, of every class's w."""
+    for c in range(len(column)):
+        rise, fall = exponential(column[c], quick), exponential(-column[c], quick)
+        rises[0, c], falls[0, c] = rise, fall
+        for n in range(1, len(rises)):
+            rises[n, c], falls[n, c] = rises[n - 1, c] * rise, falls[n - 1, c] * fall
 
 
 @product_loop
-def entropy_of_values(first, behind, values, target, scale, exact, which, costs):
+def _odds_after(odds, b, factors, n, least):
+    """``sum_c odds[c] factors[n, c]``: ``exp(logit + n w)`` is ``exp(logit) exp(n w)``, and the second is the same for all samples."""
+    total = fill(least)
+    for c in range(len(odds)):
+        total = total + factors[n, c] * load(odds, (c, b))
+    return total
+
+
+@product_loop
+def entropy_of_shifts(logits, odds, shifts, target, own, limit, quick, costs):
+    """Cross-entropy when one class's logit is shifted: the readout's own probes.
+
+    Args:
+        shifts: ``[V]``.
+        costs: ``[V, C, B]``, written.
+        others: as of ``entropy_of_changes``.
+    """
+    none = own.dtype.type(0)
+    least = np.exp(-limit)
+    for c in range(len(odds)):
+        for b in range(0, len(own), LANES):
+            others = fill(least)
+            for other in range(len(odds)):
+                if other != c:
+                    others = others + load(odds, (other, b))
+            for p in range(len(shifts)):
+                total = others + exponential(lower_of(load(logits, (c, b)) + shifts[p], limit), quick)
+                right = where(load(target, b) == np.int32(c), shifts[p], none) - load(own, b)
+                store(costs, (p, c, b), logarithm(total, quick) - lower_of(higher_of(right, -limit), limit))
+
+
+@product_loop
+def entropy_of_outputs(first, behind, values, target, scale, quick, costs):
+    """Cross-entropy of readouts ``[V, K, C, B]`` under probes, for vertices and neurons ``first`` to ``behind`` of V K: ``[V, K, B]``."""
+    _, num_neurons, num_classes, num_samples = values.shape
+    for place in range(first, behind):
+        p, k = place // num_neurons, place % num_neurons
+        for b in range(0, num_samples, LANES):
+            largest = load(values, (p, k, 0, b))
+            right = largest
+            for c in range(1, num_classes):
+                value = load(values, (p, k, c, b))
+                largest = higher_of(largest, value)
+                right = where(load(target, b) == np.int32(c), value, right)
+            total = fill(costs.dtype.type(0))
+            for c in range(num_classes):
+                total = total + exponential(scale * (load(values, (p, k, c, b)) - largest), quick)
+            store(costs, (p, k, b), logarithm(total, quick) - scale * (right - largest))
+
+
+@product_loop
+def entropy_of_rows(first, behind, values, target, scale, quick, which, costs):
     """Cross-entropy of rows ``first`` to ``behind`` of values ``[R, C]``, written where each belongs.
 
     Args:
-        which: ``[R]`` places in ``costs``, flat and with the samples innermost.
-        others as above.
+        which: ``[R]`` places in ``costs``, ``(v K + k) B + b``, with B the length of ``target``; costs is ``[V K B]``.
     """
-    num_classes, num_samples = values.shape[1], len(target)
+    num_classes = values.shape[1]
     for r in range(first, behind):
         largest = values[r, 0]
         for c in range(1, num_classes):
             largest = max(largest, values[r, c])
         odds = values.dtype.type(0)
         for c in range(num_classes):
-            odds += exponential(scale * (values[r, c] - largest), exact)
-        costs[which[r]] = logarithm(odds, exact) - scale * (values[r, target[which[r] % num_samples]] - largest)
+            odds += exponential(scale * (values[r, c] - largest), quick)
+        costs[which[r]] = logarithm(odds, quick) - scale * (values[r, target[which[r] % len(target)]] - largest)
 
 
 @product_loop
-def softmax_barycenters(first, behind, costs, eps, points, exact, displacement, sums):
+def softmax_barycenters(first, behind, costs, eps, points, live, quick, displacement, sums):
     """Where ``softmax(-costs / eps)`` puts neurons ``first`` to ``behind`` between the vertices.
 
     Args:
         costs: ``[V, K, B]``.
         points: ``[V, M]``.
-        exact: None for polynomials in float32; True for float64.
-        displacement: ``[M, K, B]``, written.
+        live: ``[B]``, 1 for samples and 0 for padding.
+        displacement: ``[M, K, B]``, written; 0 in the padding.
         sums: ``[M, K]``, over the samples, written.
     """
-    num_vertices, _, num_samples = costs.shape
-    lowest, total = np.empty(num_samples, costs.dtype), np.empty(num_samples, costs.dtype)
-    odds = np.empty(num_samples, costs.dtype)
+    none, one = costs.dtype.type(0), costs.dtype.type(1)
     for k in range(first, behind):
-        for b in range(num_samples):
-            lowest[b] = costs[0, k, b]
-            total[b] = 0
-        for p in range(1, num_vertices):
-            row = costs[p, k]
-            for b in range(num_samples):
-                lowest[b] = min(lowest[b], row[b])
-        for m in range(points.shape[1]):
-            for b in range(num_samples):
-                displacement[m, k, b] = 0
-        for p in range(num_vertices):
-            row = costs[p, k]
-            for b in range(num_samples):
-                odds[b] = exponential((lowest[b] - row[b]) / eps, exact)
-                total[b] += odds[b]
-            for m in range(points.shape[1]):
-                point, moved = points[p, m], displacement[m, k]
-                for b in range(num_samples):
-                    moved[b] += point * odds[b]
-        for m in range(points.shape[1]):
-            moved = displacement[m, k]
-            for b in range(num_samples):
-                moved[b] /= total[b]
-            summed = costs.dtype.type(0)
-            for b in range(num_samples):
-                summed += moved[b]
-            sums[m, k] = summed
+        for m in range(len(sums)):
+            sums[m, k] = none
+        for b in range(0, len(live), LANES):
+            lowest = load(costs, (0, k, b))
+            for p in range(1, len(costs)):
+                lowest = lower_of(lowest, load(costs, (p, k, b)))
+            for m in range(len(sums)):
+                total, moved = fill(none), fill(none)
+                for p in range(len(costs)):
+                    odds = exponential((lowest - load(costs, (p, k, b))) * (one / eps), quick)
+                    total = total + odds
+                    moved = moved + points[p, m] * odds
+                moved = where(load(live, b) > none, moved / total, none)
+                store(displacement, (m, k, b), moved)
+                sums[m, k] += sum_of(moved)
 
 
 @product_loop
@@ -205,22 +227,9 @@ def chained_costs(first, behind, own, reached, worth, costs):
     """
     num_windows, num_vertices, _, num_samples = reached.shape
     for k in range(first, behind):
-        for p in range(num_vertices):
-            row = costs[p, k]
-            for b in range(num_samples):
-                row[b] = own[b]
-            for m in range(num_windows):
-                change, price = reached[m, p, k], worth[m, k]
-                for b in range(num_samples):
-                    row[b] += change[b] * price[b]
-
-
-@product_loop
-def rates_of(counts, num_steps, out):
-    """Mean spikes a step of ``counts [N, B]``: ``[N]``, written."""
-    num_samples = counts.shape[1]
-    for n in range(len(counts)):
-        total = counts.dtype.type(0)
-        for b in range(num_samples):
-            total += counts[n, b]
-        out[n] = total / counts.dtype.type(num_samples) / num_steps
+        for b in range(0, num_samples, LANES):
+            for p in range(num_vertices):
+                cost = load(own, b)
+                for m in range(num_windows):
+                    cost = cost + load(reached, (m, p, k, b)) * load(worth, (m, k, b))
+                store(costs, (p, k, b), cost)

@@ -1,4 +1,4 @@
-"""One step of one neuron, for a compiler that puts many side by side: the arithmetic of ``snn.neurons`` and ``snn.loihi``, in its order.
+"""One step of a neuron, or of lanes of them: the arithmetic of ``snn.neurons`` and ``snn.loihi``, in its order.
 
 What is absent (a synapse, a bound, a decay) is None, and no instruction of the compiled loop.
 """
@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from polystep_snn.engine.loops.jit import loop
+from polystep_snn.engine.loops.lanes import higher_of, lower_of, truncated, where
 
 
 class Lif(NamedTuple):
@@ -59,28 +60,28 @@ def lif_step(v, i, x, beta, alpha, v_th, v_min, v_max, soft):
     i = x if alpha is None else alpha * i + x
     v = beta * v + i
     if v_min is not None:
-        v = max(v, v_min)
+        v = higher_of(v, v_min)
     if v_max is not None:
-        v = min(v, v_max)
+        v = lower_of(v, v_max)
     fired = v > v_th
     after = v - v if soft is None else v - soft
-    return fired, after if fired else v, i
+    return fired, where(fired, after, v), i
 
 
 @loop
 def decayed(x, keep, grain, coarse):
     """``x keep / 4096`` rounded toward zero: in two halves, so that no product is beyond 2^24."""
-    high = np.trunc(x * grain)
-    return high * keep + np.trunc((x - high * coarse) * (keep * grain))
+    high = truncated(x * grain)
+    return high * keep + truncated((x - high * coarse) * (keep * grain))
 
 
 @loop
 def cuba_step(v, u, x, bias, threshold, keep_u, keep_v, grain, coarse, limit, half):
     """``(fired, v, u)`` after a step in which x arrives."""
     u = x if keep_u is None else decayed(u, keep_u, grain, coarse) + x
-    wrapped = u - (half + half) if u > half else u
-    u = u + (half + half) if u <= -half else wrapped
+    around = half + half
+    u = where(u > half, u - around, where(u <= -half, u + around, u))
     kept = v if keep_v is None else decayed(v, keep_v, grain, coarse)
-    v = min(max(kept + (u + bias), -limit), limit)
+    v = lower_of(higher_of(kept + (u + bias), -limit), limit)
     fired = v > threshold
-    return fired, v - v if fired else v, u
+    return fired, where(fired, limit - limit, v), u

@@ -1,14 +1,30 @@
 """Products with inputs that are zero almost everywhere: only what is not zero is multiplied.
 
-Shapes: R rows (samples, or samples in every step), N inputs, M outputs, E numbers that are not zero.
+Shapes: R rows (samples, or samples in every step), N inputs, M outputs, E numbers that are not zero. Rows that are added up are padded
+to a multiple of ``LANES`` numbers; what stands in the padding has no meaning.
 """
 
 import numpy as np
 
 from polystep_snn.engine.loops.jit import loop, product_loop
+from polystep_snn.engine.loops.lanes import LANES, fill, load, store
+from polystep_snn.engine.loops.vectors import PACKS, SQUARE, pack, turn
 
-# Rows or inputs at a time: their results are turned over in a core's first cache.
-TILE = 16
+
+@loop
+def turned(first, behind, x, out):
+    """``out[n, m] = x[m, n]``, for rows ``first`` to ``behind`` of x; ``out`` may be padded."""
+    num_columns = x.shape[1]
+    whole_rows, whole_columns = behind - (behind - first) % SQUARE, num_columns - num_columns % SQUARE
+    for m in range(first, whole_rows, SQUARE):
+        for n in range(0, whole_columns, SQUARE):
+            turn(x, m, n, out, n, m)
+        for n in range(whole_columns, num_columns):
+            for k in range(m, m + SQUARE):
+                out[n, k] = x[k, n]
+    for m in range(whole_rows, behind):
+        for n in range(num_columns):
+            out[n, m] = x[m, n]
 
 
 @loop
@@ -17,13 +33,17 @@ def row_entries(x, starts, columns, values):
 
     Args:
         starts: ``[R + 1]``, written.
-        columns, values: ``[R N + 1]``, of which the first E are written.
+        columns, values: ``[R N + 16]``, of which the first E are written, columns uint32.
     """
     e = 0
+    num_columns = x.shape[1]
+    packed = num_columns - num_columns % SQUARE if PACKS else 0
     for r in range(len(x)):
         starts[r] = e
         row = x[r]
-        for n in range(len(row)):
+        if PACKS:
+            e = pack(row, packed, e, columns, values)
+        for n in range(packed, num_columns):
             # Written in any case: that is faster than a jump which nobody can foresee.
             columns[e] = n
             values[e] = row[n]
@@ -34,33 +54,36 @@ def row_entries(x, starts, columns, values):
 @loop
 def column_entries(starts, columns, values, column_starts, rows, sorted_values):
     """The same entries column by column: ``column_starts [N + 1]``, ``rows [E]`` and ``sorted_values [E]`` are written."""
-    for n in range(len(column_starts)):
-        column_starts[n] = 0
-    for e in range(len(columns)):
-        column_starts[columns[e] + 1] += 1
-    for n in range(1, len(column_starts)):
-        column_starts[n] += column_starts[n - 1]
-    place = column_starts[:-1].copy()
+    num_columns = len(column_starts) - 1
+    place = np.empty(num_columns, np.uint32)
+    for n in range(num_columns):
+        place[n] = 0
+    for e in range(starts[-1]):
+        place[columns[e]] += np.uint32(1)
+    total = 0
+    for n in range(num_columns):
+        column_starts[n] = total
+        count = place[n]
+        place[n] = total
+        total += count
+    column_starts[num_columns] = total
     for r in range(len(starts) - 1):
         for e in range(starts[r], starts[r + 1]):
             n = columns[e]
-            rows[place[n]] = r
-            sorted_values[place[n]] = values[e]
-            place[n] += 1
+            at = place[n]
+            rows[at] = r
+            sorted_values[at] = values[e]
+            place[n] = at + np.uint32(1)
 
 
 @product_loop
-def _add_rows(total, first, behind, index, values, rows):
-    """``total += values[e] * rows[index[e]]`` for entries ``first`` to ``behind``, four at a time."""
-    for e in range(first, behind - 3, 4):
-        a, b, c, d = values[e], values[e + 1], values[e + 2], values[e + 3]
-        row_a, row_b, row_c, row_d = rows[index[e]], rows[index[e + 1]], rows[index[e + 2]], rows[index[e + 3]]
-        for m in range(len(total)):
-            total[m] += (a * row_a[m] + b * row_b[m]) + (c * row_c[m] + d * row_d[m])
-    for e in range(behind - (behind - first) % 4, behind):
-        value, row = values[e], rows[index[e]]
-        for m in range(len(total)):
-            total[m] += value * row[m]
+def _sum(totals, place, begin, first, behind, index, values, rows):
+    """``totals[place] = begin + sum_e values[e] rows[index[e]]``, all of them padded; None to begin with 0."""
+    for m in range(0, totals.shape[1], LANES):
+        summed = fill(values.dtype.type(0)) if begin is None else load(begin, m)
+        for e in range(first, behind):
+            summed = summed + values[e] * load(rows, (index[e], m))
+        store(totals, (place, m), summed)
 
 
 @product_loop
@@ -69,24 +92,22 @@ def rows_times(first, behind, starts, columns, values, weight, bias, out):
 
     Args:
         starts: ``[U B + 1]``.
-        weight: ``[N, M]``, one row an input.
+        weight: ``[N, M]`` padded, one row an input.
         bias: ``[M]``.
         out: ``[U, M, B]``, written.
     """
     _, num_outputs, num_samples = out.shape
-    tile = np.empty((TILE, num_outputs), weight.dtype)
-    tiles = (num_samples + TILE - 1) // TILE
+    tile, begin = np.empty((SQUARE, weight.shape[1]), weight.dtype), np.zeros(weight.shape[1], weight.dtype)
+    for m in range(num_outputs):
+        begin[m] = bias[m]
+    tiles = (num_samples + SQUARE - 1) // SQUARE
     for place in range(first, behind):
-        u, start = place // tiles, place % tiles * TILE
-        end = min(start + TILE, num_samples)
+        u, start = place // tiles, place % tiles * SQUARE
+        end = min(start + SQUARE, num_samples)
         for b in range(start, end):
-            total, row = tile[b - start], u * num_samples + b
-            for m in range(num_outputs):
-                total[m] = bias[m]
-            _add_rows(total, starts[row], starts[row + 1], columns, values, weight)
-        for m in range(num_outputs):
-            for b in range(start, end):
-                out[u, m, b] = tile[b - start, m]
+            row = u * num_samples + b
+            _sum(tile, b - start, begin, starts[row], starts[row + 1], columns, values, weight)
+        _lay_down(tile, end - start, num_outputs, out[u], start)
 
 
 @product_loop
@@ -95,18 +116,23 @@ def outer_products(first, behind, starts, rows, values, left, out):
 
     Args:
         starts, rows, values: entries column by column.
-        left: ``[R, M]``.
+        left: ``[R, M]`` padded.
         out: ``[M, N]``, written.
     """
-    num_outputs = left.shape[1]
-    tile = np.empty((TILE, num_outputs), left.dtype)
-    for start in range(first, behind, TILE):
-        end = min(start + TILE, behind)
+    tile = np.empty((SQUARE, left.shape[1]), left.dtype)
+    for start in range(first, behind, SQUARE):
+        end = min(start + SQUARE, behind)
         for n in range(start, end):
-            total = tile[n - start]
-            for m in range(num_outputs):
-                total[m] = 0
-            _add_rows(total, starts[n], starts[n + 1], rows, values, left)
-        for m in range(num_outputs):
-            for n in range(start, end):
-                out[m, n] = tile[n - start, m]
+            _sum(tile, n - start, None, starts[n], starts[n + 1], rows, values, left)
+        _lay_down(tile, end - start, len(out), out, start)
+
+
+@loop
+def _lay_down(tile, count, num_outputs, out, start):
+    """``out[m, start + k] = tile[k, m]``."""
+    whole = num_outputs - num_outputs % SQUARE if count == SQUARE else 0
+    for m in range(0, whole, SQUARE):
+        turn(tile, 0, m, out, m, start)
+    for m in range(whole, num_outputs):
+        for k in range(count):
+            out[m, start + k] = tile[k, m]

@@ -4,24 +4,20 @@ import torch
 from torch import Tensor
 
 from polystep_snn.polystep.barycenter import barycenter
-from polystep_snn.polystep.transport import Softmax, Transport
+from polystep_snn.polystep.transport import Transport
 from polystep_snn.spaces.node.last_hop import LayerCosts
 from polystep_snn.spaces.node.pass_state import Pass
 from polystep_snn.spaces.node.pulled_back import placed, pulled_back
 
 
-def gradients(layers: list[LayerCosts], done: Pass, transport: Transport, eps: Tensor | float) -> list[Tensor]:
+def gradients(layers: list[LayerCosts], done: Pass, transport: Transport, eps: Tensor) -> list[Tensor]:
     """The negative displacements of all layers, pulled back to their weights and biases, in this order.
 
     Where events arrived the displacements ``[K, M B]`` stand in place of the weights' gradient: what is kept for each event has another
     size in every batch, and must not be compiled anew.
     """
-    if done.plan.loops and type(transport) is Softmax:
-        from polystep_snn.spaces.node.loop_gradients import gradients_by_loops
-
-        return gradients_by_loops(layers, done, float(eps))
     result = []
-    plan, entries = done.plan, done.entries
+    plan = done.plan
     for (cost, activity, share, bias_share), (offsets, _, neurons), wiring in zip(layers, plan.probes, plan.wirings, strict=True):
         num_probed, batch_size = cost.shape[1:]
         points = offsets / torch.linalg.vector_norm(offsets, dim=1).mean()
@@ -29,7 +25,7 @@ def gradients(layers: list[LayerCosts], done: Pass, transport: Transport, eps: T
         scaled = barycenter(
             transport,
             cost,
-            torch.as_tensor(eps, dtype=cost.dtype, device=cost.device),
+            eps.to(cost.dtype),
             points * (-wiring.num_neurons / num_probed / batch_size),
         )
         shared = share[:, None, None] * scaled
@@ -38,8 +34,6 @@ def gradients(layers: list[LayerCosts], done: Pass, transport: Transport, eps: T
         flat, bias = shared.transpose(0, 1).flatten(1), torch.mv(scaled.sum(2).T, bias_share)
         if activity is None:
             result += [flat, placed(bias, neurons, wiring.num_neurons)]
-        elif entries is not None and not result:
-            result += [placed(x, neurons, wiring.num_neurons) for x in (entries.outer(flat), bias)]
         else:
             result += pulled_back(wiring, flat, bias, wiring.summed(activity.flatten(0, 1)), neurons)
     return result

@@ -73,11 +73,7 @@ def run_probes(
     slopes = [(fit(p.offsets), torch.linalg.pinv(p.windows).T) for p in probes[1 : len(neurons)]] if chained else []
     columns = weights[0].T.contiguous() if isinstance(inputs, EventFrames) and wirings[0].is_matrix else None
     biases, constant = [layer.bias for layer in layers], isinstance(inputs, Constant)
-    plan = Plan(wirings, weights, biases, neurons, decays, list(probes), constant, columns, slopes, hops, kernels.loops)
-    if kernels.loops:
-        from polystep_snn.spaces.node.loop_probes import run_by_loops
-
-        return run_by_loops(plan, layers, end, inputs, target, cost, chunk)
+    plan = Plan(wirings, weights, biases, neurons, decays, list(probes), constant, columns, slopes, hops)
     behind = [] if chained else [layers_behind(plan, layers, k) for k in range(len(neurons) - 1 - hops)]
     tiles = [tile_size(b, len(p.offsets) * len(b.fan.values) * batch_size, chunk) for b, p in zip(behind, probes, strict=False)]
     rows: list[Rows | None] = [None] * len(behind)

@@ -1,7 +1,7 @@
 """What a pass over time knows and carries along: probes, plan, the state between blocks, what a block tells the layers behind."""
 
-from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,10 +11,6 @@ from polystep_snn.snn.wiring import Fan, Wiring
 from polystep_snn.spaces.node.followed import Layers, Unprobed
 from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd, chosen
 from polystep_snn.spaces.node.populations import Neuron, Population, at_rest
-
-if TYPE_CHECKING:
-    # It needs numba.
-    from polystep_snn.engine.entries import Entries
 
 
 class LayerProbes(NamedTuple):
@@ -41,7 +37,6 @@ class Plan(NamedTuple):
         slopes: for each spiking layer but the first, where credit is handed on from layer to layer: what makes slopes of its costs,
             ``[M, V]``, and what a change of one spike counts in its windows, ``[T, M]``. Empty where probes are followed.
         hops: whether output neurons are simulated under every probe of the layer before.
-        loops: whether compiled loops on the CPU compute what can be.
     """
 
     wirings: list[Wiring]
@@ -54,7 +49,6 @@ class Plan(NamedTuple):
     columns: Tensor | None
     slopes: list[tuple[Tensor, Tensor]]
     hops: bool
-    loops: bool = False
 
 
 class State(NamedTuple):
@@ -102,7 +96,6 @@ class Pass(NamedTuple):
 
     Attributes:
         behind: for each layer whose probes were followed as rows their costs ``[V, K, B]``.
-        entries: of a constant input that is zero almost everywhere; None where its product is dense.
     """
 
     plan: Plan
@@ -110,16 +103,15 @@ class Pass(NamedTuple):
     end: LinearEnd | NeuronEnd
     num_steps: int
     behind: list[Tensor]
-    entries: "Entries | None" = None
 
 
-def at_start(plan: Plan, batch_size: int, known: Collection[int] = ()) -> State:
-    """Everything at rest; of the layers in ``known`` nobody needs what arrives so far."""
+def at_start(plan: Plan, batch_size: int) -> State:
+    """Everything at rest."""
     rest = [plan.weights[0].new_zeros(w.num_neurons, batch_size) for w in plan.wirings[: len(plan.neurons)]]
     activity: list[Tensor | None] = []
     probed = []
     for like, p, (offsets, windows, neurons), wiring in zip(rest, plan.neurons, plan.probes, plan.wirings, strict=False):
-        told = len(activity) in known or (plan.columns is not None and not activity)
+        told = plan.columns is not None and not activity
         activity.append(None if told else like.new_zeros(windows.shape[1], batch_size, wiring.num_inputs))
         probed.append(at_rest(chosen(like, neurons, 0).expand(len(offsets), -1, -1), p))
     base = [at_rest(like, p) for like, p in zip(rest, plan.neurons, strict=True)]

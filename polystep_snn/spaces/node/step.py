@@ -14,8 +14,9 @@ with N neurons of which K were probed; a convolution's weights collect this over
 optimizer takes it from ``.grad``.
 """
 
+import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import torch
 from torch import Tensor
@@ -36,10 +37,15 @@ from polystep_snn.snn.quantize import quantize
 from polystep_snn.snn.readouts import MembraneReadout
 from polystep_snn.spaces.node.costs import settle
 from polystep_snn.spaces.node.gradients import gradients
+from polystep_snn.spaces.node.last_hop import make_end
 from polystep_snn.spaces.node.one_pass import run_probes
 from polystep_snn.spaces.node.pass_state import LayerProbes, Pass
 from polystep_snn.spaces.node.pulled_back import placed
 from polystep_snn.spaces.node.space import NodeSpace
+
+if TYPE_CHECKING:
+    # It needs numba.
+    from polystep_snn.spaces.node.loops.step import LoopStep
 
 
 class PolyStep:
@@ -119,24 +125,56 @@ class PolyStep:
         probes = self._probes(len(inputs), progress, layers)
         cost = self.cost or CrossEntropy(rate_scale(len(inputs)))
         residual = None if self.residual is None else at(self.residual, progress)
-        chained = self.space.credit == "chained"
-        done = run_probes(self.network, layers, inputs, target, cost, probes, self.kernels, residual, self.space.chunk, chained)
-        eps: Tensor | float = at(self.transport.eps, progress)
-        if not self.kernels.loops:
-            # A number would be compiled anew for each of its values.
-            eps = layers[0].weight.new_tensor(eps)
-        seen, grads, total = self.kernels(_conclude)(done, target, cost, self.transport, eps, self.rate_target)
-        if done.plan.columns is not None:
-            # A weight at a pixel that is off throughout the batch is in no current.
-            total = total + layers[0].weight.sum()
-        if not total.isfinite():
+        compute = self._by_loops if self.kernels.loops else self._by_torch
+        seen, grads, total = compute(layers, inputs, target, cost, probes, residual, at(self.transport.eps, progress))
+        if not math.isfinite(total):
             self._explain(inputs)
-        if done.plan.columns is not None and isinstance(inputs, EventFrames):
-            arrived = inputs.windowed(probes[0].windows)
-            grads[0] = placed(arrived.transposed_times(grads[0].T.contiguous()).T.contiguous(), probes[0].neurons, self.network.sizes[1])
         for weight, bias, weight_grad, bias_grad in zip(self.network.weights, self.network.biases, grads[0::2], grads[1::2], strict=True):
             weight.grad, bias.grad = weight_grad, bias_grad
         return seen
+
+    def _by_torch(
+        self,
+        layers: list[Layer],
+        inputs: Frames | Tensor,
+        target: Tensor,
+        cost: Cost,
+        probes: list[LayerProbes],
+        residual: float | None,
+        eps: float,
+    ) -> tuple[StepResult, list[Tensor], float]:
+        """What a step returns, the gradients of weights and biases, and a sum that is finite where everything was."""
+        chained = self.space.credit == "chained"
+        done = run_probes(self.network, layers, inputs, target, cost, probes, self.kernels, residual, self.space.chunk, chained)
+        # A number would be compiled anew for each of its values.
+        seen, grads, total = self.kernels(_conclude)(done, target, cost, self.transport, layers[0].weight.new_tensor(eps), self.rate_target)
+        if done.plan.columns is not None and isinstance(inputs, EventFrames):
+            # A weight at a pixel that is off throughout the batch is in no current.
+            total = total + layers[0].weight.sum()
+            arrived = inputs.windowed(probes[0].windows)
+            grads[0] = placed(arrived.transposed_times(grads[0].T.contiguous()).T.contiguous(), probes[0].neurons, self.network.sizes[1])
+        return seen, grads, total.item()
+
+    def _by_loops(
+        self,
+        layers: list[Layer],
+        inputs: Frames | Tensor,
+        target: Tensor,
+        cost: Cost,
+        probes: list[LayerProbes],
+        residual: float | None,
+        eps: float,
+    ) -> tuple[StepResult, list[Tensor], float]:
+        """The same on the CPU."""
+        from polystep_snn.spaces.node.loops.step import LoopStep, Shape
+
+        end = make_end(self.network.readout, layers[-1], len(inputs), residual)
+        shape = Shape.of(inputs, len(target), layers, end, probes)
+        if self._loops is None or self._loops.shape != shape:
+            # Before the new arrays there are the old ones are given back.
+            self._loops = None
+            self._loops = LoopStep(shape, layers, end, self.space.credit == "chained", self.space.chunk)
+        return self._loops(layers, end, probes, inputs, target, cost, self.transport, eps, self.rate_target)
 
     def state_dict(self) -> dict[str, Tensor]:
         """What a checkpoint needs beside the network's and the optimizer's own: tensors only."""
@@ -203,6 +241,7 @@ class PolyStep:
 
     def _settle_kernels(self) -> None:
         """What computes a step, by where the weights are: a network may move to another device, or become another type."""
+        self._loops: LoopStep | None = None
         self._kernels_for = self._kind_of_weights()
         self.kernels = kernels_on(*self._kernels_for, self._compile)
 
@@ -247,7 +286,7 @@ class PolyStep:
 
 
 def _conclude(
-    done: Pass, target: Tensor, cost: Cost, transport: Transport, eps: Tensor | float, rate_target: RateTarget | None
+    done: Pass, target: Tensor, cost: Cost, transport: Transport, eps: Tensor, rate_target: RateTarget | None
 ) -> tuple[StepResult, list[Tensor], Tensor]:
     """What a step returns, the gradients, and a sum that is finite where everything was."""
     found = settle(done, target, cost, rate_target)

@@ -1,0 +1,286 @@
+"""A step of PolyStep on the CPU: a pass over time, costs and gradients, by compiled loops over arrays that are kept from step to step."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polystep_snn.engine.loops import chained_costs, padded
+from polystep_snn.engine.threads import split
+from polystep_snn.polystep.cost import Cost, RateTarget
+from polystep_snn.polystep.method import StepResult
+from polystep_snn.polystep.transport import Transport
+from polystep_snn.snn.frames import Constant, EventFrames, Frames, check_block, num_blocks, time_blocks
+from polystep_snn.snn.network import Layer
+from polystep_snn.spaces.node.chained import fit, slopes_of, worth_of
+from polystep_snn.spaces.node.currents import currents
+from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd, chosen
+from polystep_snn.spaces.node.loops.arrays import Constants, Probing, constants, probing
+from polystep_snn.spaces.node.loops.gradients import displacements, of_weights
+from polystep_snn.spaces.node.loops.hop import Hop, hops
+from polystep_snn.spaces.node.loops.inputs import FirstLayer
+from polystep_snn.spaces.node.loops.layer import LoopLayer
+from polystep_snn.spaces.node.loops.readout import Readout
+from polystep_snn.spaces.node.loops.rows import Behind, Follower, follower
+from polystep_snn.spaces.node.pass_state import LayerProbes
+from polystep_snn.spaces.node.populations import Neuron
+
+# Neurons that are worth a thread.
+_GRAIN = 8
+
+
+class Shape(NamedTuple):
+    """What arrays are kept for.
+
+    Attributes:
+        num_steps, batch_size: of a batch.
+        constant: whether all frames are the same.
+        sparse: whether they stay events.
+        probes: V, M and K of every layer, the readout's last.
+        decay: of the traces of the last layer that fires.
+    """
+
+    num_steps: int
+    batch_size: int
+    constant: bool
+    sparse: bool
+    probes: tuple[tuple[int, ...], ...]
+    decay: float
+
+    @classmethod
+    def of(
+        cls, inputs: Frames | Tensor, batch_size: int, layers: Sequence[Layer], end: LinearEnd | NeuronEnd, probes: Sequence[LayerProbes]
+    ) -> "Shape":
+        sizes = tuple(
+            (*p.offsets.shape, layer.wiring.num_neurons if p.neurons is None else len(p.neurons))
+            for layer, p in zip(layers, probes, strict=True)
+        )
+        sparse = isinstance(inputs, EventFrames) and layers[0].wiring.is_matrix
+        return cls(len(inputs), batch_size, isinstance(inputs, Constant), sparse, sizes, end.decay)
+
+
+class LoopStep:
+    """Steps of one network on batches of one shape.
+
+    Args:
+        shape: of the batches and probes.
+        layers: what the network computes with; those of later steps may differ in their numbers.
+        end: of the network.
+        chained: hand credit on from layer to layer, see ``chained.py``.
+        chunk: rows that are followed at a time; None to choose.
+    """
+
+    def __init__(self, shape: Shape, layers: Sequence[Layer], end: LinearEnd | NeuronEnd, chained: bool, chunk: int | None):
+        weight = layers[0].weight
+        self.shape, self._chunk = shape, chunk
+        self._kind: Any = {torch.float32: np.float32, torch.float64: np.float64}[weight.dtype]
+        self._live = np.zeros(padded(shape.batch_size), self._kind)
+        self._live[: shape.batch_size] = 1
+        self._num_layers = len(layers) - isinstance(end, LinearEnd)
+        last = self._num_layers - 1
+        self._chained = chained and last > 0
+        self._decays = [1.0] * last + [end.decay]
+        # A constant current needs no blocks where nobody wants its spikes one by one.
+        self._num_blocks = 1 if shape.constant and not last else num_blocks(shape.num_steps)
+        longest = -(-shape.num_steps // self._num_blocks)
+        self._layers = [
+            LoopLayer(
+                layer.wiring,
+                of,
+                shape.probes[k][0],
+                shape.probes[k][2],
+                shape.batch_size,
+                self._decays[k],
+                longest if k < last else 0,
+                k < last and not self._chained,
+                shape.probes[k + 1][1] if k < last and self._chained else 0,
+                weight.dtype,
+            )
+            for k, (layer, of) in enumerate(zip(layers, self._constants(layers), strict=False))
+        ]
+        self._probes: Sequence[LayerProbes] | None = None
+        self._probing: list[Probing] = []
+        self._fits: list[tuple[Tensor, Tensor]] = []
+
+    def _constants(self, layers: Sequence[Layer]) -> list[Constants]:
+        spiking = layers[: self._num_layers]
+        return [constants(x.neuron, x.wiring.num_neurons, self._kind) for x in spiking if x.neuron is not None]
+
+    def _take(self, probes: Sequence[LayerProbes], layers: Sequence[Layer], end: LinearEnd | NeuronEnd) -> None:
+        """Know the probes of this step, and of later ones where they are the same object."""
+        if probes is self._probes:
+            return
+        self._probes, self._probing = probes, []
+        for k, (layer, p) in enumerate(zip(layers, probes, strict=True)):
+            share = bias_share = p.windows.numpy().sum(0) / self.shape.num_steps
+            if k == self._num_layers:
+                assert isinstance(end, LinearEnd)
+                share, bias_share = np.full(1, 1 / end.gain), np.ones(1)
+            elif k or not self.shape.constant:
+                share = np.full_like(share, 1 / self.shape.num_steps)
+            self._probing.append(probing(p, layer.wiring.num_neurons, self.shape.batch_size, share, bias_share))
+        if self._chained:
+            self._fits = [(fit(p.offsets), torch.linalg.pinv(p.windows).T.contiguous()) for p in probes[1 : self._num_layers]]
+
+    def __call__(
+        self,
+        layers: Sequence[Layer],
+        end: LinearEnd | NeuronEnd,
+        probes: Sequence[LayerProbes],
+        inputs: Frames | Tensor,
+        target: Tensor,
+        cost: Cost,
+        transport: Transport,
+        eps: float,
+        rate_target: RateTarget | None,
+    ) -> tuple[StepResult, list[Tensor], float]:
+        """What a step returns, the gradients of weights and biases, and a sum that is finite where everything was.
+
+        Args:
+            layers, end, probes: of this step, of the shape that is known.
+            inputs, target: a batch.
+            cost, transport, eps, rate_target: as of ``PolyStep``.
+        """
+        self._take(probes, layers, end)
+        first = FirstLayer(layers[0], self._probing[0], self.shape.constant, self.shape.batch_size)
+        readout, activity, total = self._pass(layers, end, inputs, target, cost, first)
+        if self._chained:
+            self._hand_on(layers, readout)
+        if rate_target is not None:
+            self._price_rates(rate_target, len(layers) - 1)
+        grads = self._gradients(layers, readout, activity, first, inputs, transport, eps)
+        return self._seen(readout), grads, total + readout.loss
+
+    def _pass(
+        self, layers: Sequence[Layer], end: LinearEnd | NeuronEnd, inputs: Frames | Tensor, target: Tensor, cost: Cost, first: FirstLayer
+    ) -> tuple[Readout, list[Tensor | None], float]:
+        """Through all steps, and the costs of all probes that need no other's."""
+        of, last = self._constants(layers), self._num_layers - 1
+        activity: list[Tensor | None] = [None] * self._num_layers
+        followers, hop = self._followers(layers, of)
+        if followers:
+            # They look at the layers before the first step too.
+            for layer in self._layers:
+                layer.to_rest()
+        current: Tensor | None = None
+        total = 0.0
+        for start, num_steps, arriving in self._blocks(inputs):
+            check_block(arriving, len(target), layers[0].wiring.num_inputs, layers[0].weight.dtype)
+            before = [x.before() for x in followers]
+            if current is None or not self.shape.constant:
+                current = first.current(arriving, start)
+                total += float(current.sum())
+            driven = self._through(layers, of, current, start, num_steps, activity)
+            total += sum(float(x.sum()) for x in driven[1:])
+            if start + num_steps < self.shape.num_steps:
+                for k, (x, begun) in enumerate(zip(followers, before, strict=True)):
+                    x.through_block(begun, driven[k + 1 :], num_steps)
+                if hop is not None:
+                    hop.through_block(driven[-1], start, num_steps)
+        for k in range(1, self._num_layers):
+            if self._probing[k].whole:
+                activity[k] = self._layers[k - 1].counts.T[None]
+        readout = Readout(end, layers[-1].weight, self._layers[last], target, cost, self._live)
+        for k, (x, begun) in enumerate(zip(followers, before, strict=True)):
+            x.costs(begun, driven[k + 1 :], num_steps, readout)
+        if hop is not None:
+            hop.costs(driven[-1], start, num_steps, readout)
+        readout.of_last_layer(self._probing[last])
+        return readout, activity, total
+
+    def _blocks(self, inputs: Frames | Tensor) -> Any:
+        if self._num_blocks == 1 and isinstance(inputs, Constant):
+            return [(0, len(inputs), inputs.current.flatten(1)[None])]
+        return time_blocks(inputs, sparse=self.shape.sparse)
+
+    def _through(
+        self, layers: Sequence[Layer], of: list[Constants], current: Tensor, start: int, num_steps: int, activity: list[Tensor | None]
+    ) -> list[Tensor]:
+        """All layers through a block: what drives each of them, ``[U, N, B]``."""
+        driven = []
+        for k, layer in enumerate(self._layers):
+            driven.append(current)
+            shares = self._fits[k][1] if layer.reached is not None else None
+            layer.through(of[k], self._probing[k], current, start, num_steps, shares)
+            if layer.spikes is None:
+                break
+            spikes, behind = layer.spikes[:num_steps], self._probing[k + 1]
+            if not behind.whole:
+                found = torch.tensordot(behind.windows[start : start + num_steps].T, spikes, 1).transpose(1, 2)
+                so_far = activity[k + 1]
+                activity[k + 1] = found if so_far is None else so_far + found
+            current = currents(layers[k + 1].wiring, layers[k + 1].weight, layers[k + 1].bias, spikes)
+        return driven
+
+    def _followers(self, layers: Sequence[Layer], of: list[Constants]) -> tuple[list[Follower], Hop | None]:
+        """What follows the probes of each layer but the last, where credit is not handed on."""
+        last = self._num_layers - 1
+        if self._chained or not last:
+            return [], None
+        hop = None
+        if hops(self._layers[last - 1], self._layers[last], self._num_blocks):
+            hop = Hop(*self._layers[last - 1 :], layers[last].weight, of[last], self._probing[last - 1], self._num_blocks)
+        assert self._probes is not None
+        followers = []
+        for k in range(last - (hop is not None)):
+            behind = slice(k + 1, last + 1)
+            fan = layers[k + 1].wiring.fan(layers[k + 1].weight, self._probes[k].neurons)
+            neurons: list[Neuron] = [x.neuron for x in layers[behind] if x.neuron is not None]
+            weights, decays = [x.weight for x in layers[behind]], self._decays[behind]
+            rest = (of[behind], neurons, weights, decays, self.shape.batch_size, self._chunk)
+            followers.append(follower(Behind(self._layers[k], fan, self._layers[behind], *rest)))
+        return followers, hop
+
+    def _hand_on(self, layers: Sequence[Layer], readout: Readout) -> None:
+        """Costs of all layers but the last, each from those of the next."""
+        assert self._probes is not None
+        for k in reversed(range(self._num_layers - 1)):
+            own, behind = self._layers[k], layers[k + 1]
+            slopes = slopes_of(self._fits[k][0], self._layers[k + 1].costs)
+            neurons = self._probes[k].neurons, self._probes[k + 1].neurons
+            worth = worth_of(slopes, behind.wiring, behind.weight, neurons).contiguous()
+            assert own.reached is not None
+            given = readout.own.numpy(), own.reached.numpy(), worth.numpy(), own.costs.numpy()
+            split(chained_costs, own.costs.shape[1], *given, grain=_GRAIN)
+
+    def _price_rates(self, rate_target: RateTarget, num_hidden: int) -> None:
+        assert self._probes is not None
+        real = self.shape.batch_size
+        for layer, p in zip(self._layers[:num_hidden], self._probes, strict=False):
+            counts = chosen(layer.counts, p.neurons, 0)[:, :real]
+            layer.costs[..., :real] += rate_target.of_probes(counts, layer.probed.trace[..., :real], self.shape.num_steps)
+
+    def _gradients(
+        self,
+        layers: Sequence[Layer],
+        readout: Readout,
+        activity: list[Tensor | None],
+        first: FirstLayer,
+        inputs: Frames | Tensor,
+        transport: Transport,
+        eps: float,
+    ) -> list[Tensor]:
+        assert self._probes is not None
+        costs = [layer.costs for layer in self._layers]
+        if self._num_layers < len(layers):
+            costs.append(readout.of_own_probes(self._probes[-1].offsets))
+        grads: list[Tensor] = []
+        for k, (cost, layer, p, known) in enumerate(zip(costs, layers, self._probes, self._probing, strict=True)):
+            moved, bias = displacements(transport, cost, eps, known, self.shape.batch_size, self._live)
+            if k == 0 and self._num_layers:
+                grads += first.gradients(inputs, moved, bias, p.neurons)
+                continue
+            arrived = self._layers[-1].base.trace.T[None] if k == self._num_layers else activity[k]
+            assert arrived is not None
+            grads += of_weights(layer.wiring, moved, bias, arrived, p.neurons)
+        return grads
+
+    def _seen(self, readout: Readout) -> StepResult:
+        real = self.shape.batch_size
+        # The chip's leaky integrators are simulated, and do not fire.
+        silent = isinstance(readout.end, NeuronEnd) and not readout.end.counts
+        rates = [x.counts[:, :real].mean(1) / self.shape.num_steps for x in self._layers[: self._num_layers - silent]]
+        loss, right = (torch.tensor(self._kind(x / real)) for x in (readout.loss, readout.right))
+        return StepResult(loss, right, rates)
