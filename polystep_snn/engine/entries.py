@@ -12,9 +12,9 @@ from polystep_snn.engine.loops.vectors import SQUARE
 from polystep_snn.engine.threads import split
 
 # Up to this share of numbers that are not zero the loops are faster than a dense product, and from so many numbers on.
-_DENSITY, _NUMBERS = 0.25, 2**15
-# Numbers of a sample that tells the density, and inputs that are worth a thread.
-_SAMPLE, _GRAIN = 2**11, 64
+_DENSITY, _NUMBERS = 0.3, 2**15
+# Numbers that tell the density: so many pieces of so many. Inputs that are worth a thread.
+_PIECES, _PIECE, _GRAIN = 16, 128, 64
 
 
 class Entries(NamedTuple):
@@ -37,8 +37,8 @@ class Entries(NamedTuple):
         if x.numel() < _NUMBERS or not x.is_contiguous():
             return None
         given = x.numpy()
-        sample = given.reshape(-1)[:: max(1, x.numel() // _SAMPLE)]
-        if np.count_nonzero(sample) > _DENSITY * len(sample):
+        sample = given.reshape(-1)[: x.numel() // _PIECES * _PIECES].reshape(_PIECES, -1)[:, :_PIECE]
+        if np.count_nonzero(sample) > _DENSITY * sample.size:
             return None
         starts = np.empty(len(x) + 1, np.int64)
         columns, values = np.empty(x.numel() + SQUARE, np.uint32), np.empty(x.numel() + SQUARE, given.dtype)
@@ -65,6 +65,7 @@ class Entries(NamedTuple):
 
 def _turned(x: Tensor) -> np.ndarray:
     """``[M, N]`` as ``[N, M]``, padded to whole groups of lanes."""
-    out = np.empty((x.shape[1], padded(len(x))), x.numpy().dtype)
+    # torch's memory begins at a cache line; numpy's does not, and then every second row of lanes lies in two.
+    out = torch.empty(x.shape[1], padded(len(x)), dtype=x.dtype).numpy()
     split(turned, len(x), x.contiguous().numpy(), out, grain=_GRAIN)
     return out

@@ -52,6 +52,16 @@ def goes_to_onednn(left: Tensor, right: Tensor) -> bool:
     return large and left.device.type == "cpu" and left.dtype == torch.float32 and _HAS_ONEDNN
 
 
+_onednn = torch.ops.mkldnn._linear_pointwise.default if _HAS_ONEDNN else None
+
+
+def product(left: Tensor, right: Tensor) -> Tensor:
+    """``left [M, N]`` times ``right [N, B]``, for whoever is not compiled by torch."""
+    if _onednn is not None and left.dtype == torch.float32 and left.shape[0] * left.shape[1] * right.shape[1] >= _WORTHWHILE:
+        return _onednn(left, right.T, None, "none", [], "")
+    return torch.mm(left, right)
+
+
 def outer(left: Tensor, right: Tensor) -> Tensor:
     """``left [M, B]`` times ``right [B, N]``: a sum of outer products over the batch."""
     return torch.ops.polystep_snn.linear(left, right.T) if goes_to_onednn(left, right.T) else torch.mm(left, right)

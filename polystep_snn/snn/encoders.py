@@ -12,6 +12,7 @@ returns ``num_steps`` tensors ``[B, M]`` one after the other, so that training n
 Poisson and population are Norse's (``poisson_encode_step``, ``population_encode``).
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -85,7 +86,7 @@ class DirectCurrent(Encoder):
     name = "direct"
 
     def _check_values(self, x):
-        if not x.sum().isfinite():
+        if not math.isfinite(x.sum().item()):
             raise InputError("the input contains NaN or infinity: clean the data")
 
     def _encode(self, x, generator):

@@ -40,7 +40,8 @@ class AdamW(torch.optim.AdamW):
         steps = [state["step"] for state in states]
         if not parameters:
             return
-        torch._foreach_add_(steps, 1)
+        for step in steps:
+            step += 1
         beta1, beta2 = group["betas"]
         torch._fused_adamw_(
             parameters,

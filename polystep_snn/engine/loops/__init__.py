@@ -7,6 +7,7 @@ from polystep_snn.engine.loops.costs import (
     entropy_of_outputs,
     entropy_of_rows,
     entropy_of_shifts,
+    rates_of,
     softmax_barycenters,
 )
 from polystep_snn.engine.loops.hops import hop_block
@@ -27,6 +28,7 @@ __all__ = [
     "layer_block",
     "outer_products",
     "padded",
+    "rates_of",
     "row_entries",
     "rows_block",
     "rows_times",

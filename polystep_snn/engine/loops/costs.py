@@ -8,18 +8,34 @@ import numpy as np
 
 from polystep_snn.engine.loops.functions import exponential, logarithm
 from polystep_snn.engine.loops.jit import product_loop
-from polystep_snn.engine.loops.lanes import LANES, any_of, fill, higher_of, highest_of, load, lower_of, lowest_of, store, sum_of, where
+from polystep_snn.engine.loops.lanes import (
+    AVX512,
+    LANES,
+    any_of,
+    fill,
+    higher_of,
+    highest_of,
+    load,
+    lower_of,
+    lowest_of,
+    picked,
+    store,
+    sum_of,
+    where,
+    whole_of,
+)
+from polystep_snn.engine.loops.vectors import SQUARE, turn
 
 # Changes by so many spikes at most, which move a logit by so much at most, are looked up.
-_MOST_SPIKES, _LARGEST_EXPONENT = 8, 20
+_MOST_SPIKES, _LARGEST_EXPONENT = 15, 35
 
 
 @product_loop
-def entropy(values, bias, unit, target, scale, quick, live, logits, odds, own):
+def entropy(values, bias, gain, unit, target, scale, quick, live, logits, odds, own):
     """Cross-entropy of a network's readout.
 
     Args:
-        values: ``[C, B]``; the readout's bias is added and the sum multiplied by its unit, in place.
+        values: ``[C, B]``; ``gain`` times the readout's bias is added and the sum multiplied by its unit, in place.
         bias: ``[C]``; None for values that are complete.
         target: ``[B]`` int32.
         scale: of the values.
@@ -37,7 +53,7 @@ def entropy(values, bias, unit, target, scale, quick, live, logits, odds, own):
         for c in range(len(values)):
             value = load(values, (c, b))
             if bias is not None:
-                value = (value + bias[c]) * unit
+                value = (value + bias[c] * gain) * unit
                 store(values, (c, b), value)
             first = where(value > largest, np.int32(c), first)
             largest = higher_of(largest, value)
@@ -64,7 +80,7 @@ def entropy_of_changes(first, behind, logits, odds, columns, trace, chosen, prob
 
     Args:
         logits, odds, target, own: of the unprobed network, as of ``entropy``.
-        columns: ``[K, C]``, what a change of 1 adds to the logits.
+        columns: ``[K, C]``, what a change of 1 adds to the logits; padded with zeros.
         trace: ``[N, B]`` of the unprobed neurons, and ``chosen: [K]`` the probed ones among them.
         probed: ``[V, K, B]`` the same under probes.
         limit: of exponents; costs saturate there, those of probes that changed nothing too.
@@ -73,55 +89,72 @@ def entropy_of_changes(first, behind, logits, odds, columns, trace, chosen, prob
     """
     none = own.dtype.type(0)
     least = np.exp(-limit)
-    rises, falls = np.empty((_MOST_SPIKES, len(odds)), own.dtype), np.empty((_MOST_SPIKES, len(odds)), own.dtype)
+    powers = np.empty((2 * SQUARE, columns.shape[1]), own.dtype)
+    tables = np.empty((columns.shape[1], 2 * SQUARE), own.dtype)
     for k in range(first, behind):
-        unprobed, column = chosen[k], columns[k]
+        unprobed = chosen[k]
         steepest = none
-        for c in range(len(column)):
-            steepest = max(steepest, abs(column[c]))
+        for c in range(0, columns.shape[1], LANES):
+            steepest = max(steepest, highest_of(load(columns, (k, c))), -lowest_of(load(columns, (k, c))))
         looked_up = counted and steepest * _MOST_SPIKES <= _LARGEST_EXPONENT
         if looked_up:
-            _powers(column, quick, rises, falls)
+            _powers(columns, k, quick, powers, tables)
         for b in range(0, len(own), LANES):
             cost = load(own, b)
             slope = fill(none)
-            for c in range(len(column)):
-                slope = where(load(target, b) == np.int32(c), column[c], slope)
+            for c in range(len(odds)):
+                slope = where(load(target, b) == np.int32(c), columns[k, c], slope)
             for p in range(len(probed)):
                 change = load(probed, (p, k, b)) - load(trace, (unprobed, b))
                 if not any_of(change != none):
                     store(costs, (p, k, b), lower_of(cost, limit))
                     continue
-                low, high = lowest_of(change), highest_of(change)
                 total = fill(least)
-                if looked_up and low >= -_MOST_SPIKES and high <= _MOST_SPIKES:
-                    for n in range(int(high)):
-                        total = where(change == own.dtype.type(n + 1), _odds_after(odds, b, rises, n, least), total)
-                    for n in range(int(-low)):
-                        total = where(change == own.dtype.type(-n - 1), _odds_after(odds, b, falls, n, least), total)
+                if looked_up and not any_of(change * change > own.dtype.type(_MOST_SPIKES * _MOST_SPIKES)):
+                    total = _odds_after(odds, b, change, powers, tables, least, quick)
                 else:
-                    for c in range(len(column)):
-                        total = total + exponential(lower_of(load(logits, (c, b)) + column[c] * change, limit), quick)
+                    for c in range(len(odds)):
+                        total = total + exponential(lower_of(load(logits, (c, b)) + columns[k, c] * change, limit), quick)
                 right = lower_of(higher_of(slope * change - cost, -limit), limit)
                 store(costs, (p, k, b), where(change != none, logarithm(total, quick) - right, lower_of(cost, limit)))
 
 
 @product_loop
-def _powers(column, quick, rises, falls):
-    """``exp(n w)`` and ``exp(-n w)`` for n from 1 on, of every class's w."""
-    for c in range(len(column)):
-        rise, fall = exponential(column[c], quick), exponential(-column[c], quick)
-        rises[0, c], falls[0, c] = rise, fall
-        for n in range(1, len(rises)):
-            rises[n, c], falls[n, c] = rises[n - 1, c] * rise, falls[n - 1, c] * fall
+def _powers(columns, k, quick, powers, tables):
+    """``exp(n w)`` for n from -15 to 15, of every class's w: ``powers[n + 15, c]``, and the same turned over."""
+    for c in range(0, columns.shape[1], LANES):
+        w = load(columns, (k, c))
+        rise, fall = exponential(w, quick), exponential(columns.dtype.type(0) - w, quick)
+        up, down = rise, fall
+        store(powers, (_MOST_SPIKES, c), columns.dtype.type(1))
+        for n in range(1, _MOST_SPIKES + 1):
+            store(powers, (_MOST_SPIKES + n, c), up)
+            store(powers, (_MOST_SPIKES - n, c), down)
+            up, down = up * rise, down * fall
+    if AVX512 and quick is not None:
+        for c in range(0, columns.shape[1], SQUARE):
+            turn(powers, 0, c, tables, c, 0)
+            turn(powers, SQUARE, c, tables, c, SQUARE)
 
 
 @product_loop
-def _odds_after(odds, b, factors, n, least):
-    """``sum_c odds[c] factors[n, c]``: ``exp(logit + n w)`` is ``exp(logit) exp(n w)``, and the second is the same for all samples."""
+def _odds_after(odds, b, change, powers, tables, least, quick):
+    """``exp(logit + n w)`` is ``exp(logit) exp(n w)``, and the second is the same for all samples."""
     total = fill(least)
-    for c in range(len(odds)):
-        total = total + factors[n, c] * load(odds, (c, b))
+    if AVX512 and quick is not None:
+        which = whole_of(change) + np.int32(_MOST_SPIKES)
+        for c in range(len(odds)):
+            total = total + load(odds, (c, b)) * picked(tables, (c, 0), which)
+        return total
+    for sign in (-1, 1):
+        for n in range(1, _MOST_SPIKES + 1):
+            value = odds.dtype.type(sign * n)
+            if not any_of(change * value > value * value - 1):
+                break
+            found = fill(least)
+            for c in range(len(odds)):
+                found = found + powers[_MOST_SPIKES + sign * n, c] * load(odds, (c, b))
+            total = where(change == value, found, total)
     return total
 
 
@@ -233,3 +266,15 @@ def chained_costs(first, behind, own, reached, worth, costs):
                 for m in range(num_windows):
                     cost = cost + load(reached, (m, p, k, b)) * load(worth, (m, k, b))
                 store(costs, (p, k, b), cost)
+
+
+@product_loop
+def rates_of(counts, num_samples, num_steps, out):
+    """Mean spikes a step of ``counts [N, B]``, of the first samples: ``[N]``, written."""
+    for n in range(len(counts)):
+        total = counts.dtype.type(0)
+        for b in range(0, num_samples - num_samples % LANES, LANES):
+            total += sum_of(load(counts, (n, b)))
+        for b in range(num_samples - num_samples % LANES, num_samples):
+            total += counts[n, b]
+        out[n] = total / counts.dtype.type(num_samples) / counts.dtype.type(num_steps)

@@ -4,14 +4,14 @@ Shapes: U steps, N neurons of which K are probed at V vertices, B samples, padde
 """
 
 from polystep_snn.engine.loops.jit import loop
-from polystep_snn.engine.loops.lanes import LANES, fill, load, store, where
+from polystep_snn.engine.loops.lanes import LANES, fill, load, store, sum_of, where
 from polystep_snn.engine.loops.neurons import cuba_step, lif_step
 
 
 @loop
 def layer_block(
     first, behind, begins, lif, cuba, bias, threshold, current, v, i, trace, decay, counts, spikes, shift, place, pv, pi, ptrace, changed,
-    share, reached,
+    share, reached, sums,
 ):  # fmt: skip
     """Neurons ``first`` to ``behind`` through a block; states are changed in place.
 
@@ -28,18 +28,23 @@ def layer_block(
         pv, pi, ptrace: ``[V, K, B]`` of the probed.
         changed: ``[U, V, K, B]`` int8, written: how their spikes differ; None where nobody needs it, as where spikes are None.
         share, reached: ``[U, M]`` and ``[M, V, K, B]``, what a change counts, added up; None where nobody needs it.
+        sums: ``[N]``, of all currents, written: finite where they are.
     """
     num_steps, num_vertices = shift.shape
+    constant = current.shape[0] == 1
     one, none = v.dtype.type(1), v.dtype.type(0)
     for n in range(first, behind):
         k = place[n]
+        seen = fill(none)
         for b in range(0, v.shape[1], LANES):
             own = fill(none) if begins else load(v, (n, b))
             synapse = fill(none) if begins or i is None else load(i, (n, b))
             total = fill(none) if begins else load(trace, (n, b))
             count = fill(none) if begins or counts is None else load(counts, (n, b))
             for t in range(num_steps):
-                x = load(current, (t if current.shape[0] > 1 else 0, n, b))
+                x = load(current, (0 if constant else t, n, b))
+                if t == 0 or not constant:
+                    seen = seen + x
                 if cuba is None:
                     fired, own, synapse = lif_step(own, synapse, x, *lif)
                 else:
@@ -64,7 +69,7 @@ def layer_block(
                     for m in range(reached.shape[0]):
                         store(reached, (m, p, k, b), none)
                 for t in range(num_steps):
-                    x, s = load(current, (t if current.shape[0] > 1 else 0, n, b)), shift[t, p]
+                    x, s = load(current, (0 if constant else t, n, b)), shift[t, p]
                     if cuba is None:
                         fired, own, synapse = lif_step(own, synapse, x + s, *lif)
                     else:
@@ -83,3 +88,4 @@ def layer_block(
                 store(ptrace, (p, k, b), total)
                 if pi is not None:
                     store(pi, (p, k, b), synapse)
+        sums[n] = sum_of(seen)

@@ -77,16 +77,6 @@ def column_entries(starts, columns, values, column_starts, rows, sorted_values):
 
 
 @product_loop
-def _sum(totals, place, begin, first, behind, index, values, rows):
-    """``totals[place] = begin + sum_e values[e] rows[index[e]]``, all of them padded; None to begin with 0."""
-    for m in range(0, totals.shape[1], LANES):
-        summed = fill(values.dtype.type(0)) if begin is None else load(begin, m)
-        for e in range(first, behind):
-            summed = summed + values[e] * load(rows, (index[e], m))
-        store(totals, (place, m), summed)
-
-
-@product_loop
 def rows_times(first, behind, starts, columns, values, weight, bias, out):
     """Rows times weights, for tiles ``first`` to ``behind`` of 16 samples: ``out[u] = weight^T x[u]^T + bias``.
 
@@ -106,7 +96,11 @@ def rows_times(first, behind, starts, columns, values, weight, bias, out):
         end = min(start + SQUARE, num_samples)
         for b in range(start, end):
             row = u * num_samples + b
-            _sum(tile, b - start, begin, starts[row], starts[row + 1], columns, values, weight)
+            for m in range(0, len(begin), LANES):
+                total = load(begin, m)
+                for e in range(starts[row], starts[row + 1]):
+                    total = total + values[e] * load(weight, (columns[e], m))
+                store(tile, (b - start, m), total)
         _lay_down(tile, end - start, num_outputs, out[u], start)
 
 
@@ -123,13 +117,17 @@ def outer_products(first, behind, starts, rows, values, left, out):
     for start in range(first, behind, SQUARE):
         end = min(start + SQUARE, behind)
         for n in range(start, end):
-            _sum(tile, n - start, None, starts[n], starts[n + 1], rows, values, left)
+            for m in range(0, left.shape[1], LANES):
+                total = fill(left.dtype.type(0))
+                for e in range(starts[n], starts[n + 1]):
+                    total = total + values[e] * load(left, (rows[e], m))
+                store(tile, (n - start, m), total)
         _lay_down(tile, end - start, len(out), out, start)
 
 
 @loop
 def _lay_down(tile, count, num_outputs, out, start):
-    """``out[m, start + k] = tile[k, m]``."""
+    """``out[m, start + k] = tile[k, m]``, for so many k and m."""
     whole = num_outputs - num_outputs % SQUARE if count == SQUARE else 0
     for m in range(0, whole, SQUARE):
         turn(tile, 0, m, out, m, start)

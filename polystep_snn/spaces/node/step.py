@@ -18,6 +18,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,7 +38,7 @@ from polystep_snn.snn.quantize import quantize
 from polystep_snn.snn.readouts import MembraneReadout
 from polystep_snn.spaces.node.costs import settle
 from polystep_snn.spaces.node.gradients import gradients
-from polystep_snn.spaces.node.last_hop import make_end
+from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd, make_end
 from polystep_snn.spaces.node.one_pass import run_probes
 from polystep_snn.spaces.node.pass_state import LayerProbes, Pass
 from polystep_snn.spaces.node.pulled_back import placed
@@ -118,10 +119,11 @@ class PolyStep:
         Raises:
             InputError: shapes, dtypes or classes that do not fit the network; NaN or infinity in inputs or weights.
         """
-        self._check(inputs, target)
-        if self._kernels_for != self._kind_of_weights():
+        weights, biases = self.network.weights, self.network.biases
+        self._check(inputs, target, weights[0])
+        if self._kernels_for != (weights[0].device, weights[0].dtype):
             self._settle_kernels()
-        layers = self.network.layers(self.kernels(quantize))
+        layers = self._layers([*weights, *biases])
         probes = self._probes(len(inputs), progress, layers)
         cost = self.cost or CrossEntropy(rate_scale(len(inputs)))
         residual = None if self.residual is None else at(self.residual, progress)
@@ -129,9 +131,19 @@ class PolyStep:
         seen, grads, total = compute(layers, inputs, target, cost, probes, residual, at(self.transport.eps, progress))
         if not math.isfinite(total):
             self._explain(inputs)
-        for weight, bias, weight_grad, bias_grad in zip(self.network.weights, self.network.biases, grads[0::2], grads[1::2], strict=True):
+        for weight, bias, weight_grad, bias_grad in zip(weights, biases, grads[0::2], grads[1::2], strict=True):
             weight.grad, bias.grad = weight_grad, bias_grad
         return seen
+
+    def _layers(self, parameters: list[torch.nn.Parameter]) -> list[Layer]:
+        """What the network computes with: the same object, where its numbers are the parameters themselves and still in the same memory."""
+        network = self.network
+        if network.weight_bits == 8 or any(wiring.num_positions > 1 for wiring in network.wirings):
+            return network.layers(self.kernels(quantize))
+        known = [*(p.data_ptr() for p in parameters), network.readout, *network.neurons]
+        if self._known_layers is None or self._known_layers[0] != known:
+            self._known_layers = known, network.layers()
+        return self._known_layers[1]
 
     def _by_torch(
         self,
@@ -168,10 +180,12 @@ class PolyStep:
         """The same on the CPU."""
         from polystep_snn.spaces.node.loops.step import LoopStep, Shape
 
-        end = make_end(self.network.readout, layers[-1], len(inputs), residual)
-        shape = Shape.of(inputs, len(target), layers, end, probes)
+        if self._known_end is None or self._known_end[0] is not layers or self._known_end[1] != (len(inputs), residual):
+            self._known_end = layers, (len(inputs), residual), make_end(self.network.readout, layers[-1], len(inputs), residual)
+        end = self._known_end[2]
+        shape = Shape.of(inputs, target.shape[0], layers, end, probes)
         if self._loops is None or self._loops.shape != shape:
-            # Before the new arrays there are the old ones are given back.
+            # The old arrays are given back before there are new ones.
             self._loops = None
             self._loops = LoopStep(shape, layers, end, self.space.credit == "chained", self.space.chunk)
         return self._loops(layers, end, probes, inputs, target, cost, self.transport, eps, self.rate_target)
@@ -242,13 +256,14 @@ class PolyStep:
     def _settle_kernels(self) -> None:
         """What computes a step, by where the weights are: a network may move to another device, or become another type."""
         self._loops: LoopStep | None = None
+        self._known_layers: tuple[list[Any], list[Layer]] | None = None
+        self._known_end: tuple[list[Layer], Any, LinearEnd | NeuronEnd] | None = None
         self._kernels_for = self._kind_of_weights()
         self.kernels = kernels_on(*self._kernels_for, self._compile)
 
-    def _check(self, inputs: Frames | Tensor, target: Tensor) -> None:
+    def _check(self, inputs: Frames | Tensor, target: Tensor, weight: Tensor) -> None:
         network = self.network
-        weight = network.weights[0]
-        if not isinstance(inputs, Frames | Tensor) or not isinstance(target, Tensor):
+        if not isinstance(inputs, (Frames, Tensor)) or not isinstance(target, Tensor):
             raise InputError(
                 f"inputs and targets are {type(inputs).__name__} and {type(target).__name__}: give tensors, or an encoder's frames"
             )
@@ -256,7 +271,7 @@ class PolyStep:
             raise InputError("the input has no timesteps: give [T, B, ...] with T >= 1")
         if target.ndim != 1 or target.dtype != torch.int64:
             raise InputError(f"targets are {target.dtype} {list(target.shape)}: give int64 classes [B]")
-        if not len(target):
+        if not target.shape[0]:
             raise InputError("the batch is empty: give at least one sample")
         frame = inputs.current if isinstance(inputs, Constant) else inputs[0] if isinstance(inputs, Tensor) else None
         if frame is not None:
@@ -265,10 +280,10 @@ class PolyStep:
                     f"{inputs.dtype} {list(inputs.shape)}" if isinstance(inputs, Tensor) else f"{frame.dtype} {list(frame.shape)} a step"
                 )
                 raise InputError(f"inputs are {given}: give {weight.dtype} [T, B, ...] with {network.sizes[0]} values a sample")
-            if len(frame) != len(target):
+            if frame.shape[0] != target.shape[0]:
                 raise InputError(f"there are {len(target)} targets for {len(frame)} samples: give one a sample")
         if target.device.type == "cpu":
-            low, high = int(target.numpy().min()), int(target.numpy().max())
+            low, high = (int(of.reduce(target.numpy())) for of in (np.minimum, np.maximum))
         else:
             low, high = torch.stack(target.aminmax()).tolist()
         if low < 0 or high >= network.sizes[-1]:

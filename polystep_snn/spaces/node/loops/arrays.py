@@ -59,6 +59,7 @@ class Probing(NamedTuple):
         shift: ``[T, V]``, of the current at every vertex in every step.
         chosen: ``[K]``, the probed neurons.
         place: ``[N]``, which of the probed neurons each is, or -1.
+        all_probed: whether K is N.
         whole: whether the one window is the sequence: then what arrives in it is what arrives at all.
         windows: ``[T, M]``.
         points: ``[V, M]``, the negative offsets over their mean length, times what a displacement of one of K neurons in one of B samples
@@ -69,6 +70,7 @@ class Probing(NamedTuple):
     shift: np.ndarray
     chosen: np.ndarray
     place: np.ndarray
+    all_probed: bool
     whole: bool
     windows: Tensor
     points: np.ndarray
@@ -88,7 +90,9 @@ def probing(probes: LayerProbes, num_neurons: int, batch_size: int, share: np.nd
     points = offsets * (share * (-num_neurons / len(chosen) / batch_size / length))
     whole = windows.shape[1] == 1 and bool((windows == 1).all())
     more = bias_share / np.where(share == 0, 1, share)
-    return Probing(windows @ offsets.T, chosen, place, whole, probes.windows, points.astype(kind), more.astype(kind))
+    return Probing(
+        windows @ offsets.T, chosen, place, len(chosen) == num_neurons, whole, probes.windows, points.astype(kind), more.astype(kind)
+    )
 
 
 def array(x: Tensor | None) -> np.ndarray | None:

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from polystep_snn.engine.loops import softmax_barycenters
+from polystep_snn.engine.products import product
 from polystep_snn.engine.threads import split
 from polystep_snn.polystep.barycenter import barycenter
 from polystep_snn.polystep.transport import Softmax, Transport
@@ -59,4 +60,6 @@ def of_weights(wiring: Wiring, displacement: Tensor, bias: Tensor, activity: Ten
     """
     if len(activity) < len(displacement):
         displacement = displacement.sum(0, keepdim=True)
+    if wiring.is_matrix and neurons is None:
+        return [product(flat(displacement), activity.flatten(0, 1) if len(activity) > 1 else activity[0]), bias]
     return pulled_back(wiring, flat(displacement), bias, wiring.summed(activity.flatten(0, 1)), neurons)

@@ -35,7 +35,7 @@ class Hop:
 
     def __init__(self, before: LoopLayer, last: LoopLayer, weight: Tensor, constants: Constants, probing: Probing, num_blocks: int):
         self._before, self._last = before, last
-        chosen = weight if len(probing.chosen) == weight.shape[1] else weight[:, torch.from_numpy(probing.chosen)]
+        chosen = weight if probing.all_probed else weight[:, torch.from_numpy(probing.chosen)]
         self._columns = chosen.T.contiguous().numpy()
         self._constants = constants
         shape = (*before.costs.shape[:2], *last.base.trace.shape)

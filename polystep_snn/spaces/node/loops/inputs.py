@@ -6,6 +6,7 @@ from torch.nn.functional import pad
 
 from polystep_snn.engine.entries import Entries
 from polystep_snn.engine.loops import padded
+from polystep_snn.engine.products import product
 from polystep_snn.snn.frames import EventBlock, EventFrames
 from polystep_snn.snn.network import Layer
 from polystep_snn.spaces.node.currents import currents
@@ -42,13 +43,15 @@ class FirstLayer:
         if self._missing:
             arriving = pad(arriving, (0, 0, 0, self._missing))
         num_samples = arriving.shape[1]
-        entries = Entries.of(arriving.flatten(0, 1)) if layer.wiring.is_matrix else None
+        entries = Entries.of(arriving.view(-1, arriving.shape[2])) if layer.wiring.is_matrix else None
         if self._constant:
             self._activity, self._entries = arriving, entries
         else:
             self._gather(arriving, start)
         if entries is not None:
             return entries.times(layer.weight, layer.bias, num_samples)
+        if self._constant and layer.wiring.is_matrix:
+            return product(layer.weight, arriving[0].T).add_(layer.bias[:, None])[None]
         return currents(layer.wiring, layer.weight, layer.bias, arriving.transpose(1, 2))
 
     def _gather(self, frames: Tensor, start: int) -> None:

@@ -70,18 +70,23 @@ class LoopLayer:
         self._own = (*arrays(self.base), self.decay, None if decay == 1.0 else self.counts.numpy(), array(self.spikes))
         self._probed = (*arrays(self.probed), array(self.changed))
         self._reached = array(self.reached)
+        self._sums = np.empty(wiring.num_neurons, self.base.trace.numpy().dtype)
 
-    def through(self, constants: Constants, probing: Probing, current: Tensor, start: int, num_steps: int, shares: Tensor | None) -> None:
+    def through(self, constants: Constants, probing: Probing, current: Tensor, start: int, num_steps: int, shares: Tensor | None) -> float:
         """Through a block of steps that begins with step ``start``.
 
         Args:
             current: ``[U, N, B]``, or ``[1, N, B]`` where it is constant.
             shares: ``[T, M]``, how much of each step counts in each window of the next layer; with ``reached``.
+
+        Returns:
+            The sum of all currents: finite where they are.
         """
         steps = slice(start, start + num_steps)
         given: tuple[Any, ...] = start == 0, *constants, current.numpy(), *self._own, probing.shift[steps], probing.place, *self._probed
         share = None if shares is None else shares[steps].numpy()
-        split(layer_block, self.wiring.num_neurons, *given, share, self._reached, grain=_GRAIN)
+        split(layer_block, self.wiring.num_neurons, *given, share, self._reached, self._sums, grain=_GRAIN)
+        return float(np.add.reduce(self._sums))
 
     def to_rest(self) -> None:
         """The unprobed neurons; ``through`` does it by itself in the first block."""

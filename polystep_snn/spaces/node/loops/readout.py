@@ -1,7 +1,6 @@
 """The readout and its costs by compiled loops: of the network, of its probes, and of those of the last layer that fires."""
 
 import math
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from polystep_snn.engine.loops import entropy, entropy_of_changes, entropy_of_outputs, entropy_of_shifts
+from polystep_snn.engine.loops import entropy, entropy_of_changes, entropy_of_outputs, entropy_of_shifts, padded
 from polystep_snn.engine.threads import split
 from polystep_snn.polystep.cost import Cost, CrossEntropy
 from polystep_snn.snn.neurons import LIFState
@@ -23,86 +22,96 @@ _GRAIN, _OUTPUTS = 8, 16
 
 
 class Readout:
-    """What one batch's readout is, and what it costs.
+    """What a batch's readout is, and what it costs, in arrays that are kept from step to step; samples are padded.
 
     Args:
-        end: of the network, as it is now.
-        weight: of its last layer.
-        last: the last layer that fires, after all steps.
-        target: ``[B]``.
-        cost: of a readout.
-        live: ``[B]`` padded, 1 for samples and 0 for padding.
+        last: the last layer that fires.
+        num_classes: C.
+        live: ``[B]``, 1 for samples and 0 for padding.
 
     Attributes:
-        value: ``[C, B]`` padded, as the cost sees it.
-        own: ``[B]`` padded, its costs.
-        classes: the targets, int32, padded; ``quick``: as of ``engine.loops.costs``.
+        value: ``[C, B]``, as the cost sees it.
+        own: ``[B]``, its costs.
+        classes: the targets, int32.
+        quick: as of ``engine.loops.costs``.
         loss, right: the sum of the costs, and how many samples are right.
     """
 
-    def __init__(self, end: LinearEnd | NeuronEnd, weight: Tensor, last: LoopLayer, target: Tensor, cost: Cost, live: np.ndarray):
-        self.end, self.weight, self.target, self.cost = end, weight, target, cost
-        self._last = last
-        self._summed = isinstance(end, LinearEnd) and end.wiring.is_matrix and type(cost) is CrossEntropy
-        value = torch.mm(weight, last.base.trace) if self._summed else end.value([weight], last.base).contiguous()
-        self.value = value
-        if type(cost) is CrossEntropy:
-            self._entropy(cost, live)
-            return
-        real = value[:, : len(target)]
-        own = cost(real, target)
-        self.own = pad(own, (0, len(live) - len(own)))
-        self.loss, self.right = float(own.sum()), float((real.argmax(0) == target).sum())
-
-    def _entropy(self, cost: CrossEntropy, live: np.ndarray) -> None:
-        values = self.value.numpy()
-        kind = values.dtype.type
+    def __init__(self, last: LoopLayer, num_classes: int, live: np.ndarray):
+        self._last, self._live = last, live
+        kind = self._kind = live.dtype.type
+        like = last.base.trace
+        self._summed_value, self.own = like.new_empty(num_classes, len(live)), like.new_zeros(len(live))
+        self.value = self._summed_value
         self.quick = True if kind is np.float32 else None
         self.classes = np.zeros(len(live), np.int32)
-        self.classes[: len(self.target)] = self.target.numpy()
-        self._limit = _limit_of(kind, len(values))
-        self._logits, self._odds, own = np.empty_like(values), np.empty_like(values), np.empty(len(live), kind)
-        bias, unit = None, kind(1)
-        if self._summed:
-            assert isinstance(self.end, LinearEnd)
-            bias, unit = self.end.bias.numpy() * kind(self.end.gain), kind(self.end.unit.item())
-        given = (values, bias, unit, self.classes, kind(cost.scale), self.quick, live, self._logits, self._odds, own)
-        self.loss, self.right = entropy(*given)
-        self.own = torch.from_numpy(own)
+        self._logits, self._odds = (np.empty((num_classes, len(live)), kind) for _ in range(2))
+        self._columns = np.zeros((last.costs.shape[1], padded(num_classes)), kind)
+        self._limit = kind(math.log(np.finfo(kind).max / (2 * num_classes)))
+        # What torch's views are asked for only once.
+        self._arrays = self._summed_value.numpy(), self.own.numpy(), last.base.trace.numpy(), last.probed.trace.numpy(), last.costs.numpy()
+
+    def read(self, end: LinearEnd | NeuronEnd, weight: Tensor, target: Tensor, cost: Cost) -> None:
+        """After all steps.
+
+        Args:
+            end: of the network, as it is now.
+            weight: of its last layer.
+            target: ``[B]``.
+            cost: of a readout.
+        """
+        self.end, self.weight, self.target, self.cost = end, weight, target, cost
+        last, real = self._last.base, target.shape[0]
+        if type(cost) is not CrossEntropy:
+            self.value = end.value([weight], last).contiguous()
+            self.own[:real] = cost(self.value[:, :real], target)
+            self.loss, self.right = float(self.own.sum()), float((self.value[:, :real].argmax(0) == target).sum())
+            return
+        self.classes[:real] = target.numpy()
+        bias, gain, unit = None, self._kind(1), self._kind(1)
+        if isinstance(end, LinearEnd) and end.wiring.is_matrix:
+            self.value = torch.mm(weight, last.trace, out=self._summed_value)
+            bias, gain, unit = end.bias.numpy(), self._kind(end.gain), self._kind(end.unit.item())
+        else:
+            self.value = end.value([weight], last).contiguous()
+        given = (self.value.numpy(), bias, gain, unit, self.classes, self._kind(cost.scale), self.quick, self._live)
+        self.loss, self.right = entropy(*given, self._logits, self._odds, self._arrays[1])
 
     def of_last_layer(self, probing: Probing) -> None:
         """Costs of the probes in the last layer that fires, into its ``costs``."""
         end, last, cost = self.end, self._last, self.cost
-        neurons = None if len(probing.chosen) == len(probing.place) else torch.from_numpy(probing.chosen)
+        _, own, base_of, probed_of, costs = self._arrays
         if type(cost) is not CrossEntropy:
-            real = len(self.target)
+            real = self.target.shape[0]
             probed, base = _cut(last.probed, real), _cut(last.base, real)
+            neurons = None if probing.all_probed else torch.from_numpy(probing.chosen)
             last.costs[..., :real] = end.cost([self.weight], probed, neurons, base, self.value[:, :real], self.target, cost)
             last.costs[..., real:] = 0
             return
-        columns: np.ndarray
-        if isinstance(end, LinearEnd):
-            columns = (end.wiring.fan(self.weight, neurons).values * (end.unit * cost.scale)).contiguous().numpy()
-            base_of, probed_of = last.base.trace.numpy(), last.probed.trace.numpy()
-        else:
-            base_of, probed_of = self.value.numpy(), end.read(last.probed).numpy()
-            columns = np.diag(np.full(len(base_of), cost.scale, base_of.dtype))
         counted = isinstance(end, LinearEnd) and end.decay == 1.0
-        given = (self._logits, self._odds, columns, base_of, probing.chosen, probed_of, self.classes, self.own.numpy())
-        split(entropy_of_changes, len(columns), *given, self._limit, self.quick, counted, last.costs.numpy(), grain=_GRAIN)
+        if isinstance(end, LinearEnd):
+            if end.wiring.is_matrix:
+                fan = self.weight.numpy().T
+                fan = fan if probing.all_probed else fan[probing.chosen]
+            else:
+                fan = end.wiring.fan(self.weight, None if probing.all_probed else torch.from_numpy(probing.chosen)).values.numpy()
+            np.multiply(fan, self._kind(end.unit.item() * cost.scale), out=self._columns[:, : fan.shape[1]])
+        else:
+            np.fill_diagonal(self._columns, cost.scale)
+            base_of, probed_of = self.value.numpy(), end.read(last.probed).numpy()
+        given = (self._logits, self._odds, self._columns, base_of, probing.chosen, probed_of, self.classes, own)
+        split(entropy_of_changes, len(self._columns), *given, self._limit, self.quick, counted, costs, grain=_GRAIN)
 
     def of_own_probes(self, offsets: Tensor) -> Tensor:
         """Costs ``[V, C, B]`` of shifts ``[V, 1]`` of a readout that adds up."""
         assert isinstance(self.end, LinearEnd)
         if type(self.cost) is not CrossEntropy:
-            return self.priced(
-                self.value + (offsets * self.end.gain)[:, :, None, None] * torch.eye(len(self.value), dtype=self.value.dtype)[:, :, None]
-            )
-        costs = torch.empty(len(offsets), *self.value.shape, dtype=self.value.dtype)
-        kind = self._odds.dtype.type
-        shifts = offsets.numpy()[:, 0] * kind(self.end.gain * self.cost.scale)
-        entropy_of_shifts(self._logits, self._odds, shifts, self.classes, self.own.numpy(), self._limit, self.quick, costs.numpy())
-        return costs
+            one_each = torch.eye(len(self.value), dtype=self.value.dtype)[:, :, None]
+            return self.priced(self.value + (offsets * self.end.gain)[:, :, None, None] * one_each)
+        costs = np.empty((len(offsets), *self._odds.shape), self._kind)
+        shifts = offsets.numpy()[:, 0] * self._kind(self.end.gain * self.cost.scale)
+        entropy_of_shifts(self._logits, self._odds, shifts, self.classes, self._arrays[1], self._limit, self.quick, costs)
+        return torch.from_numpy(costs)
 
     def priced(self, values: Tensor) -> Tensor:
         """Costs ``[V, K, B]`` of readouts ``[V, K, C, B]``."""
@@ -114,12 +123,6 @@ class Readout:
         given: tuple[Any, ...] = values.numpy(), self.classes, scale, self.quick, costs.numpy()
         split(entropy_of_outputs, costs.shape[0] * costs.shape[1], *given, grain=_OUTPUTS)
         return costs
-
-
-@lru_cache(maxsize=8)
-def _limit_of(kind: Any, num_classes: int) -> Any:
-    """Of exponents: so many of their exponentials can be added."""
-    return kind(math.log(np.finfo(kind).max / (2 * num_classes)))
 
 
 def _cut(population: Population, count: int) -> Population:

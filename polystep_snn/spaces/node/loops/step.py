@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polystep_snn.engine.loops import chained_costs, padded
+from polystep_snn.engine.loops import chained_costs, padded, rates_of
 from polystep_snn.engine.threads import split
 from polystep_snn.polystep.cost import Cost, RateTarget
 from polystep_snn.polystep.method import StepResult
@@ -100,6 +100,7 @@ class LoopStep:
             )
             for k, (layer, of) in enumerate(zip(layers, self._constants(layers), strict=False))
         ]
+        self._readout = Readout(self._layers[last], layers[-1].wiring.num_neurons, self._live)
         self._probes: Sequence[LayerProbes] | None = None
         self._probing: list[Probing] = []
         self._fits: list[tuple[Tensor, Tensor]] = []
@@ -171,9 +172,8 @@ class LoopStep:
             before = [x.before() for x in followers]
             if current is None or not self.shape.constant:
                 current = first.current(arriving, start)
-                total += float(current.sum())
-            driven = self._through(layers, of, current, start, num_steps, activity)
-            total += sum(float(x.sum()) for x in driven[1:])
+            driven, seen = self._through(layers, of, current, start, num_steps, activity)
+            total += seen
             if start + num_steps < self.shape.num_steps:
                 for k, (x, begun) in enumerate(zip(followers, before, strict=True)):
                     x.through_block(begun, driven[k + 1 :], num_steps)
@@ -182,7 +182,8 @@ class LoopStep:
         for k in range(1, self._num_layers):
             if self._probing[k].whole:
                 activity[k] = self._layers[k - 1].counts.T[None]
-        readout = Readout(end, layers[-1].weight, self._layers[last], target, cost, self._live)
+        readout = self._readout
+        readout.read(end, layers[-1].weight, target, cost)
         for k, (x, begun) in enumerate(zip(followers, before, strict=True)):
             x.costs(begun, driven[k + 1 :], num_steps, readout)
         if hop is not None:
@@ -197,13 +198,13 @@ class LoopStep:
 
     def _through(
         self, layers: Sequence[Layer], of: list[Constants], current: Tensor, start: int, num_steps: int, activity: list[Tensor | None]
-    ) -> list[Tensor]:
-        """All layers through a block: what drives each of them, ``[U, N, B]``."""
-        driven = []
+    ) -> tuple[list[Tensor], float]:
+        """All layers through a block: what drives each of them, ``[U, N, B]``; and the sum of that."""
+        driven, total = [], 0.0
         for k, layer in enumerate(self._layers):
             driven.append(current)
             shares = self._fits[k][1] if layer.reached is not None else None
-            layer.through(of[k], self._probing[k], current, start, num_steps, shares)
+            total += layer.through(of[k], self._probing[k], current, start, num_steps, shares)
             if layer.spikes is None:
                 break
             spikes, behind = layer.spikes[:num_steps], self._probing[k + 1]
@@ -212,7 +213,7 @@ class LoopStep:
                 so_far = activity[k + 1]
                 activity[k + 1] = found if so_far is None else so_far + found
             current = currents(layers[k + 1].wiring, layers[k + 1].weight, layers[k + 1].bias, spikes)
-        return driven
+        return driven, total
 
     def _followers(self, layers: Sequence[Layer], of: list[Constants]) -> tuple[list[Follower], Hop | None]:
         """What follows the probes of each layer but the last, where credit is not handed on."""
@@ -281,6 +282,11 @@ class LoopStep:
         real = self.shape.batch_size
         # The chip's leaky integrators are simulated, and do not fire.
         silent = isinstance(readout.end, NeuronEnd) and not readout.end.counts
-        rates = [x.counts[:, :real].mean(1) / self.shape.num_steps for x in self._layers[: self._num_layers - silent]]
-        loss, right = (torch.tensor(self._kind(x / real)) for x in (readout.loss, readout.right))
+        rates = [self._rates(x) for x in self._layers[: self._num_layers - silent]]
+        loss, right = (torch.from_numpy(np.asarray(x / real, self._kind)) for x in (readout.loss, readout.right))
         return StepResult(loss, right, rates)
+
+    def _rates(self, layer: LoopLayer) -> Tensor:
+        found = np.empty(layer.wiring.num_neurons, self._kind)
+        rates_of(layer.counts.numpy(), self.shape.batch_size, self.shape.num_steps, found)
+        return torch.from_numpy(found)
