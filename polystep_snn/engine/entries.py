@@ -6,15 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polystep_snn.engine.loops import column_entries, outer_products, row_entries, rows_times, turned
-from polystep_snn.engine.loops.lanes import padded
+from polystep_snn.engine.loops import event_entries, outer_products, padded, row_entries, rows_times, turned
 from polystep_snn.engine.loops.vectors import SQUARE
 from polystep_snn.engine.threads import split
 
 # Up to this share of numbers that are not zero the loops are faster than a dense product, and from so many numbers on.
 _DENSITY, _NUMBERS = 0.3, 2**15
-# Numbers that tell the density: so many pieces of so many. Inputs that are worth a thread.
-_PIECES, _PIECE, _GRAIN = 16, 128, 64
+# Numbers that tell the density: so many pieces of so many. Inputs, and tiles of samples, that are worth a thread.
+_PIECES, _PIECE, _INPUTS, _TILES = 16, 128, 64, 2
 
 
 class Entries(NamedTuple):
@@ -22,14 +21,14 @@ class Entries(NamedTuple):
 
     Attributes:
         starts: ``[R + 1]``.
-        columns, values: at least ``[E]``.
-        shape: R and N.
+        columns, values: at least ``[E]``; values None where all are 1.
+        num_columns: N.
     """
 
     starts: np.ndarray
     columns: np.ndarray
-    values: np.ndarray
-    shape: tuple[int, int]
+    values: np.ndarray | None
+    num_columns: int
 
     @classmethod
     def of(cls, x: Tensor) -> "Entries | None":
@@ -40,32 +39,41 @@ class Entries(NamedTuple):
         sample = given.reshape(-1)[: x.numel() // _PIECES * _PIECES].reshape(_PIECES, -1)[:, :_PIECE]
         if np.count_nonzero(sample) > _DENSITY * sample.size:
             return None
-        starts = np.empty(len(x) + 1, np.int64)
+        starts = np.empty(x.shape[0] + 1, np.int64)
         columns, values = np.empty(x.numel() + SQUARE, np.uint32), np.empty(x.numel() + SQUARE, given.dtype)
         row_entries(given, starts, columns, values)
-        return cls(starts, columns, values, given.shape)
+        return cls(starts, columns, values, x.shape[1])
 
-    def times(self, weight: Tensor, bias: Tensor, batch_size: int) -> Tensor:
-        """What rows ``(u, b)`` drive a layer with, ``[U, M, B]``, for weights ``[M, N]`` and biases ``[M]``."""
-        out = weight.new_empty(self.shape[0] // batch_size, len(weight), batch_size)
-        tiles = len(out) * -(-batch_size // SQUARE)
-        split(rows_times, tiles, self.starts, self.columns, self.values, _turned(weight), bias.numpy(), out.numpy(), grain=4)
+    @classmethod
+    def of_events(cls, places: Tensor, values: Tensor | None, num_rows: int, num_columns: int) -> "Entries":
+        """Those of events at ``places [E]``, ``r N + n`` and in order; values None where all are 1."""
+        starts, columns = np.empty(num_rows + 1, np.int64), np.empty(len(places), np.uint32)
+        event_entries(places.numpy(), num_columns, starts, columns)
+        return cls(starts, columns, None if values is None else values.numpy(), num_columns)
+
+    def times(self, columns: np.ndarray, bias: Tensor, batch_size: int, out: Tensor) -> None:
+        """What rows ``(u, b)`` drive a layer with, into ``out [U, M, B]``, with B padded.
+
+        Args:
+            columns: weights from ``turned_over``.
+            bias: ``[M]``.
+            batch_size: samples without padding.
+        """
+        tiles = out.shape[0] * -(-out.shape[2] // SQUARE)
+        given = (self.starts, self.columns, self.values, columns, bias.numpy(), batch_size, out.numpy())
+        split(rows_times, tiles, *given, grain=_TILES)
+
+    def outer(self, left: Tensor, row_of: np.ndarray | None = None) -> Tensor:
+        """``left [M, R']`` times the matrix: ``[M, N]``; ``row_of [R]`` is the column of ``left`` that each row meets, None: its own."""
+        out = torch.empty(left.shape[0], self.num_columns, dtype=left.dtype)
+        given = (self.starts, self.columns, self.values, row_of, turned_over(left), out.numpy())
+        split(outer_products, self.num_columns, *given, grain=_INPUTS)
         return out
 
-    def outer(self, left: Tensor) -> Tensor:
-        """``left [M, R]`` times the matrix: ``[M, N]``."""
-        num_entries, num_inputs = int(self.starts[-1]), self.shape[1]
-        starts = np.empty(num_inputs + 1, np.int64)
-        rows, values = np.empty(num_entries, np.uint32), np.empty(num_entries, self.values.dtype)
-        column_entries(self.starts, self.columns, self.values, starts, rows, values)
-        out = torch.empty(len(left), num_inputs, dtype=left.dtype)
-        split(outer_products, num_inputs, starts, rows, values, _turned(left), out.numpy(), grain=_GRAIN)
-        return out
 
-
-def _turned(x: Tensor) -> np.ndarray:
+def turned_over(x: Tensor) -> np.ndarray:
     """``[M, N]`` as ``[N, M]``, padded to whole groups of lanes."""
     # torch's memory begins at a cache line; numpy's does not, and then every second row of lanes lies in two.
-    out = torch.empty(x.shape[1], padded(len(x)), dtype=x.dtype).numpy()
-    split(turned, len(x), x.contiguous().numpy(), out, grain=_GRAIN)
+    out = torch.empty(x.shape[1], padded(x.shape[0]), dtype=x.dtype).numpy()
+    split(turned, x.shape[0], x.contiguous().numpy(), out, grain=_INPUTS)
     return out

@@ -7,6 +7,8 @@ its maker's, and no less on those that are.
 import torch
 from torch import Tensor
 
+from polystep_snn.engine.threads import split
+
 # Below about this many multiplications oneDNN's setup costs more than it gains.
 _WORTHWHILE = 2**20
 _HAS_ONEDNN = torch.backends.mkldnn.is_available()
@@ -53,13 +55,32 @@ def goes_to_onednn(left: Tensor, right: Tensor) -> bool:
 
 
 _onednn = torch.ops.mkldnn._linear_pointwise.default if _HAS_ONEDNN else None
+# Rows or columns that are worth a thread, in products of so many multiplications.
+_GRAIN, _WORTH_THREADS = 16, 2**25
 
 
 def product(left: Tensor, right: Tensor) -> Tensor:
-    """``left [M, N]`` times ``right [N, B]``, for whoever is not compiled by torch."""
-    if _onednn is not None and left.dtype == torch.float32 and left.shape[0] * left.shape[1] * right.shape[1] >= _WORTHWHILE:
-        return _onednn(left, right.T, None, "none", [], "")
-    return torch.mm(left, right)
+    """``left [M, N]`` times ``right [N, B]``, for whoever is not compiled by torch; a number is the same for any number of threads."""
+    if _onednn is None or left.dtype != torch.float32 or left.shape[0] * left.shape[1] * right.shape[1] < _WORTHWHILE:
+        return torch.mm(left, right)
+    parts: dict[int, Tensor] = {}
+    tall = left.shape[0] >= right.shape[1]
+    count = left.shape[0] if tall else right.shape[1]
+
+    def multiply(first: int, behind: int) -> None:
+        some_left, some_right = left, right
+        if behind - first < count:
+            # oneDNN is a thousand times slower where neither rows nor columns are dense.
+            some_left, some_right = (left[first:behind], right) if tall else (left, _dense(right[:, first:behind]))
+        parts[first] = _onednn(some_left, some_right.T, None, "none", [], "")
+
+    whole = left.shape[0] * left.shape[1] * right.shape[1] < _WORTH_THREADS
+    split(multiply, count, grain=count if whole else _GRAIN)
+    return parts[0] if len(parts) == 1 else torch.cat([parts[first] for first in sorted(parts)], 0 if tall else 1)
+
+
+def _dense(x: Tensor) -> Tensor:
+    return x if x.is_contiguous() or x.T.is_contiguous() else x.contiguous()
 
 
 def outer(left: Tensor, right: Tensor) -> Tensor:

@@ -105,7 +105,7 @@ class Rate(Encoder):
     def _spikes(self, x, generator):
         count = torch.zeros_like(x)
         for t in range(1, self.num_steps + 1):
-            previous, count = count, torch.floor(x * t + _FLOOR_SLACK)
+            previous, count = count, (x * t).add_(_FLOOR_SLACK).floor_()
             yield count - previous
 
 

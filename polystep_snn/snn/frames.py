@@ -182,7 +182,7 @@ def num_blocks(total: int) -> int:
     return next((count for count in range(fewest, fewest * 5 // 4 + 1) if total % count == 0), fewest)
 
 
-def check_block(block: Tensor | EventBlock, batch_size: int, num_inputs: int, dtype: torch.dtype) -> None:
+def check_block(block: Tensor | EventBlock | EventFrames, batch_size: int, num_inputs: int, dtype: torch.dtype) -> None:
     """InputError unless a block holds what a network takes for so many targets."""
     given, expected = list(block.shape[1:]), [batch_size, num_inputs]
     if given != expected or block.dtype != dtype:
@@ -204,21 +204,34 @@ def time_blocks(inputs: Frames | Tensor, sparse: bool = False) -> Iterator[tuple
     """
     total = len(inputs)
     count = num_blocks(total)
-    frames = iter(inputs)
+    frames = checked_frames(inputs)
     for start, end in pairwise(total * k // count for k in range(count + 1)):
         if isinstance(inputs, Constant):
             yield start, end - start, inputs.current[None]
         elif sparse and isinstance(inputs, EventFrames):
             yield start, end - start, inputs.block(start, end)
         else:
-            block = [frame.flatten(1) for frame in islice(frames, end - start)]
-            if len(block) < end - start:
-                raise InputError(f"the input ended after {start + len(block)} of {total} timesteps: frames can be iterated over once")
-            if any(frame.shape != block[0].shape or frame.dtype != block[0].dtype for frame in block):
-                raise InputError("the frames of the input differ in shape or dtype: give [B, N] alike in every step")
-            stacked = torch.stack(block)
-            # While the block is worked on, its frames are not held twice.
-            del block
-            yield start, end - start, stacked
-    if not isinstance(inputs, Constant | EventFrames) and next(frames, None) is not None:
-        raise InputError(f"the input goes on after the {total} timesteps that it announced: give as many frames as its length says")
+            yield start, end - start, torch.stack(list(islice(frames, end - start)))
+    if not isinstance(inputs, Constant | EventFrames):
+        next(frames, None)
+
+
+def checked_frames(inputs: Frames | Tensor) -> Iterator[Tensor]:
+    """The frames of a sequence, ``[B, N]``, one after the other.
+
+    Raises:
+        InputError: more or fewer frames than announced, or of different shapes or dtypes.
+    """
+    total, count = len(inputs), 0
+    kind = None
+    for frame in inputs:
+        if count == total:
+            raise InputError(f"the input goes on after the {total} timesteps that it announced: give as many frames as its length says")
+        frame = frame.flatten(1)
+        kind = kind or (frame.shape, frame.dtype)
+        if (frame.shape, frame.dtype) != kind:
+            raise InputError("the frames of the input differ in shape or dtype: give [B, N] alike in every step")
+        yield frame
+        count += 1
+    if count < total:
+        raise InputError(f"the input ended after {count} of {total} timesteps: frames can be iterated over once")

@@ -4,6 +4,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor
 import polystep_snn
 from polystep_snn.datasets import Dataset
 from polystep_snn.datasets.base import Part
+from polystep_snn.engine.threads import taken_from_torch
 from polystep_snn.errors import InputError
 from polystep_snn.files import make_folder, write_json, write_text
 from polystep_snn.folder_lock import FolderLock
@@ -132,7 +134,8 @@ class Trainer:
             order = torch.randperm(len(self.feed), generator=self.order_generator)
             self.observer.epoch_begins(self.position.epoch + 1, self.position.step, self.steps_per_epoch)
             while self.position.step < self.steps_per_epoch:
-                self._step(order)
+                with self._threads():
+                    self._step(order)
                 self.position.seconds = seconds_before + time.monotonic() - started
                 self.observer.step_done()
                 if self.stop_requested or time.monotonic() - last_saved > _CHECKPOINT_INTERVAL_S:
@@ -146,6 +149,11 @@ class Trainer:
             last_saved = time.monotonic()
             self._write_metrics()
         return self._finish()
+
+    def _threads(self) -> AbstractContextManager[None]:
+        """Where loops compute, all threads are theirs: those of torch keep a core busy for a while after they are done."""
+        kernels = getattr(self.method, "kernels", None)
+        return taken_from_torch() if kernels is not None and kernels.loops else nullcontext()
 
     def _calibration_frames(self) -> Frames:
         """The first training samples of the first epoch, encoded with the seed's randomness."""

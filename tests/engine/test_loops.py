@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from polystep_snn.engine.entries import Entries
-from polystep_snn.engine.loops import entropy
+from polystep_snn.engine.entries import Entries, turned_over
+from polystep_snn.engine.loops import entropy, padded
 from polystep_snn.engine.loops.functions import exponential, logarithm
-from polystep_snn.engine.threads import split
+from polystep_snn.engine.loops.lanes import LANES
+from polystep_snn.engine.products import product
+from polystep_snn.engine.threads import split, taken_from_torch
 
 SCRIPT = """
 import torch
@@ -41,12 +43,15 @@ def test_exponentials_and_logarithms_of_float64_are_numpys():
 
 
 def test_of_several_largest_values_the_first_decides():
-    values = np.array([[1.0, 0.0, 2.0], [1.0, 3.0, 2.0], [0.0, 3.0, 2.0]])
+    values, live, classes = np.zeros((3, LANES)), np.zeros(LANES), np.zeros(LANES, np.int32)
+    values[:, :3], live[:3] = [[1.0, 0.0, 2.0], [1.0, 3.0, 2.0], [0.0, 3.0, 2.0]], 1
+    expected = torch.logsumexp(torch.from_numpy(values[:, :3]), 0)
     for target, right in (([0, 1, 0], 3), ([1, 2, 2], 0)):
-        assert (
-            entropy(values, np.zeros(3), 1.0, np.array(target), 1.0, True, np.empty_like(values), np.empty_like(values), np.empty(3))
-            == right
-        )
+        classes[:3] = target
+        found = np.empty_like(values), np.empty_like(values), np.empty(LANES)
+        loss, correct = entropy(values, None, 1.0, 1.0, classes, 1.0, None, live, *found)
+        assert correct == right
+        assert loss == pytest.approx(float(expected.sum()) - sum(values[c, b] for b, c in enumerate(target)))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -61,7 +66,10 @@ def test_products_of_what_is_not_zero(dtype):
     assert entries.starts[-1] == int((x != 0).sum())
     tolerance = {"rtol": 0, "atol": 1e-4 if dtype == torch.float32 else 1e-11}
     expected = (x @ weight.T + bias).view(6, 37, 50).transpose(1, 2)
-    torch.testing.assert_close(entries.times(weight, bias, 37), expected, **tolerance)
+    found = torch.empty(6, 50, padded(37), dtype=dtype)
+    entries.times(turned_over(weight), bias, 37, found)
+    torch.testing.assert_close(found[..., :37], expected, **tolerance)
+    assert (found[..., 37:] == bias[:, None]).all()
     torch.testing.assert_close(entries.outer(left), left @ x, **tolerance)
 
 
@@ -71,43 +79,59 @@ def test_what_is_dense_or_small_stays_dense():
     assert Entries.of(torch.zeros(300, 300)).starts[-1] == 0
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+@pytest.fixture
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 7], indirect=True)
 @pytest.mark.parametrize("count", [0, 1, 5, 64, 65])
 def test_every_item_is_computed_once(threads, count):
-    seen = np.zeros(count, int)
+    seen, one_thread = np.zeros(count, int), []
 
     def work(first, behind, step):
         seen[first:behind] += step
+        one_thread.append(torch.get_num_threads() == 1)
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with taken_from_torch():
         split(work, count, 2, grain=4)
-    finally:
-        torch.set_num_threads(before)
     assert (seen == 2).all()
+    assert all(one_thread)
+    assert torch.get_num_threads() == threads
 
 
-def test_an_error_in_a_thread_is_raised():
+@pytest.mark.parametrize("threads", [2], indirect=True)
+def test_an_error_in_a_thread_is_raised(threads):
     def work(first, behind):
         if first:
             raise ZeroDivisionError
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        with pytest.raises(ZeroDivisionError):
-            split(work, 8)
-    finally:
-        torch.set_num_threads(before)
+    with pytest.raises(ZeroDivisionError), taken_from_torch():
+        split(work, 8)
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("threads", [2, 3, 5], indirect=True)
+@pytest.mark.parametrize("shape", [(128, 784, 128), (512, 784, 100), (10, 900, 2000), (1000, 3000, 7)])
+def test_products_have_the_same_bits_on_any_number_of_threads(threads, shape):
+    generator = torch.Generator().manual_seed(0)
+    rows, inner, columns = shape
+    left, right = torch.randn(rows, inner, generator=generator), torch.randn(columns, inner, generator=generator).T
+    alone = product(left, right)
+    with taken_from_torch():
+        assert torch.equal(product(left, right), alone)
+    torch.testing.assert_close(alone, left @ right, rtol=1e-4, atol=1e-3)
 
 
 # Two loops, which compile soon.
 SHORT = """
 import numpy as np
 from polystep_snn.engine.loops import rates_of, row_entries
-out, starts, columns, values = np.empty(2), np.empty(3, int), np.empty(9, np.int32), np.empty(9)
-rates_of(np.array([[1.0, 3.0], [0.0, 1.0]]), 4.0, out)
+out, starts, columns, values = np.empty(2), np.empty(3, int), np.empty(20, np.uint32), np.empty(20)
+rates_of(np.array([[1.0, 3.0], [0.0, 1.0]]), 2, 4, out)
 row_entries(np.eye(2), starts, columns, values)
 print(*out, *starts, *columns[:2])
 """

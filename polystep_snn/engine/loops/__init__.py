@@ -14,16 +14,16 @@ from polystep_snn.engine.loops.hops import hop_block
 from polystep_snn.engine.loops.lanes import padded
 from polystep_snn.engine.loops.populations import layer_block
 from polystep_snn.engine.loops.rows import rows_block, values_of_sums
-from polystep_snn.engine.loops.sparse import column_entries, outer_products, row_entries, rows_times, turned
+from polystep_snn.engine.loops.sparse import event_entries, outer_products, row_entries, rows_times, turned
 
 __all__ = [
     "chained_costs",
-    "column_entries",
     "entropy",
     "entropy_of_changes",
     "entropy_of_outputs",
     "entropy_of_rows",
     "entropy_of_shifts",
+    "event_entries",
     "hop_block",
     "layer_block",
     "outer_products",

@@ -52,38 +52,62 @@ def row_entries(x, starts, columns, values):
 
 
 @loop
-def column_entries(starts, columns, values, column_starts, rows, sorted_values):
-    """The same entries column by column: ``column_starts [N + 1]``, ``rows [E]`` and ``sorted_values [E]`` are written."""
-    num_columns = len(column_starts) - 1
-    place = np.empty(num_columns, np.uint32)
-    for n in range(num_columns):
+def column_entries(first, behind, starts, columns, values, row_of, column_starts, rows, sorted_values):
+    """The entries in columns ``first`` to ``behind``, column by column.
+
+    Args:
+        values: None where all are 1.
+        row_of: ``[R]``, what each row is called; None for its number.
+        column_starts: ``[behind - first + 1]``, written, as are ``rows [E]`` and ``sorted_values [E]``, where there are values.
+    """
+    place = np.empty(behind - first, np.uint32)
+    for n in range(behind - first):
         place[n] = 0
     for e in range(starts[-1]):
-        place[columns[e]] += np.uint32(1)
+        if first <= columns[e] < behind:
+            place[columns[e] - first] += np.uint32(1)
     total = 0
-    for n in range(num_columns):
+    for n in range(behind - first):
         column_starts[n] = total
         count = place[n]
         place[n] = total
         total += count
-    column_starts[num_columns] = total
+    column_starts[behind - first] = total
     for r in range(len(starts) - 1):
+        row = r if row_of is None else row_of[r]
         for e in range(starts[r], starts[r + 1]):
-            n = columns[e]
-            at = place[n]
-            rows[at] = r
-            sorted_values[at] = values[e]
-            place[n] = at + np.uint32(1)
+            if first <= columns[e] < behind:
+                n = columns[e] - first
+                at = place[n]
+                rows[at] = row
+                if values is not None:
+                    sorted_values[at] = values[e]
+                place[n] = at + np.uint32(1)
+
+
+@loop
+def event_entries(places, num_inputs, starts, columns):
+    """Events ``places [E]``, ``r N + n`` and in order, as entries of rows: ``starts [R + 1]`` and ``columns [E]`` are written."""
+    e = 0
+    for r in range(len(starts) - 1):
+        starts[r] = e
+        begin = places.dtype.type(r * num_inputs)
+        while e < len(places) and places[e] < begin + num_inputs:
+            columns[e] = places[e] - begin
+            e += 1
+    starts[len(starts) - 1] = e
 
 
 @product_loop
-def rows_times(first, behind, starts, columns, values, weight, bias, out):
+def rows_times(first, behind, starts, columns, values, weight, bias, num_rows, out):
     """Rows times weights, for tiles ``first`` to ``behind`` of 16 samples: ``out[u] = weight^T x[u]^T + bias``.
 
     Args:
-        starts: ``[U B + 1]``.
+        starts: ``[U R + 1]``.
+        values: None where all are 1.
         weight: ``[N, M]`` padded, one row an input.
         bias: ``[M]``.
+        num_rows: R, of a step; samples behind them have no entries.
         out: ``[U, M, B]``, written.
     """
     _, num_outputs, num_samples = out.shape
@@ -95,32 +119,42 @@ def rows_times(first, behind, starts, columns, values, weight, bias, out):
         u, start = place // tiles, place % tiles * SQUARE
         end = min(start + SQUARE, num_samples)
         for b in range(start, end):
-            row = u * num_samples + b
+            row = u * num_rows + min(b, num_rows - 1)
+            stop = starts[row + 1] if b < num_rows else starts[row]
             for m in range(0, len(begin), LANES):
                 total = load(begin, m)
-                for e in range(starts[row], starts[row + 1]):
-                    total = total + values[e] * load(weight, (columns[e], m))
+                for e in range(starts[row], stop):
+                    if values is None:
+                        total = total + load(weight, (columns[e], m))
+                    else:
+                        total = total + values[e] * load(weight, (columns[e], m))
                 store(tile, (b - start, m), total)
         _lay_down(tile, end - start, num_outputs, out[u], start)
 
 
 @product_loop
-def outer_products(first, behind, starts, rows, values, left, out):
+def outer_products(first, behind, starts, columns, values, row_of, left, out):
     """``out = left^T x`` for inputs ``first`` to ``behind``: a sum of outer products over the rows.
 
     Args:
-        starts, rows, values: entries column by column.
-        left: ``[R, M]`` padded.
+        starts, columns, values, row_of: as of ``column_entries``.
+        left: ``[R', M]`` padded.
         out: ``[M, N]``, written.
     """
+    column_starts, rows = np.empty(behind - first + 1, np.int64), np.empty(starts[-1], np.uint32)
+    sorted_values = None if values is None else np.empty(starts[-1], left.dtype)
+    column_entries(first, behind, starts, columns, values, row_of, column_starts, rows, sorted_values)
     tile = np.empty((SQUARE, left.shape[1]), left.dtype)
     for start in range(first, behind, SQUARE):
         end = min(start + SQUARE, behind)
         for n in range(start, end):
             for m in range(0, left.shape[1], LANES):
                 total = fill(left.dtype.type(0))
-                for e in range(starts[n], starts[n + 1]):
-                    total = total + values[e] * load(left, (rows[e], m))
+                for e in range(column_starts[n - first], column_starts[n - first + 1]):
+                    if values is None:
+                        total = total + load(left, (rows[e], m))
+                    else:
+                        total = total + sorted_values[e] * load(left, (rows[e], m))
                 store(tile, (n - start, m), total)
         _lay_down(tile, end - start, len(out), out, start)
 

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from polystep_snn.engine.compiled import kernels_on
+from polystep_snn.engine.threads import taken_from_torch
 from polystep_snn.errors import InputError
 from polystep_snn.polystep.cost import Cost, CrossEntropy, RateTarget, rate_scale
 from polystep_snn.polystep.method import StepResult
@@ -188,7 +189,8 @@ class PolyStep:
             # The old arrays are given back before there are new ones.
             self._loops = None
             self._loops = LoopStep(shape, layers, end, self.space.credit == "chained", self.space.chunk)
-        return self._loops(layers, end, probes, inputs, target, cost, self.transport, eps, self.rate_target)
+        with taken_from_torch():
+            return self._loops(layers, end, probes, inputs, target, cost, self.transport, eps, self.rate_target)
 
     def state_dict(self) -> dict[str, Tensor]:
         """What a checkpoint needs beside the network's and the optimizer's own: tensors only."""

@@ -134,7 +134,7 @@ def test_chunks_change_no_bit_of_the_gradient():
 
 
 @pytest.mark.parametrize("num_steps", [5, 40])
-def test_chunks_change_no_bit_of_what_loops_compute_and_threads_no_number(num_steps):
+def test_neither_chunks_nor_threads_change_a_bit_of_what_loops_compute(num_steps):
     network = make_network([900, 40, 30, 3], LIF, MembraneReadout(), seed=33).float()
     inputs, target = make_batch(num_steps=num_steps, num_inputs=900, seed=33, batch=70)
     image = Constant((inputs[0] * (inputs[0] < 0.2)).float(), num_steps)
@@ -149,10 +149,8 @@ def test_chunks_change_no_bit_of_what_loops_compute_and_threads_no_number(num_st
                 step.step(frames, target)
                 results.append(grads(network))
             assert sum(bool(g.abs().max() > 0) for g in results[0]) >= 4
-            assert all(map(torch.equal, results[0], results[1]))
-            for other in results[2:]:
-                for a, b in zip(results[0], other, strict=True):
-                    torch.testing.assert_close(b, a, rtol=1e-5, atol=1e-6)
+            for other in results[1:]:
+                assert all(map(torch.equal, results[0], other))
     finally:
         torch.set_num_threads(before)
 

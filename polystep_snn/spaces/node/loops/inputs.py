@@ -1,10 +1,12 @@
 """The first layer: what the input drives it with, and the gradients of its parameters."""
 
+from collections.abc import Iterable
+
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
-from polystep_snn.engine.entries import Entries
+from polystep_snn.engine.entries import Entries, turned_over
 from polystep_snn.engine.loops import padded
 from polystep_snn.engine.products import product
 from polystep_snn.snn.frames import EventBlock, EventFrames
@@ -26,38 +28,69 @@ class FirstLayer:
     """
 
     def __init__(self, layer: Layer, probing: Probing, constant: bool, batch_size: int):
-        self._layer, self._probing, self._constant = layer, probing, constant
-        self._missing = padded(batch_size) - batch_size
-        self._columns: Tensor | None = None
+        self._layer, self._probing, self._constant, self._batch_size = layer, probing, constant, batch_size
+        self._padded = padded(batch_size)
+        self._columns: np.ndarray | None = None
         self._entries: Entries | None = None
         self._activity: Tensor | None = None
 
-    def current(self, arriving: Tensor | EventBlock, start: int) -> Tensor:
-        """``[U, N, B]`` of a block's frames ``[U, B, M]``, or of its events; ``[1, N, B]`` of a constant input."""
-        layer = self._layer
-        if isinstance(arriving, EventBlock):
-            if self._columns is None:
-                self._columns = layer.weight.T.contiguous()
-            found = arriving.times(self._columns) + layer.bias
-            return pad(found, (0, 0, 0, self._missing)).transpose(1, 2).contiguous()
-        if self._missing:
-            arriving = pad(arriving, (0, 0, 0, self._missing))
-        num_samples = arriving.shape[1]
-        entries = Entries.of(arriving.view(-1, arriving.shape[2])) if layer.wiring.is_matrix else None
-        if self._constant:
-            self._activity, self._entries = arriving, entries
-        else:
-            self._gather(arriving, start)
+    def of_events(self, events: EventBlock) -> Tensor:
+        """Currents ``[U, N, B]`` of a block's events."""
+        num_steps, batch_size, num_inputs = events.shape
+        out = self._room(num_steps)
+        entries = Entries.of_events(events.places, events.values, num_steps * batch_size, num_inputs)
+        entries.times(self._turned(), self._layer.bias, batch_size, out)
+        return out
+
+    def of_frames(self, frames: Iterable[Tensor], num_steps: int, start: int) -> Tensor:
+        """Currents ``[U, N, B]`` of a block's frames ``[B, M]``, which begins with step ``start``."""
+        if not self._layer.wiring.is_matrix:
+            return self._of_maps(torch.stack(list(frames)), start)
+        out = self._room(1 if self._constant else num_steps)
+        for t, frame in enumerate(frames):
+            entries = self._drive(frame, out[t : t + 1])
+            if self._constant:
+                self._activity, self._entries = frame[None], entries
+            else:
+                self._gather(frame[None], start + t)
+        return out
+
+    def _drive(self, frame: Tensor, out: Tensor) -> Entries | None:
+        entries = Entries.of(frame)
         if entries is not None:
-            return entries.times(layer.weight, layer.bias, num_samples)
-        if self._constant and layer.wiring.is_matrix:
-            return product(layer.weight, arriving[0].T).add_(layer.bias[:, None])[None]
-        return currents(layer.wiring, layer.weight, layer.bias, arriving.transpose(1, 2))
+            entries.times(self._turned(), self._layer.bias, self._batch_size, out)
+            return entries
+        torch.add(product(self._layer.weight, frame.T), self._layer.bias[:, None], out=out[0, :, : self._batch_size])
+        return None
+
+    def _of_maps(self, frames: Tensor, start: int) -> Tensor:
+        if self._constant:
+            self._activity = frames
+        else:
+            self._gather(frames, start)
+        out = self._room(len(frames))
+        out[..., : self._batch_size] = currents(self._layer.wiring, self._layer.weight, self._layer.bias, frames.transpose(1, 2))
+        return out
 
     def _gather(self, frames: Tensor, start: int) -> None:
-        windows = self._probing.windows[start : start + len(frames)]
-        found = frames.sum(0, keepdim=True) if self._probing.whole else torch.tensordot(windows.T, frames, 1)
-        self._activity = found if self._activity is None else self._activity.add_(found)
+        """Add frames ``[U, B, M]`` to what arrived in each window."""
+        if self._activity is None:
+            self._activity = frames.new_zeros(len(self._probing.points[0]), *frames.shape[1:])
+        if self._probing.whole:
+            for frame in frames:
+                self._activity[0] += frame
+        else:
+            self._activity += torch.tensordot(self._probing.windows[start : start + len(frames)].T, frames, 1)
+
+    def _room(self, num_steps: int) -> Tensor:
+        """Currents, 0 in the padding."""
+        make = torch.empty if self._padded == self._batch_size else torch.zeros
+        return make(num_steps, self._layer.wiring.num_neurons, self._padded, dtype=self._layer.weight.dtype)
+
+    def _turned(self) -> np.ndarray:
+        if self._columns is None:
+            self._columns = turned_over(self._layer.weight)
+        return self._columns
 
     def gradients(self, inputs: object, displacement: Tensor, bias: Tensor, neurons: Tensor | None) -> list[Tensor]:
         """Of weights and biases.
@@ -68,14 +101,23 @@ class FirstLayer:
             neurons: as of ``LayerProbes``.
         """
         wiring = self._layer.wiring
-        if self._columns is not None:
-            assert isinstance(inputs, EventFrames)
-            real = displacement[..., : displacement.shape[2] - self._missing]
-            arrived = inputs.windowed(self._probing.windows)
-            found = arrived.transposed_times(flat(real).T.contiguous()).T.contiguous()
-        elif self._entries is not None:
-            found = self._entries.outer(flat(displacement if len(displacement) == 1 else displacement.sum(0, keepdim=True)))
+        if self._padded > self._batch_size:
+            displacement = displacement[..., : self._batch_size].contiguous()
+        if isinstance(inputs, EventFrames) and wiring.is_matrix:
+            num_steps, batch_size, num_inputs = inputs.shape
+            entries = Entries.of_events(inputs.places, inputs.values, num_steps * batch_size, num_inputs)
+            # Every step belongs to one window.
+            window = self._probing.windows.numpy().argmax(1)
+            row_of = (window[:, None] * batch_size + np.arange(batch_size)).astype(np.uint32).reshape(-1)
+            found = entries.outer(flat(displacement), row_of)
         else:
             assert self._activity is not None
-            return of_weights(wiring, displacement, bias, self._activity, neurons)
+            if len(self._activity) < len(displacement):
+                displacement = displacement.sum(0, keepdim=True)
+            known = self._entries
+            if known is None and not self._constant and wiring.is_matrix:
+                known = Entries.of(self._activity.flatten(0, 1))
+            if known is None:
+                return of_weights(wiring, displacement, bias, self._activity, neurons)
+            found = known.outer(flat(displacement))
         return [placed(x, neurons, wiring.num_neurons) for x in (found, bias)]

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from polystep_snn.engine.loops import entropy, entropy_of_changes, entropy_of_outputs, entropy_of_shifts, padded
+from polystep_snn.engine.products import product
 from polystep_snn.engine.threads import split
 from polystep_snn.polystep.cost import Cost, CrossEntropy
 from polystep_snn.snn.neurons import LIFState
@@ -41,15 +42,14 @@ class Readout:
         self._last, self._live = last, live
         kind = self._kind = live.dtype.type
         like = last.base.trace
-        self._summed_value, self.own = like.new_empty(num_classes, len(live)), like.new_zeros(len(live))
-        self.value = self._summed_value
+        self.value, self.own = like.new_empty(num_classes, len(live)), like.new_zeros(len(live))
         self.quick = True if kind is np.float32 else None
         self.classes = np.zeros(len(live), np.int32)
         self._logits, self._odds = (np.empty((num_classes, len(live)), kind) for _ in range(2))
         self._columns = np.zeros((last.costs.shape[1], padded(num_classes)), kind)
         self._limit = kind(math.log(np.finfo(kind).max / (2 * num_classes)))
         # What torch's views are asked for only once.
-        self._arrays = self._summed_value.numpy(), self.own.numpy(), last.base.trace.numpy(), last.probed.trace.numpy(), last.costs.numpy()
+        self._arrays = self.own.numpy(), last.base.trace.numpy(), last.probed.trace.numpy(), last.costs.numpy()
 
     def read(self, end: LinearEnd | NeuronEnd, weight: Tensor, target: Tensor, cost: Cost) -> None:
         """After all steps.
@@ -70,17 +70,17 @@ class Readout:
         self.classes[:real] = target.numpy()
         bias, gain, unit = None, self._kind(1), self._kind(1)
         if isinstance(end, LinearEnd) and end.wiring.is_matrix:
-            self.value = torch.mm(weight, last.trace, out=self._summed_value)
+            self.value = product(weight, last.trace)
             bias, gain, unit = end.bias.numpy(), self._kind(end.gain), self._kind(end.unit.item())
         else:
             self.value = end.value([weight], last).contiguous()
         given = (self.value.numpy(), bias, gain, unit, self.classes, self._kind(cost.scale), self.quick, self._live)
-        self.loss, self.right = entropy(*given, self._logits, self._odds, self._arrays[1])
+        self.loss, self.right = entropy(*given, self._logits, self._odds, self._arrays[0])
 
     def of_last_layer(self, probing: Probing) -> None:
         """Costs of the probes in the last layer that fires, into its ``costs``."""
         end, last, cost = self.end, self._last, self.cost
-        _, own, base_of, probed_of, costs = self._arrays
+        own, base_of, probed_of, costs = self._arrays
         if type(cost) is not CrossEntropy:
             real = self.target.shape[0]
             probed, base = _cut(last.probed, real), _cut(last.base, real)
@@ -110,7 +110,7 @@ class Readout:
             return self.priced(self.value + (offsets * self.end.gain)[:, :, None, None] * one_each)
         costs = np.empty((len(offsets), *self._odds.shape), self._kind)
         shifts = offsets.numpy()[:, 0] * self._kind(self.end.gain * self.cost.scale)
-        entropy_of_shifts(self._logits, self._odds, shifts, self.classes, self._arrays[1], self._limit, self.quick, costs)
+        entropy_of_shifts(self._logits, self._odds, shifts, self.classes, self._arrays[0], self._limit, self.quick, costs)
         return torch.from_numpy(costs)
 
     def priced(self, values: Tensor) -> Tensor:

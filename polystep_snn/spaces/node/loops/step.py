@@ -1,6 +1,7 @@
 """A step of PolyStep on the CPU: a pass over time, costs and gradients, by compiled loops over arrays that are kept from step to step."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from polystep_snn.engine.threads import split
 from polystep_snn.polystep.cost import Cost, RateTarget
 from polystep_snn.polystep.method import StepResult
 from polystep_snn.polystep.transport import Transport
-from polystep_snn.snn.frames import Constant, EventFrames, Frames, check_block, num_blocks, time_blocks
+from polystep_snn.snn.frames import Constant, EventFrames, Frames, check_block, checked_frames, num_blocks
 from polystep_snn.snn.network import Layer
 from polystep_snn.spaces.node.chained import fit, slopes_of, worth_of
 from polystep_snn.spaces.node.currents import currents
@@ -167,11 +168,16 @@ class LoopStep:
                 layer.to_rest()
         current: Tensor | None = None
         total = 0.0
-        for start, num_steps, arriving in self._blocks(inputs):
-            check_block(arriving, len(target), layers[0].wiring.num_inputs, layers[0].weight.dtype)
+        if isinstance(inputs, EventFrames) and self.shape.sparse:
+            check_block(inputs, len(target), layers[0].wiring.num_inputs, layers[0].weight.dtype)
+        frames = self._frames(inputs, layers[0])
+        for start, behind in pairwise(self.shape.num_steps * k // self._num_blocks for k in range(self._num_blocks + 1)):
+            num_steps = behind - start
             before = [x.before() for x in followers]
-            if current is None or not self.shape.constant:
-                current = first.current(arriving, start)
+            if isinstance(inputs, EventFrames) and self.shape.sparse:
+                current = first.of_events(inputs.block(start, behind))
+            elif current is None or not self.shape.constant:
+                current = first.of_frames(islice(frames, 1 if self.shape.constant else num_steps), num_steps, start)
             driven, seen = self._through(layers, of, current, start, num_steps, activity)
             total += seen
             if start + num_steps < self.shape.num_steps:
@@ -179,6 +185,8 @@ class LoopStep:
                     x.through_block(begun, driven[k + 1 :], num_steps)
                 if hop is not None:
                     hop.through_block(driven[-1], start, num_steps)
+        # An input that goes on is found out.
+        next(frames, None)
         for k in range(1, self._num_layers):
             if self._probing[k].whole:
                 activity[k] = self._layers[k - 1].counts.T[None]
@@ -191,10 +199,11 @@ class LoopStep:
         readout.of_last_layer(self._probing[last])
         return readout, activity, total
 
-    def _blocks(self, inputs: Frames | Tensor) -> Any:
-        if self._num_blocks == 1 and isinstance(inputs, Constant):
-            return [(0, len(inputs), inputs.current.flatten(1)[None])]
-        return time_blocks(inputs, sparse=self.shape.sparse)
+    def _frames(self, inputs: Frames | Tensor, layer: Layer) -> Iterator[Tensor]:
+        """Frames ``[B, N]``, checked; one of a constant input."""
+        for frame in [inputs.current.flatten(1)] if isinstance(inputs, Constant) else checked_frames(inputs):
+            check_block(frame[None], self.shape.batch_size, layer.wiring.num_inputs, layer.weight.dtype)
+            yield frame
 
     def _through(
         self, layers: Sequence[Layer], of: list[Constants], current: Tensor, start: int, num_steps: int, activity: list[Tensor | None]
