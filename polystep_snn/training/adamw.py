@@ -1,15 +1,9 @@
 """torch's AdamW, the same numbers, without loading torch's compiler, which takes two seconds and is not needed for it."""
 
 from collections.abc import Callable
-from itertools import accumulate
 from typing import Any
 
 import torch
-
-from polystep_snn.engine.threads import split
-
-# Numbers that are worth a thread.
-_GRAIN = 2**14
 
 
 def _plain(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,34 +43,21 @@ class AdamW(torch.optim.AdamW):
         for step in steps:
             step += 1
         beta1, beta2 = group["betas"]
-        options = {name: group[name] for name in ("lr", "weight_decay", "eps")} | {"beta1": beta1, "beta2": beta2}
         moments = [[state[name] for state in states] for name in ("exp_avg", "exp_avg_sq")]
-        grads: list[torch.Tensor] = [p.grad for p in parameters if p.grad is not None]
-        lists = [parameters, grads, *moments]
-        if parameters[0].device.type != "cpu":
-            _update(lists, steps, options)
-            return
-        ends = list(accumulate(p.numel() for p in parameters))
-
-        def part(first: int, behind: int) -> None:
-            """The numbers ``first`` to ``behind`` of all parameters, one after the other."""
-            if (first, behind) == (0, ends[-1]):
-                _update(lists, steps, options)
-                return
-            cuts = [
-                slice(max(first - end + p.numel(), 0), max(behind - end + p.numel(), 0)) for p, end in zip(parameters, ends, strict=True)
-            ]
-            some = [k for k, (p, cut) in enumerate(zip(parameters, cuts, strict=True)) if p.view(-1)[cut].numel()]
-            # A gradient may have its rows in another order in memory.
-            pieces = [[x[k].reshape(-1)[cuts[k]] for k in some] for x in lists]
-            _update(pieces, [steps[k] for k in some], options)
-
-        split(part, ends[-1], grain=_GRAIN)
+        torch._fused_adamw_(
+            parameters,
+            [p.grad for p in parameters],
+            *moments,
+            [],
+            steps,
+            lr=group["lr"],
+            beta1=beta1,
+            beta2=beta2,
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            amsgrad=False,
+            maximize=False,
+        )
 
     # torch wraps a step in its profiler unless it finds that this was done.
     step.hooked = True  # type: ignore[attr-defined]
-
-
-def _update(lists: list[list[torch.Tensor]], steps: list[torch.Tensor], options: dict[str, Any]) -> None:
-    """torch's own, on parameters, gradients and both moments."""
-    torch._fused_adamw_(*lists, [], steps, amsgrad=False, maximize=False, **options)

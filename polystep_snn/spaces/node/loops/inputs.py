@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polystep_snn.engine.entries import Entries, turned_over
+from polystep_snn.engine.entries import Entries, Room, turned_over
 from polystep_snn.engine.loops import padded
 from polystep_snn.engine.products import product
 from polystep_snn.snn.frames import EventBlock, EventFrames
@@ -25,10 +25,13 @@ class FirstLayer:
         probing: of its neurons.
         constant: whether every frame is the same.
         batch_size: B, of samples without padding.
+        longest: steps of a block at most.
+        room: kept from step to step.
     """
 
-    def __init__(self, layer: Layer, probing: Probing, constant: bool, batch_size: int):
-        self._layer, self._probing, self._constant, self._batch_size = layer, probing, constant, batch_size
+    def __init__(self, layer: Layer, probing: Probing, constant: bool, batch_size: int, longest: int, room: Room):
+        self._layer, self._probing, self._constant, self._batch_size, self._kept = layer, probing, constant, batch_size, room
+        self._longest = 1 if constant else longest
         self._padded = padded(batch_size)
         self._columns: np.ndarray | None = None
         self._entries: Entries | None = None
@@ -56,7 +59,7 @@ class FirstLayer:
         return out
 
     def _drive(self, frame: Tensor, out: Tensor) -> Entries | None:
-        entries = Entries.of(frame)
+        entries = Entries.of(frame, self._kept)
         if entries is not None:
             entries.times(self._turned(), self._layer.bias, self._batch_size, out)
             return entries
@@ -84,12 +87,12 @@ class FirstLayer:
 
     def _room(self, num_steps: int) -> Tensor:
         """Currents, 0 in the padding."""
-        make = torch.empty if self._padded == self._batch_size else torch.zeros
-        return make(num_steps, self._layer.wiring.num_neurons, self._padded, dtype=self._layer.weight.dtype)
+        longest = self._kept.take("currents", self._longest, self._layer.wiring.num_neurons, self._padded, dtype=self._layer.weight.dtype)
+        return longest[:num_steps]
 
     def _turned(self) -> np.ndarray:
         if self._columns is None:
-            self._columns = turned_over(self._layer.weight)
+            self._columns = turned_over(self._layer.weight, self._kept, "weight")
         return self._columns
 
     def gradients(self, inputs: object, displacement: Tensor, bias: Tensor, neurons: Tensor | None) -> list[Tensor]:
@@ -109,15 +112,15 @@ class FirstLayer:
             # Every step belongs to one window.
             window = self._probing.windows.numpy().argmax(1)
             row_of = (window[:, None] * batch_size + np.arange(batch_size)).astype(np.uint32).reshape(-1)
-            found = entries.outer(flat(displacement), row_of)
+            found = entries.outer(flat(displacement), self._kept, row_of)
         else:
             assert self._activity is not None
             if len(self._activity) < len(displacement):
                 displacement = displacement.sum(0, keepdim=True)
             known = self._entries
             if known is None and not self._constant and wiring.is_matrix:
-                known = Entries.of(self._activity.flatten(0, 1))
+                known = Entries.of(self._activity.flatten(0, 1), self._kept)
             if known is None:
                 return of_weights(wiring, displacement, bias, self._activity, neurons)
-            found = known.outer(flat(displacement))
+            found = known.outer(flat(displacement), self._kept)
         return [placed(x, neurons, wiring.num_neurons) for x in (found, bias)]

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from polystep_snn.engine.entries import Room
 from polystep_snn.engine.loops import chained_costs, padded, rates_of
 from polystep_snn.engine.threads import split
 from polystep_snn.polystep.cost import Cost, RateTarget
@@ -85,7 +86,8 @@ class LoopStep:
         self._decays = [1.0] * last + [end.decay]
         # A constant current needs no blocks where nobody wants its spikes one by one.
         self._num_blocks = 1 if shape.constant and not last else num_blocks(shape.num_steps)
-        longest = -(-shape.num_steps // self._num_blocks)
+        longest = self._longest = -(-shape.num_steps // self._num_blocks)
+        self._room = Room()
         self._layers = [
             LoopLayer(
                 layer.wiring,
@@ -146,7 +148,7 @@ class LoopStep:
             cost, transport, eps, rate_target: as of ``PolyStep``.
         """
         self._take(probes, layers, end)
-        first = FirstLayer(layers[0], self._probing[0], self.shape.constant, self.shape.batch_size)
+        first = FirstLayer(layers[0], self._probing[0], self.shape.constant, self.shape.batch_size, self._longest, self._room)
         readout, activity, total = self._pass(layers, end, inputs, target, cost, first)
         if self._chained:
             self._hand_on(layers, readout)
@@ -278,7 +280,8 @@ class LoopStep:
             costs.append(readout.of_own_probes(self._probes[-1].offsets))
         grads: list[Tensor] = []
         for k, (cost, layer, p, known) in enumerate(zip(costs, layers, self._probes, self._probing, strict=True)):
-            moved, bias = displacements(transport, cost, eps, known, self.shape.batch_size, self._live)
+            room = self._room.take(f"displacements {k}", known.points.shape[1], *cost.shape[1:], dtype=cost.dtype)
+            moved, bias = displacements(transport, cost, eps, known, self.shape.batch_size, self._live, room)
             if k == 0 and self._num_layers:
                 grads += first.gradients(inputs, moved, bias, p.neurons)
                 continue
