@@ -54,6 +54,7 @@ def add_parser(commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train, or go on with a run."""
     from polystep_snn.files import read_json
+    from polystep_snn.training.ahead import compiled_ahead
     from polystep_snn.training.build import load_data, resolve
     from polystep_snn.training.run_folder import RunFolder
     from polystep_snn.training.trainer import Trainer
@@ -82,9 +83,10 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         defaults = recipe(arguments.dataset, given.get("neuron", "lif"), given.get("space", "node"))
         config = TrainConfig(arguments.dataset, **{**defaults, **given})
-    dataset = load_data(config, arguments.data_dir)
     observer = ConsoleObserver(config.optimizer.epochs, config.optimizer.batch_size)
-    trainer = Trainer(config, arguments.out, dataset, arguments.resume, observer)
+    with compiled_ahead(config):
+        dataset = load_data(config, arguments.data_dir)
+        trainer = Trainer(config, arguments.out, dataset, arguments.resume, observer)
     sizes = "-".join(map(str, (trainer.network.sizes[0], *config.network.hidden, trainer.network.sizes[-1])))
     say(
         f"{dataset.title}: {sizes}, {config.data.num_steps} steps, {config.data.encoder} input, {config.network.readout} readout, "

@@ -5,11 +5,11 @@ Shapes: U steps, V vertices, K probed neurons, B samples, L layers behind, N the
 
 import numpy as np
 
-from polystep_snn.engine.loops.jit import loop
+from polystep_snn.engine.loops.jit import plain_loop
 from polystep_snn.engine.loops.neurons import cuba_step, lif_step
 
 
-@loop
+@plain_loop
 def rows_block(
     first, behind, which, begun, fan, own, lif, cuba, bias, threshold, decay, weights, currents, spikes,
     v_before, i_before, e_before, v_earlier, i_earlier, e_earlier, v, i, e,
@@ -78,7 +78,7 @@ def rows_block(
                         differs[n] -= same[n]
 
 
-@loop
+@plain_loop
 def _arrive(unprobed, differs, weight, drive):
     """``drive = unprobed + differs @ weight``, of which most differences are 0."""
     for m in range(len(unprobed)):
@@ -90,7 +90,7 @@ def _arrive(unprobed, differs, weight, drive):
                 drive[m] += sign * row[m]
 
 
-@loop
+@plain_loop
 def values_of_sums(first, behind, which, e, unprobed, weight, value, out):
     """What a readout that adds up makes of rows.
 

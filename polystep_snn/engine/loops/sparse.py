@@ -58,31 +58,32 @@ def column_entries(first, behind, starts, columns, values, row_of, column_starts
     Args:
         values: None where all are 1.
         row_of: ``[R]``, what each row is called; None for its number.
-        column_starts: ``[behind - first + 1]``, written, as are ``rows [E]`` and ``sorted_values [E]``, where there are values.
+        column_starts: ``[behind - first + 1]``, written, as are ``rows [E]`` and ``sorted_values [1, E]``, where there are values.
     """
-    place = np.empty(behind - first, np.uint32)
-    for n in range(behind - first):
+    count = behind - first
+    place = np.empty(count, np.int64)
+    for n in range(count):
         place[n] = 0
     for e in range(starts[-1]):
-        if first <= columns[e] < behind:
-            place[columns[e] - first] += np.uint32(1)
+        n = np.int64(columns[e]) - first
+        if 0 <= n < count:
+            place[n] += 1
     total = 0
-    for n in range(behind - first):
+    for n in range(count):
         column_starts[n] = total
-        count = place[n]
-        place[n] = total
-        total += count
-    column_starts[behind - first] = total
+        total += place[n]
+        place[n] = column_starts[n]
+    column_starts[count] = total
     for r in range(len(starts) - 1):
         row = r if row_of is None else row_of[r]
         for e in range(starts[r], starts[r + 1]):
-            if first <= columns[e] < behind:
-                n = columns[e] - first
+            n = np.int64(columns[e]) - first
+            if 0 <= n < count:
                 at = place[n]
                 rows[at] = row
                 if values is not None:
-                    sorted_values[at] = values[e]
-                place[n] = at + np.uint32(1)
+                    sorted_values[0, at] = values[e]
+                place[n] = at + 1
 
 
 @loop
@@ -111,9 +112,10 @@ def rows_times(first, behind, starts, columns, values, weight, bias, num_rows, o
         out: ``[U, M, B]``, written.
     """
     _, num_outputs, num_samples = out.shape
-    tile, begin = np.empty((SQUARE, weight.shape[1]), weight.dtype), np.zeros(weight.shape[1], weight.dtype)
-    for m in range(num_outputs):
-        begin[m] = bias[m]
+    # Arrays of as few types as can be: a compiler's time goes into each of them.
+    tile, begin = np.empty((SQUARE, weight.shape[1]), weight.dtype), np.empty((1, weight.shape[1]), weight.dtype)
+    for m in range(weight.shape[1]):
+        begin[0, m] = bias[m] if m < num_outputs else weight.dtype.type(0)
     tiles = (num_samples + SQUARE - 1) // SQUARE
     for place in range(first, behind):
         u, start = place // tiles, place % tiles * SQUARE
@@ -121,8 +123,8 @@ def rows_times(first, behind, starts, columns, values, weight, bias, num_rows, o
         for b in range(start, end):
             row = u * num_rows + min(b, num_rows - 1)
             stop = starts[row + 1] if b < num_rows else starts[row]
-            for m in range(0, len(begin), LANES):
-                total = load(begin, m)
+            for m in range(0, weight.shape[1], LANES):
+                total = load(begin, (0, m))
                 for e in range(starts[row], stop):
                     if values is None:
                         total = total + load(weight, (columns[e], m))
@@ -141,8 +143,8 @@ def outer_products(first, behind, starts, columns, values, row_of, left, out):
         left: ``[R', M]`` padded.
         out: ``[M, N]``, written.
     """
-    column_starts, rows = np.empty(behind - first + 1, np.int64), np.empty(starts[-1], np.uint32)
-    sorted_values = None if values is None else np.empty(starts[-1], left.dtype)
+    column_starts, rows = np.empty(behind - first + 1, np.int64), np.empty(starts[-1], np.int64)
+    sorted_values = None if values is None else np.empty((1, starts[-1]), left.dtype)
     column_entries(first, behind, starts, columns, values, row_of, column_starts, rows, sorted_values)
     tile = np.empty((SQUARE, left.shape[1]), left.dtype)
     for start in range(first, behind, SQUARE):
@@ -154,7 +156,7 @@ def outer_products(first, behind, starts, columns, values, row_of, left, out):
                     if values is None:
                         total = total + load(left, (rows[e], m))
                     else:
-                        total = total + sorted_values[e] * load(left, (rows[e], m))
+                        total = total + sorted_values[0, e] * load(left, (rows[e], m))
                 store(tile, (n - start, m), total)
         _lay_down(tile, end - start, len(out), out, start)
 

@@ -1,0 +1,60 @@
+"""Loops are compiled while a run's data is read."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Thread
+
+import torch
+
+from polystep_snn.errors import InputError
+from polystep_snn.snn.frames import EventFrames, Frames
+from polystep_snn.spaces.node.step import PolyStep
+from polystep_snn.training.build import build_encoder, build_network, build_polystep, resolve
+from polystep_snn.training.config import TrainConfig
+
+# Of an image, or of a sensor: what is compiled does not depend on it.
+_SHAPE, _CLASSES = (2, 34, 34), 10
+
+
+@contextmanager
+def compiled_ahead(config: TrainConfig) -> Iterator[None]:
+    """What is done within is done while a thread takes one step on made-up data, and thereby compiles what the run will need.
+
+    Where there is nothing to compile, or such a step cannot be taken, nothing is done ahead.
+    """
+    thread = Thread(target=_step, args=(config,), name="polystep-ahead")
+    thread.start()
+    try:
+        yield
+    except BaseException:
+        from polystep_snn.engine.loops import jit
+
+        jit.stop_compiling()
+        raise
+
+
+def _step(config: TrainConfig) -> None:
+    try:
+        config = resolve(config)
+        if config.run.device != "cpu" or config.method.space != "node" or not config.run.compile:
+            return
+        shape = _SHAPE if config.data.holds_events else (28, 28)
+        network = build_network(config, shape, _CLASSES)
+        method = build_polystep(config, network)
+        assert isinstance(method, PolyStep)
+        method.step(_batch(config, network.sizes[0]), torch.arange(config.optimizer.batch_size) % _CLASSES)
+    except (InputError, RuntimeError):
+        # The run itself says what is wrong.
+        return
+
+
+def _batch(config: TrainConfig, num_inputs: int) -> Frames:
+    """As little as makes every loop run: images and events that are mostly zero."""
+    size = config.optimizer.batch_size
+    if config.data.holds_events:
+        places = torch.arange(0, config.data.num_steps * size * num_inputs, num_inputs, dtype=torch.int64)
+        values = torch.ones(len(places)) if config.data.counts else None
+        return EventFrames(places, (config.data.num_steps, size, num_inputs), values)
+    pixels = torch.zeros(size, 28 * 28)
+    pixels[:, ::8] = 0.5
+    return build_encoder(config)(pixels, torch.Generator().manual_seed(0))
