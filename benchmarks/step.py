@@ -3,8 +3,9 @@
     python benchmarks/step.py
     python benchmarks/step.py default count --eager
 
-Each point changes one thing about 784-128-10, T = 15, batches of 128, membrane readout, all neurons probed, images of which a fifth is
-on, as MNIST's. PolyStep runs by numba's loops, BPTT by ``torch.compile``; both take turns in one process, so that drift hits both.
+Each point changes one thing about 784-128-10, T = 15, batches of 128 of MNIST's images, membrane readout, all neurons probed. ``dense``
+has random inputs instead, none of them zero. PolyStep runs by numba's loops, BPTT by ``torch.compile``, both with the optimizer of
+``train``; they take turns in one process, so that drift hits both.
 ``over_limit`` is PolyStep's median time over the machine's limit for the arithmetic that its step cannot do without, and the last four
 columns are that limit's parts, in ms, each at the best speed measured here:
 
@@ -18,11 +19,13 @@ minute a point; torch's cache keeps what it made for the next run.
 """
 
 import argparse
+import itertools
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -33,6 +36,9 @@ from published import available, measure_published
 
 from polystep_snn import DirectCurrent, MembraneReadout, NodeSpace, PolyStep, SpikeCountReadout, SpikingNetwork
 from polystep_snn.baselines.bptt import SurrogateBPTT
+from polystep_snn.datasets import load
+from polystep_snn.training.adamw import AdamW
+from polystep_snn.training.feed import to_tensors
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class Point:
 
     Attributes:
         num_probed: hidden neurons a layer; None for all.
-        density: share of the image that is not zero.
+        images: MNIST's, or "random".
     """
 
     hidden: tuple[int, ...] = (128,)
@@ -50,7 +56,7 @@ class Point:
     num_probed: int | None = None
     readout: str = "membrane"
     credit: str = "exact"
-    density: float = 0.2
+    images: str = "mnist"
 
     @property
     def sizes(self) -> list[int]:
@@ -60,7 +66,7 @@ class Point:
 POINTS = {
     "default": Point(),
     "width-512": Point(hidden=(512,)),
-    "dense": Point(density=1.0),
+    "dense": Point(images="random"),
     "depth-2": Point(hidden=(128, 128)),
     "chained": Point(hidden=(128, 128), credit="chained"),
     "steps-60": Point(num_steps=60),
@@ -72,24 +78,35 @@ POINTS = {
 _TURN_S = 0.02
 
 
+@cache
+def samples(images: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs ``[n, 784]`` and their classes."""
+    if images == "random":
+        generator = torch.Generator().manual_seed(0)
+        return torch.rand(8192, 784, generator=generator), torch.randint(10, (8192,), generator=generator)
+    inputs, labels = to_tensors(load("mnist").train, torch.device("cpu"))
+    return inputs[:8192].clone(), labels[:8192]
+
+
 def make(method: str, point: Point, compile: bool, device: str) -> tuple[Callable[[], None], torch.optim.Optimizer]:
-    """A step on a batch that looks like MNIST, a fifth of the pixels on; and the optimizer that it ends with."""
+    """A step on one batch after the other, and the optimizer that it ends with."""
     generator = torch.Generator().manual_seed(0)
     readout = MembraneReadout() if point.readout == "membrane" else SpikeCountReadout()
     network = SpikingNetwork(point.sizes, readout=readout, generator=generator).to(device)
-    shape = (point.batch_size, 784)
-    image = (torch.rand(shape, generator=generator) * (torch.rand(shape, generator=generator) < point.density)).to(device)
-    target = torch.randint(10, (point.batch_size,), generator=generator).to(device)
+    images, labels = samples(point.images)
+    images, labels = (x.to(device).split(point.batch_size) for x in (images, labels))
+    batches = itertools.cycle(list(zip(images, labels, strict=True))[: len(images) - 1])
     filler: PolyStep | SurrogateBPTT
     if method == "polystep":
         residual = 0.5 if point.readout == "count" else None
         filler = PolyStep(network, NodeSpace(num_probed=point.num_probed, credit=point.credit), residual=residual, compile=compile)
     else:
         filler = SurrogateBPTT(network, "superspike", compile=compile)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
+    optimizer = AdamW(network.parameters(), lr=1e-3, weight_decay=0.01)
     encoder = DirectCurrent(point.num_steps)
 
     def step() -> None:
+        image, target = next(batches)
         filler.step(encoder(image), target)
         optimizer.step()
         if device == "cuda":

@@ -1,9 +1,9 @@
 """Memory and time of a real training step against the number of timesteps.
 
 Every point is measured in processes of its own. The memory of a step is what it needs beyond the process as it stands between two
-steps: on the CPU the peak of the resident memory (the kernel's high-water mark, reset before the step) over the resident memory
-before it, gradients freed; on CUDA the same of torch's allocator. Compiled code, weights, the optimizer's state and the batch are
-there between steps, and are the same for all methods.
+steps, gradients and what a method keeps for its next step given back: on the CPU the peak of the resident memory (the kernel's
+high-water mark, reset before the step) over the resident memory before it; on CUDA the same of torch's allocator. Compiled code,
+weights, the optimizer's state and the batch are there between steps, and are the same for all methods.
 """
 
 import ctypes
@@ -119,7 +119,7 @@ def _make_step(point: Point):
         method.step(*batch())
         optimizer.step()
 
-    return step, network, torch.device(config.run.device)
+    return step, network, getattr(method, "release", lambda: None), torch.device(config.run.device)
 
 
 def _random_samples(config: TrainConfig, num_classes: int):
@@ -148,12 +148,14 @@ def _resident(name: str) -> int:
     return 1024 * int(found[1])
 
 
-def _peak_memory(step, network, device) -> float:
+def _peak_memory(step, network, release, device) -> float:
     """MB (10^6 bytes) that a step needs beyond what is there between steps."""
     import torch
 
     step()
     network.zero_grad(set_to_none=True)
+    # What is kept for the next step is needed in this one.
+    release()
     if device.type == "cuda":
         torch.cuda.synchronize()
         before = torch.cuda.memory_allocated()
@@ -191,8 +193,8 @@ def _seconds(step, device) -> float:
 def main(argument: str) -> None:
     """Measure one point and print the figure."""
     point = Point(**{f.name: json.loads(argument)[f.name] for f in fields(Point)})
-    step, network, device = _make_step(point)
-    figure = _peak_memory(step, network, device) if point.quantity == "memory" else _seconds(step, device)
+    step, network, release, device = _make_step(point)
+    figure = _peak_memory(step, network, release, device) if point.quantity == "memory" else _seconds(step, device)
     sys.stdout.write(json.dumps(figure) + "\n")
 
 

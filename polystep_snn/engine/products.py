@@ -4,6 +4,8 @@ Large ones in float32 on a CPU go through oneDNN: the BLAS that torch calls by d
 its maker's, and no less on those that are.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -63,20 +65,40 @@ def product(left: Tensor, right: Tensor) -> Tensor:
     """``left [M, N]`` times ``right [N, B]``, for whoever is not compiled by torch; a number is the same for any number of threads."""
     if _onednn is None or left.dtype != torch.float32 or left.shape[0] * left.shape[1] * right.shape[1] < _WORTHWHILE:
         return torch.mm(left, right)
-    parts: dict[int, Tensor] = {}
     tall = left.shape[0] >= right.shape[1]
     count = left.shape[0] if tall else right.shape[1]
 
-    def multiply(first: int, behind: int) -> None:
+    def part(first: int, behind: int) -> Tensor:
         some_left, some_right = left, right
         if behind - first < count:
             # oneDNN is a thousand times slower where neither rows nor columns are dense.
             some_left, some_right = (left[first:behind], right) if tall else (left, _dense(right[:, first:behind]))
-        parts[first] = _onednn(some_left, some_right.T, None, "none", [], "")
+        return _onednn(some_left, some_right.T, None, "none", [], "")
 
-    whole = left.shape[0] * left.shape[1] * right.shape[1] < _WORTH_THREADS
-    split(multiply, count, grain=count if whole else _GRAIN)
-    return parts[0] if len(parts) == 1 else torch.cat([parts[first] for first in sorted(parts)], 0 if tall else 1)
+    return _in_parts(part, count, left.shape[0] * left.shape[1] * right.shape[1], 0 if tall else 1)
+
+
+def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``x [B, N]`` times weights ``[M, N]``, and biases ``[M]``: ``[B, M]``, as ``product``."""
+    multiplications = x.numel() * weight.shape[0]
+    if _onednn is None or x.dtype != torch.float32 or multiplications < _WORTHWHILE:
+        return torch.addmm(bias, x, weight.T)
+
+    def part(first: int, behind: int) -> Tensor:
+        return _onednn(x[first:behind], weight, bias, "none", [], "")
+
+    return _in_parts(part, x.shape[0], multiplications, 0)
+
+
+def _in_parts(part: Callable[[int, int], Tensor], count: int, multiplications: int, dim: int) -> Tensor:
+    """``part(0, count)``, or several parts side by side along a dimension."""
+    parts: dict[int, Tensor] = {}
+
+    def compute(first: int, behind: int) -> None:
+        parts[first] = part(first, behind)
+
+    split(compute, count, grain=count if multiplications < _WORTH_THREADS else _GRAIN)
+    return parts[0] if len(parts) == 1 else torch.cat([parts[first] for first in sorted(parts)], dim)
 
 
 def _dense(x: Tensor) -> Tensor:

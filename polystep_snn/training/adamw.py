@@ -40,14 +40,18 @@ class AdamW(torch.optim.AdamW):
         steps = [state["step"] for state in states]
         if not parameters:
             return
-        for step in steps:
-            step += 1
+        if parameters[0].device.type == "cpu":
+            # A loop over a few numbers is faster than torch's over all of them.
+            for step in steps:
+                step += 1
+        else:
+            torch._foreach_add_(steps, 1)
         beta1, beta2 = group["betas"]
-        moments = [[state[name] for state in states] for name in ("exp_avg", "exp_avg_sq")]
         torch._fused_adamw_(
             parameters,
             [p.grad for p in parameters],
-            *moments,
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
             [],
             steps,
             lr=group["lr"],

@@ -12,7 +12,7 @@ from polystep_snn.engine.entries import Entries, Room, turned_over
 from polystep_snn.engine.loops import entropy, padded
 from polystep_snn.engine.loops.functions import exponential, logarithm
 from polystep_snn.engine.loops.lanes import LANES
-from polystep_snn.engine.products import product
+from polystep_snn.engine.products import affine, product
 from polystep_snn.engine.threads import split, taken_from_torch
 
 SCRIPT = """
@@ -120,10 +120,13 @@ def test_products_have_the_same_bits_on_any_number_of_threads(threads, shape):
     generator = torch.Generator().manual_seed(0)
     rows, inner, columns = shape
     left, right = torch.randn(rows, inner, generator=generator), torch.randn(columns, inner, generator=generator).T
-    alone = product(left, right)
+    bias = torch.randn(columns, generator=generator)
+    alone, moved = product(left, right), affine(left, right.T, bias)
     with taken_from_torch():
         assert torch.equal(product(left, right), alone)
+        assert torch.equal(affine(left, right.T, bias), moved)
     torch.testing.assert_close(alone, left @ right, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(moved, left @ right + bias, rtol=1e-4, atol=1e-3)
 
 
 # Two loops, which compile soon.

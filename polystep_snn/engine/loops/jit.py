@@ -38,6 +38,8 @@ def plain_loop(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _kept(function: Callable[..., Any], compiled: Any, level: int) -> Callable[..., Any]:
+    if config.DISABLE_JIT:
+        return compiled
     compile = compiled.compile
 
     def compile_at_level(signature: Any) -> Any:

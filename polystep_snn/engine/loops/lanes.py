@@ -11,13 +11,17 @@ from typing import Any
 
 import llvmlite.binding as llvm
 from llvmlite import ir
+from numba import extending
 from numba.core import cgutils, types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import intrinsic, lower_builtin, models, register_model
+from numba.extending import lower_builtin, models, register_model
 
 AVX512 = bool(llvm.get_host_cpu_features().get("avx512f", False))
 # Several registers' worth: their instructions overlap.
 LANES = 64 if AVX512 else 32
+
+# A function that is compiled by what it emits. Its first parameter, which callers do not give, is beyond type checkers.
+intrinsic: Any = extending.intrinsic
 
 I1, I8, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
 
@@ -108,7 +112,7 @@ def _pointer(context: Any, builder: Any, kinds: Any, args: Any, vector: Any) -> 
 
 
 def _index_types(kind: Any) -> tuple[Any, ...]:
-    return tuple(kind.types) if isinstance(kind, types.BaseTuple) else (kind,)
+    return tuple(iter(kind)) if isinstance(kind, types.BaseTuple) else (kind,)
 
 
 @intrinsic

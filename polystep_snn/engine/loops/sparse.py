@@ -4,6 +4,8 @@ Shapes: R rows (samples, or samples in every step), N inputs, M outputs, E numbe
 to a multiple of ``LANES`` numbers; what stands in the padding has no meaning.
 """
 
+from typing import Any
+
 import numpy as np
 
 from polystep_snn.engine.loops.jit import loop, product_loop
@@ -144,7 +146,7 @@ def outer_products(first, behind, starts, columns, values, row_of, left, out):
         out: ``[M, N]``, written.
     """
     column_starts, rows = np.empty(behind - first + 1, np.int64), np.empty(starts[-1], np.int64)
-    sorted_values = None if values is None else np.empty((1, starts[-1]), left.dtype)
+    sorted_values: Any = None if values is None else np.empty((1, starts[-1]), left.dtype)
     column_entries(first, behind, starts, columns, values, row_of, column_starts, rows, sorted_values)
     tile = np.empty((SQUARE, left.shape[1]), left.dtype)
     for start in range(first, behind, SQUARE):

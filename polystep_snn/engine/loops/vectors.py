@@ -4,9 +4,8 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
 
-from polystep_snn.engine.loops.lanes import AVX512, I1, I32, I64, everywhere
+from polystep_snn.engine.loops.lanes import AVX512, I1, I32, I64, everywhere, intrinsic
 
 # Rows and columns of a square that is turned over.
 SQUARE = 16

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polystep_snn.engine.compiled import kernels_on
+from polystep_snn.engine.compiled import Kernels, kernels_on
 from polystep_snn.engine.threads import taken_from_torch
 from polystep_snn.errors import InputError
 from polystep_snn.polystep.cost import Cost, CrossEntropy, RateTarget, rate_scale
@@ -103,10 +103,15 @@ class PolyStep:
         self.cost = cost
         self.residual = residual
         self._compile = compile
+        self.kernels: Kernels
+        self._loops: LoopStep | None
+        self._known_layers: tuple[list[Any], list[Layer]] | None
+        self._known_end: tuple[list[Layer], Any, LinearEnd | NeuronEnd] | None
         self._settle_kernels()
         self.generator = torch.Generator().manual_seed(seed)
         self._points = vertices(space.polytope, space.num_windows)
-        self._last_probes: tuple[Any, list[LayerProbes]] | None = None
+        self._all_probes: tuple[Any, list[LayerProbes]] | None = None
+        self._last_probes: list[LayerProbes] = []
 
     @torch.no_grad()
     def step(self, inputs: Frames | Tensor, target: Tensor, progress: float = 0.0) -> StepResult:
@@ -192,6 +197,10 @@ class PolyStep:
         with taken_from_torch():
             return self._loops(layers, end, probes, inputs, target, cost, self.transport, eps, self.rate_target)
 
+    def release(self) -> None:
+        """Give back the memory that is kept for the next step."""
+        self._loops = None
+
     def state_dict(self) -> dict[str, Tensor]:
         """What a checkpoint needs beside the network's and the optimizer's own: tensors only."""
         return {"generator": self.generator.get_state()}
@@ -207,7 +216,7 @@ class PolyStep:
         self.generator.set_state(state["generator"])
 
     def _probes(self, num_steps: int, progress: float, layers: Sequence[Layer]) -> list[LayerProbes]:
-        """What to probe in each layer in this step; made anew only where it changes from step to step."""
+        """What to probe in each layer in this step; the same object, where nothing of it changes from step to step."""
         space, weight = self.space, layers[0].weight
         radii = radii_at(space.radius, progress)
         if space.readout_radius is None:
@@ -215,25 +224,33 @@ class PolyStep:
         else:
             readout_radii = radii_at(space.readout_radius, progress)
         key = (num_steps, radii, readout_radii, self.network.readout, tuple(self.network.neurons), weight.dtype, weight.device)
-        changes = space.rotate or space.num_probed is not None or self.network.integer
-        if self._last_probes is None or self._last_probes[0] != key or changes:
-            self._last_probes = key, self._make_probes(num_steps, radii, readout_radii, layers)
-        return self._last_probes[1]
+        if self._all_probes is None or self._all_probes[0] != key or space.rotate or self.network.integer:
+            self._all_probes = key, self._make_probes(num_steps, radii, readout_radii, layers)
+        probes = self._all_probes[1]
+        self._last_probes = probes if space.num_probed is None else self._some(probes, layers)
+        return self._last_probes
+
+    def _some(self, probes: list[LayerProbes], layers: Sequence[Layer]) -> list[LayerProbes]:
+        """The same probes of neurons that are drawn at random; the readout's of all."""
+        chosen = []
+        for p, layer, num_probed in zip(probes, layers[:-1], self.space.probed_of(len(layers) - 1), strict=False):
+            width, neurons = layer.wiring.num_neurons, None
+            if num_probed is not None and num_probed < width:
+                neurons = torch.randperm(width, generator=self.generator)[:num_probed].sort().values.to(p.offsets.device)
+            chosen.append(p._replace(neurons=neurons))
+        return [*chosen, probes[-1]]
 
     def _make_probes(self, num_steps: int, radii: list[float], readout_radii: list[float], layers: Sequence[Layer]) -> list[LayerProbes]:
+        """Probes of all neurons."""
         space, weight = self.space, layers[0].weight
         if space.num_windows > num_steps:
             raise InputError(f"num_windows is {space.num_windows}, but there are {num_steps} timesteps: choose at most as many")
         window_of_step = torch.arange(num_steps) * space.num_windows // num_steps
         windows = torch.nn.functional.one_hot(window_of_step, space.num_windows).to(weight)
         probes = []
-        for layer, num_probed in zip(layers[:-1], space.probed_of(len(layers) - 1), strict=True):
-            width, neurons = layer.wiring.num_neurons, None
-            if num_probed is not None and num_probed < width:
-                neurons = torch.randperm(width, generator=self.generator)[:num_probed].sort().values.to(weight.device)
+        for layer in layers[:-1]:
             assert layer.neuron is not None
-            offsets = layer.neuron.shifts(with_radii(self._turned(), radii).to(weight))
-            probes.append(LayerProbes(offsets, windows, neurons))
+            probes.append(LayerProbes(layer.neuron.shifts(with_radii(self._turned(), radii).to(weight)), windows))
         # The readout is probed completely; one that is linear in one window, since its windows differ by nothing but a factor.
         last = layers[-1].neuron
         if not isinstance(self.network.readout, MembraneReadout):
@@ -257,9 +274,7 @@ class PolyStep:
 
     def _settle_kernels(self) -> None:
         """What computes a step, by where the weights are: a network may move to another device, or become another type."""
-        self._loops: LoopStep | None = None
-        self._known_layers: tuple[list[Any], list[Layer]] | None = None
-        self._known_end: tuple[list[Layer], Any, LinearEnd | NeuronEnd] | None = None
+        self._loops = self._known_layers = self._known_end = None
         self._kernels_for = self._kind_of_weights()
         self.kernels = kernels_on(*self._kernels_for, self._compile)
 

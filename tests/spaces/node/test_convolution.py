@@ -90,7 +90,7 @@ def test_gradients_are_those_of_single_particles(name, compile):
     num_probed = [7, *[None] * (len(network.neurons) - 1)]
     method = PolyStep(network, NodeSpace(num_windows=2, num_probed=num_probed), Softmax(0.3), CrossEntropy(), compile=compile)
     method.step(inputs, target)
-    probes = method._last_probes[1]
+    probes = method._last_probes
     assert [p.neurons is None for p in probes] == [False] + [True] * (len(probes) - 1)
     expected = naive_nodes.gradients(network, inputs, target, probes, CrossEntropy(), Softmax(0.3), 0.3)
     for linear, (weight, bias) in zip(network.linears, expected, strict=True):

@@ -76,6 +76,14 @@ class Probing(NamedTuple):
     points: np.ndarray
     bias_share: np.ndarray
 
+    def of(self, neurons: Tensor | None) -> "Probing":
+        """The same probes of as many other neurons ``[K]``; None for all."""
+        if neurons is None:
+            return self
+        chosen, place = neurons.numpy(), np.full(len(self.place), -1)
+        place[chosen] = np.arange(len(chosen))
+        return self._replace(chosen=chosen, place=place)
+
 
 def probing(probes: LayerProbes, num_neurons: int, batch_size: int, share: np.ndarray, bias_share: np.ndarray) -> Probing:
     """Probes as loops take them; ``share`` and ``bias_share`` as of ``last_hop.LayerCosts``."""

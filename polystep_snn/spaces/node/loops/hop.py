@@ -76,7 +76,7 @@ class Hop:
         assert self._before.changed is not None
         kind = self._columns.dtype.type
         decay, base = self._last.decay, self._last.base.trace.numpy()
-        given = (first, self._start == 0, ends, *self._constants, decay, self._current.numpy(), self._columns)
+        given: tuple[Any, ...] = (first, self._start == 0, ends, *self._constants, decay, self._current.numpy(), self._columns)
         changed = self._before.changed[: self._num_steps].numpy()
         given += (changed, *self._states, base, weight, kind(per_spike), kind(per_membrane), values)
         split(hop_block, behind - first, *given, grain=_GRAIN)

@@ -7,14 +7,18 @@ import torch
 from torch import Tensor
 
 from polystep_snn.engine.entries import Entries, Room, turned_over
-from polystep_snn.engine.loops import padded
-from polystep_snn.engine.products import product
+from polystep_snn.engine.loops import padded, turned
+from polystep_snn.engine.products import affine
+from polystep_snn.engine.threads import split
 from polystep_snn.snn.frames import EventBlock, EventFrames
 from polystep_snn.snn.network import Layer
 from polystep_snn.spaces.node.currents import currents
 from polystep_snn.spaces.node.loops.arrays import Probing
 from polystep_snn.spaces.node.loops.gradients import flat, of_weights
 from polystep_snn.spaces.node.pulled_back import placed
+
+# Samples that are worth a thread.
+_GRAIN = 64
 
 
 class FirstLayer:
@@ -63,7 +67,8 @@ class FirstLayer:
         if entries is not None:
             entries.times(self._turned(), self._layer.bias, self._batch_size, out)
             return entries
-        torch.add(product(self._layer.weight, frame.T), self._layer.bias[:, None], out=out[0, :, : self._batch_size])
+        found = affine(frame, self._layer.weight, self._layer.bias)
+        split(turned, self._batch_size, found.numpy(), out.numpy()[0], grain=_GRAIN)
         return None
 
     def _of_maps(self, frames: Tensor, start: int) -> Tensor:

@@ -116,8 +116,12 @@ class LoopStep:
         """Know the probes of this step, and of later ones where they are the same object."""
         if probes is self._probes:
             return
-        self._probes, self._probing = probes, []
+        before, self._probes = self._probes, probes
+        known, self._probing = self._probing, []
         for k, (layer, p) in enumerate(zip(layers, probes, strict=True)):
+            if before is not None and before[k].offsets is p.offsets and before[k].windows is p.windows:
+                self._probing.append(known[k].of(p.neurons))
+                continue
             share = bias_share = p.windows.numpy().sum(0) / self.shape.num_steps
             if k == self._num_layers:
                 assert isinstance(end, LinearEnd)
@@ -233,7 +237,8 @@ class LoopStep:
             return [], None
         hop = None
         if hops(self._layers[last - 1], self._layers[last], self._num_blocks):
-            hop = Hop(*self._layers[last - 1 :], layers[last].weight, of[last], self._probing[last - 1], self._num_blocks)
+            pair = self._layers[last - 1], self._layers[last]
+            hop = Hop(*pair, layers[last].weight, of[last], self._probing[last - 1], self._num_blocks)
         assert self._probes is not None
         followers = []
         for k in range(last - (hop is not None)):
