@@ -16,6 +16,7 @@ optimizer takes it from ``.grad``.
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
@@ -131,7 +132,7 @@ class PolyStep:
             self._settle_kernels()
         layers = self._layers([*weights, *biases])
         probes = self._probes(len(inputs), progress, layers)
-        cost = self.cost or CrossEntropy(rate_scale(len(inputs)))
+        cost = self.cost or _usual_cost(len(inputs))
         residual = None if self.residual is None else at(self.residual, progress)
         compute = self._by_loops if self.kernels.loops else self._by_torch
         seen, grads, total = compute(layers, inputs, target, cost, probes, residual, at(self.transport.eps, progress))
@@ -300,9 +301,10 @@ class PolyStep:
             if frame.shape[0] != target.shape[0]:
                 raise InputError(f"there are {len(target)} targets for {len(frame)} samples: give one a sample")
         if target.device.type == "cpu":
-            low, high = (int(of.reduce(target.numpy())) for of in (np.minimum, np.maximum))
-        else:
-            low, high = torch.stack(target.aminmax()).tolist()
+            # Negative ones are the largest of all without their sign.
+            if np.maximum.reduce(target.numpy().view(np.uint64)) < network.sizes[-1]:
+                return
+        low, high = torch.stack(target.aminmax()).tolist()
         if low < 0 or high >= network.sizes[-1]:
             raise InputError(f"a target is {low if low < 0 else high}, but this network's classes lie in 0..{network.sizes[-1] - 1}")
 
@@ -315,6 +317,11 @@ class PolyStep:
         if bad is None:
             raise InputError("the cost is NaN or infinite: choose a smaller learning rate, or a cost that is finite")
         raise InputError(f"{bad}: clean the data, or start from finite weights with a smaller learning rate")
+
+
+@lru_cache(maxsize=8)
+def _usual_cost(num_steps: int) -> CrossEntropy:
+    return CrossEntropy(rate_scale(num_steps))
 
 
 def _conclude(

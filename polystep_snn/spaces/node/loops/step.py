@@ -207,7 +207,13 @@ class LoopStep:
 
     def _frames(self, inputs: Frames | Tensor, layer: Layer) -> Iterator[Tensor]:
         """Frames ``[B, N]``, checked; one of a constant input."""
-        for frame in [inputs.current.flatten(1)] if isinstance(inputs, Constant) else checked_frames(inputs):
+        if isinstance(inputs, Constant):
+            # ``PolyStep`` has looked at it.
+            return iter((inputs.current.flatten(1),))
+        return self._checked(inputs, layer)
+
+    def _checked(self, inputs: Frames | Tensor, layer: Layer) -> Iterator[Tensor]:
+        for frame in checked_frames(inputs):
             check_block(frame[None], self.shape.batch_size, layer.wiring.num_inputs, layer.weight.dtype)
             yield frame
 
