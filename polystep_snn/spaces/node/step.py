@@ -300,10 +300,9 @@ class PolyStep:
                 raise InputError(f"inputs are {given}: give {weight.dtype} [T, B, ...] with {network.sizes[0]} values a sample")
             if frame.shape[0] != target.shape[0]:
                 raise InputError(f"there are {len(target)} targets for {len(frame)} samples: give one a sample")
-        if target.device.type == "cpu":
-            # Negative ones are the largest of all without their sign.
-            if np.maximum.reduce(target.numpy().view(np.uint64)) < network.sizes[-1]:
-                return
+        # Negative ones are the largest of all without their sign.
+        if target.device.type == "cpu" and np.maximum.reduce(target.numpy().view(np.uint64)) < network.sizes[-1]:
+            return
         low, high = torch.stack(target.aminmax()).tolist()
         if low < 0 or high >= network.sizes[-1]:
             raise InputError(f"a target is {low if low < 0 else high}, but this network's classes lie in 0..{network.sizes[-1] - 1}")
