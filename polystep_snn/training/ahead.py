@@ -27,10 +27,17 @@ def compiled_ahead(config: TrainConfig) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        from polystep_snn.engine.loops import jit
-
-        jit.stop_compiling()
+        if thread.ident is not None:
+            _stop(thread.ident)
         raise
+
+
+def _stop(thread: int) -> None:
+    try:
+        from polystep_snn.engine.loops.jit import stop_compiling
+    except ImportError:  # numba is missing
+        return
+    stop_compiling(thread)
 
 
 def _step(config: TrainConfig) -> None:

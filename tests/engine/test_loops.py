@@ -171,3 +171,18 @@ def test_without_numba_torch_computes_the_same_and_says_so_once(tmp_path, why):
     expected, _ = run(os.environ.copy())
     assert (found[0], expected[0]) == ("False", "True")
     assert float(found[1]) == pytest.approx(float(expected[1]), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_cpu_without_avx512_finds_the_same(tmp_path):
+    """Lanes are narrower then, numbers that are not zero are found one by one, and changes are looked up one after the other."""
+    plain = os.environ | {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma,+bmi,+bmi2,+lzcnt,+popcnt"}
+    script = SCRIPT.replace("network = SpikingNetwork([20, 12, 3]", "network = SpikingNetwork([900, 12, 3]").replace(
+        "torch.full((4, 20), 0.5)), torch.arange(4) % 3", "torch.eye(40, 900)), torch.arange(40) % 3"
+    )
+    script += "from polystep_snn.engine.loops.lanes import LANES\nprint(LANES)\n"
+    narrow, _ = run(plain | {"NUMBA_CACHE_DIR": str(tmp_path)}, script)
+    own, _ = run(os.environ.copy(), script)
+    assert narrow[0] == own[0] == "True"
+    assert narrow[2] == "32"
+    assert float(narrow[1]) == pytest.approx(float(own[1]), rel=1e-4)

@@ -8,22 +8,8 @@ import numpy as np
 
 from polystep_snn.engine.loops.functions import exponential, logarithm
 from polystep_snn.engine.loops.jit import product_loop
-from polystep_snn.engine.loops.lanes import (
-    AVX512,
-    LANES,
-    any_of,
-    fill,
-    higher_of,
-    highest_of,
-    load,
-    lower_of,
-    lowest_of,
-    picked,
-    store,
-    sum_of,
-    where,
-    whole_of,
-)
+from polystep_snn.engine.loops.lane_functions import any_of, higher_of, highest_of, lower_of, lowest_of, picked, sum_of, where, whole_of
+from polystep_snn.engine.loops.lanes import AVX512, LANES, fill, load, store
 from polystep_snn.engine.loops.vectors import SQUARE, turn
 
 # Changes by so many spikes at most, which move a logit by so much at most, are looked up.

@@ -7,7 +7,7 @@ stay below 2e-7.
 import numpy as np
 
 from polystep_snn.engine.loops.jit import product_loop
-from polystep_snn.engine.loops.lanes import (
+from polystep_snn.engine.loops.lane_functions import (
     bits_of,
     exp,
     float_of,

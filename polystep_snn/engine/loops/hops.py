@@ -6,7 +6,8 @@ Shapes: U steps, V vertices, K probed neurons of the layer before, N neurons of 
 import numpy as np
 
 from polystep_snn.engine.loops.jit import loop, product_loop
-from polystep_snn.engine.loops.lanes import LANES, any_of, fill, load, numbers_of, store, where
+from polystep_snn.engine.loops.lane_functions import any_of, numbers_of, where
+from polystep_snn.engine.loops.lanes import LANES, fill, load, store
 from polystep_snn.engine.loops.neurons import cuba_step, lif_step
 
 # Probed neurons at a time: what they changed stays in a core's first cache while this layer's neurons pass by.

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import numba
@@ -43,7 +44,7 @@ def _kept(function: Callable[..., Any], compiled: Any, level: int) -> Callable[.
     compile = compiled.compile
 
     def compile_at_level(signature: Any) -> Any:
-        if _stopped:
+        if get_ident() in _stopped:
             raise SystemExit
         before, config.OPT = config.OPT, type(config.OPT)(level)
         try:
@@ -58,13 +59,12 @@ def _kept(function: Callable[..., Any], compiled: Any, level: int) -> Callable[.
     return compiled
 
 
-_stopped = False
+_stopped: set[int] = set()
 
 
-def stop_compiling() -> None:
-    """Let a process end although a thread is compiling: the thread ends before the next function."""
-    global _stopped
-    _stopped = True
+def stop_compiling(thread: int) -> None:
+    """Let a process end although a thread is compiling: the thread of this number ends before the next function."""
+    _stopped.add(thread)
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from polystep_snn.engine.loops.jit import loop
-from polystep_snn.engine.loops.lanes import higher_of, lower_of, truncated, where
+from polystep_snn.engine.loops.lane_functions import higher_of, lower_of, truncated, where
 
 
 class Lif(NamedTuple):

@@ -4,7 +4,8 @@ Shapes: U steps, N neurons of which K are probed at V vertices, B samples, padde
 """
 
 from polystep_snn.engine.loops.jit import loop
-from polystep_snn.engine.loops.lanes import LANES, fill, load, store, sum_of, where
+from polystep_snn.engine.loops.lane_functions import sum_of, where
+from polystep_snn.engine.loops.lanes import LANES, fill, load, store
 from polystep_snn.engine.loops.neurons import cuba_step, lif_step
 
 

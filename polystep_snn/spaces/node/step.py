@@ -17,9 +17,8 @@ optimizer takes it from ``.grad``.
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,13 +30,13 @@ from polystep_snn.polystep.method import StepResult
 from polystep_snn.polystep.polytope import random_rotation, vertices, with_radii
 from polystep_snn.polystep.schedule import Scheduled, at, radii_at
 from polystep_snn.polystep.transport import Softmax, Transport
-from polystep_snn.snn.frames import Constant, EventFrames, Frames
+from polystep_snn.snn.frames import EventFrames, Frames
 from polystep_snn.snn.loihi import CubaNeuron
-from polystep_snn.snn.magnitude import flaw
 from polystep_snn.snn.network import Layer, SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.quantize import quantize
 from polystep_snn.snn.readouts import MembraneReadout
+from polystep_snn.spaces.node.checks import check, explain
 from polystep_snn.spaces.node.costs import settle
 from polystep_snn.spaces.node.gradients import gradients
 from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd, make_end
@@ -127,7 +126,7 @@ class PolyStep:
             InputError: shapes, dtypes or classes that do not fit the network; NaN or infinity in inputs or weights.
         """
         weights, biases = self.network.weights, self.network.biases
-        self._check(inputs, target, weights[0])
+        check(self.network, inputs, target, weights[0])
         if self._kernels_for != (weights[0].device, weights[0].dtype):
             self._settle_kernels()
         layers = self._layers([*weights, *biases])
@@ -137,7 +136,7 @@ class PolyStep:
         compute = self._by_loops if self.kernels.loops else self._by_torch
         seen, grads, total = compute(layers, inputs, target, cost, probes, residual, at(self.transport.eps, progress))
         if not math.isfinite(total):
-            self._explain(inputs)
+            explain(self.network, inputs)
         for weight, bias, weight_grad, bias_grad in zip(weights, biases, grads[0::2], grads[1::2], strict=True):
             weight.grad, bias.grad = weight_grad, bias_grad
         return seen
@@ -278,44 +277,6 @@ class PolyStep:
         self._loops = self._known_layers = self._known_end = None
         self._kernels_for = self._kind_of_weights()
         self.kernels = kernels_on(*self._kernels_for, self._compile)
-
-    def _check(self, inputs: Frames | Tensor, target: Tensor, weight: Tensor) -> None:
-        network = self.network
-        if not isinstance(inputs, (Frames, Tensor)) or not isinstance(target, Tensor):
-            raise InputError(
-                f"inputs and targets are {type(inputs).__name__} and {type(target).__name__}: give tensors, or an encoder's frames"
-            )
-        if isinstance(inputs, Tensor) and not len(inputs):
-            raise InputError("the input has no timesteps: give [T, B, ...] with T >= 1")
-        if target.ndim != 1 or target.dtype != torch.int64:
-            raise InputError(f"targets are {target.dtype} {list(target.shape)}: give int64 classes [B]")
-        if not target.shape[0]:
-            raise InputError("the batch is empty: give at least one sample")
-        frame = inputs.current if isinstance(inputs, Constant) else inputs[0] if isinstance(inputs, Tensor) else None
-        if frame is not None:
-            if frame.ndim < 2 or frame[0].numel() != network.sizes[0] or frame.dtype != weight.dtype:
-                given = (
-                    f"{inputs.dtype} {list(inputs.shape)}" if isinstance(inputs, Tensor) else f"{frame.dtype} {list(frame.shape)} a step"
-                )
-                raise InputError(f"inputs are {given}: give {weight.dtype} [T, B, ...] with {network.sizes[0]} values a sample")
-            if frame.shape[0] != target.shape[0]:
-                raise InputError(f"there are {len(target)} targets for {len(frame)} samples: give one a sample")
-        # Negative ones are the largest of all without their sign.
-        if target.device.type == "cpu" and np.maximum.reduce(target.numpy().view(np.uint64)) < network.sizes[-1]:
-            return
-        low, high = torch.stack(target.aminmax()).tolist()
-        if low < 0 or high >= network.sizes[-1]:
-            raise InputError(f"a target is {low if low < 0 else high}, but this network's classes lie in 0..{network.sizes[-1] - 1}")
-
-    def _explain(self, inputs: Frames | Tensor) -> NoReturn:
-        """InputError that says what cannot be computed with."""
-        bad = next((f"{name} contains {found}" for name, p in self.network.named_parameters() if (found := flaw(p)) is not None), None)
-        values = inputs.current if isinstance(inputs, Constant) else inputs
-        if bad is None and not isinstance(values, EventFrames) and (not isinstance(values, Tensor) or not values.isfinite().all()):
-            bad = "the input contains NaN or infinity"
-        if bad is None:
-            raise InputError("the cost is NaN or infinite: choose a smaller learning rate, or a cost that is finite")
-        raise InputError(f"{bad}: clean the data, or start from finite weights with a smaller learning rate")
 
 
 @lru_cache(maxsize=8)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import islice, pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,41 +26,12 @@ from polystep_snn.spaces.node.loops.inputs import FirstLayer
 from polystep_snn.spaces.node.loops.layer import LoopLayer
 from polystep_snn.spaces.node.loops.readout import Readout
 from polystep_snn.spaces.node.loops.rows import Behind, Follower, follower
+from polystep_snn.spaces.node.loops.shape import Shape
 from polystep_snn.spaces.node.pass_state import LayerProbes
 from polystep_snn.spaces.node.populations import Neuron
 
 # Neurons that are worth a thread.
 _GRAIN = 8
-
-
-class Shape(NamedTuple):
-    """What arrays are kept for.
-
-    Attributes:
-        num_steps, batch_size: of a batch.
-        constant: whether all frames are the same.
-        sparse: whether they stay events.
-        probes: V, M and K of every layer, the readout's last.
-        decay: of the traces of the last layer that fires.
-    """
-
-    num_steps: int
-    batch_size: int
-    constant: bool
-    sparse: bool
-    probes: tuple[tuple[int, ...], ...]
-    decay: float
-
-    @classmethod
-    def of(
-        cls, inputs: Frames | Tensor, batch_size: int, layers: Sequence[Layer], end: LinearEnd | NeuronEnd, probes: Sequence[LayerProbes]
-    ) -> "Shape":
-        sizes = tuple(
-            (*p.offsets.shape, layer.wiring.num_neurons if p.neurons is None else len(p.neurons))
-            for layer, p in zip(layers, probes, strict=True)
-        )
-        sparse = isinstance(inputs, EventFrames) and layers[0].wiring.is_matrix
-        return cls(len(inputs), batch_size, isinstance(inputs, Constant), sparse, sizes, end.decay)
 
 
 class LoopStep:

@@ -1,0 +1,50 @@
+"""What a step refuses: batches that do not fit, numbers that cannot be computed with."""
+
+from typing import NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polystep_snn.errors import InputError
+from polystep_snn.snn.frames import Constant, EventFrames, Frames
+from polystep_snn.snn.magnitude import flaw
+from polystep_snn.snn.network import SpikingNetwork
+
+
+def check(network: SpikingNetwork, inputs: Frames | Tensor, target: Tensor, weight: Tensor) -> None:
+    """InputError for a batch that does not fit a network with such a first weight."""
+    if not isinstance(inputs, (Frames, Tensor)) or not isinstance(target, Tensor):
+        raise InputError(
+            f"inputs and targets are {type(inputs).__name__} and {type(target).__name__}: give tensors, or an encoder's frames"
+        )
+    if isinstance(inputs, Tensor) and not len(inputs):
+        raise InputError("the input has no timesteps: give [T, B, ...] with T >= 1")
+    if target.ndim != 1 or target.dtype != torch.int64:
+        raise InputError(f"targets are {target.dtype} {list(target.shape)}: give int64 classes [B]")
+    if not target.shape[0]:
+        raise InputError("the batch is empty: give at least one sample")
+    frame = inputs.current if isinstance(inputs, Constant) else inputs[0] if isinstance(inputs, Tensor) else None
+    if frame is not None:
+        if frame.ndim < 2 or frame[0].numel() != network.sizes[0] or frame.dtype != weight.dtype:
+            given = f"{inputs.dtype} {list(inputs.shape)}" if isinstance(inputs, Tensor) else f"{frame.dtype} {list(frame.shape)} a step"
+            raise InputError(f"inputs are {given}: give {weight.dtype} [T, B, ...] with {network.sizes[0]} values a sample")
+        if frame.shape[0] != target.shape[0]:
+            raise InputError(f"there are {len(target)} targets for {len(frame)} samples: give one a sample")
+    # Negative ones are the largest of all without their sign.
+    if target.device.type == "cpu" and np.maximum.reduce(target.numpy().view(np.uint64)) < network.sizes[-1]:
+        return
+    low, high = torch.stack(target.aminmax()).tolist()
+    if low < 0 or high >= network.sizes[-1]:
+        raise InputError(f"a target is {low if low < 0 else high}, but this network's classes lie in 0..{network.sizes[-1] - 1}")
+
+
+def explain(network: SpikingNetwork, inputs: Frames | Tensor) -> NoReturn:
+    """InputError that says what cannot be computed with."""
+    bad = next((f"{name} contains {found}" for name, p in network.named_parameters() if (found := flaw(p)) is not None), None)
+    values = inputs.current if isinstance(inputs, Constant) else inputs
+    if bad is None and not isinstance(values, EventFrames) and (not isinstance(values, Tensor) or not values.isfinite().all()):
+        bad = "the input contains NaN or infinity"
+    if bad is None:
+        raise InputError("the cost is NaN or infinite: choose a smaller learning rate, or a cost that is finite")
+    raise InputError(f"{bad}: clean the data, or start from finite weights with a smaller learning rate")

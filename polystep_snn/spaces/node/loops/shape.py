@@ -1,0 +1,41 @@
+"""What arrays are kept for."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+from polystep_snn.snn.frames import Constant, EventFrames, Frames
+from polystep_snn.snn.network import Layer
+from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd
+from polystep_snn.spaces.node.pass_state import LayerProbes
+
+
+class Shape(NamedTuple):
+    """What arrays are kept for.
+
+    Attributes:
+        num_steps, batch_size: of a batch.
+        constant: whether all frames are the same.
+        sparse: whether they stay events.
+        probes: V, M and K of every layer, the readout's last.
+        decay: of the traces of the last layer that fires.
+    """
+
+    num_steps: int
+    batch_size: int
+    constant: bool
+    sparse: bool
+    probes: tuple[tuple[int, ...], ...]
+    decay: float
+
+    @classmethod
+    def of(
+        cls, inputs: Frames | Tensor, batch_size: int, layers: Sequence[Layer], end: LinearEnd | NeuronEnd, probes: Sequence[LayerProbes]
+    ) -> "Shape":
+        sizes = tuple(
+            (*p.offsets.shape, layer.wiring.num_neurons if p.neurons is None else len(p.neurons))
+            for layer, p in zip(layers, probes, strict=True)
+        )
+        sparse = isinstance(inputs, EventFrames) and layers[0].wiring.is_matrix
+        return cls(len(inputs), batch_size, isinstance(inputs, Constant), sparse, sizes, end.decay)
