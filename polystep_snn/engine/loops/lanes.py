@@ -18,7 +18,8 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import lower_builtin, models, register_model
 
 # Of the machine, or of the one that numba's variables name.
-_named: Any = numba.config.CPU_FEATURES
+_config: Any = numba.config
+_named = _config.CPU_FEATURES
 AVX512 = "+avx512f" in _named if _named is not None else bool(llvm.get_host_cpu_features().get("avx512f", False))
 # Several registers' worth: their instructions overlap.
 LANES = 64 if AVX512 else 32
@@ -110,8 +111,8 @@ def pointer(context: Any, builder: Any, kinds: Any, args: Any, vector: Any) -> A
     place = builder.mul(index[-1], ir.Constant(I64, context.get_abi_sizeof(context.get_data_type(kinds[0].dtype))))
     for x, stride in zip(index[:-1], strides, strict=False):
         place = builder.add(place, builder.mul(x, stride))
-    start = builder.bitcast(array.data, I8.aspointer())
-    return builder.bitcast(builder.gep(start, [place]), vector.aspointer())
+    start = builder.bitcast(array.data, I8.as_pointer())
+    return builder.bitcast(builder.gep(start, [place]), vector.as_pointer())
 
 
 def _index_types(kind: Any) -> tuple[Any, ...]:
