@@ -26,9 +26,9 @@ from polystep_snn.spaces.weight.candidates import (
     tiles,
 )
 from polystep_snn.spaces.weight.directions import Part
-from polystep_snn.spaces.weight.module_state import ModuleState
-from polystep_snn.spaces.weight.repeats import RepeatCheck
-from polystep_snn.spaces.weight.same_start import SameStart, untouched
+from polystep_snn.engine.state.module_state import ModuleState
+from polystep_snn.engine.state.repeats import RepeatCheck
+from polystep_snn.engine.state.same_start import SameStart, untouched
 
 # Samples in the forward passes that measure memory: what does not grow from the first to the second is there once.
 _SOME, _MORE = 8, 16

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from polystep_snn.errors import InputError
-from polystep_snn.spaces.weight.records import (
+from polystep_snn.engine.state.records import (
     RANDOM,
     ArrayRecord,
     CellRecord,

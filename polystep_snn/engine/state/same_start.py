@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from polystep_snn.errors import InputError
-from polystep_snn.spaces.weight.module_state import ModuleState
+from polystep_snn.engine.state.module_state import ModuleState
 
 
 class RandomNumbers:

@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from polystep_snn.spaces.weight.reached import Reached
-from polystep_snn.spaces.weight.records import Record, SequenceRecord
+from polystep_snn.engine.state.reached import Reached
+from polystep_snn.engine.state.records import Record, SequenceRecord
 
 
 class ModuleState:
