@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from polystep_snn.spaces.weight.candidates import Loss, Many, as_arguments, mean_loss, num_samples
 from polystep_snn.engine.state.module_state import ModuleState
-from polystep_snn.spaces.weight.parameters import chosen_parameters
 from polystep_snn.engine.state.repeats import RepeatCheck
 from polystep_snn.engine.state.same_start import SameStart, untouched
+from polystep_snn.spaces.weight.candidates import Loss, Many, as_arguments, mean_loss, num_samples
+from polystep_snn.spaces.weight.parameters import chosen_parameters
 
 
 class ModuleObjective:

@@ -1,5 +1,6 @@
 """Loops over time, compiled by numba for the CPU. They take plain arrays; what torch computes eagerly is their reference."""
 
+from polystep_snn.engine.loops.conclusion import conclude_neurons, conclude_readout
 from polystep_snn.engine.loops.costs import (
     chained_costs,
     entropy,
@@ -18,6 +19,8 @@ from polystep_snn.engine.loops.sparse import event_entries, outer_products, row_
 
 __all__ = [
     "chained_costs",
+    "conclude_neurons",
+    "conclude_readout",
     "entropy",
     "entropy_of_changes",
     "entropy_of_outputs",

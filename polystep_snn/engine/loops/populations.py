@@ -11,28 +11,29 @@ from polystep_snn.engine.loops.neurons import cuba_step, lif_step
 
 @loop
 def layer_block(
-    first, behind, begins, lif, cuba, bias, threshold, current, v, i, trace, decay, counts, spikes, shift, place, pv, pi, ptrace, changed,
+    first, behind, begins, num_steps, lif, cuba, bias, threshold, current, v, i, trace, decay, counts, spikes, shift, place, pv, pi, ptrace, changed,
     share, reached, sums,
 ):  # fmt: skip
     """Neurons ``first`` to ``behind`` through a block; states are changed in place.
 
     Args:
         begins: whether all start from rest; then no state of before is read.
+        num_steps: U.
         lif, cuba: tuples of constants; cuba is None for neurons in floating point, and lif without meaning for the chip's.
         bias, threshold: ``[N]`` of the chip's neurons; None for others.
         current: ``[U, N, B]``, or ``[1, N, B]`` where it is constant.
         v, i, trace: ``[N, B]`` membranes, synapses (None without), sums of spikes that keep ``decay`` a step (None for all).
         counts: ``[N, B]`` spikes where the trace is not their number; else None.
         spikes: ``[U, N, B]``, written; None where nobody needs them.
-        shift: ``[U, V]`` of every vertex.
+        shift: ``[U, V]`` of every vertex, or ``[1, V]`` where it is constant.
         place: ``[N]``, which of the probed neurons it is, or -1.
         pv, pi, ptrace: ``[V, K, B]`` of the probed.
         changed: ``[U, V, K, B]`` int8, written: how their spikes differ; None where nobody needs it, as where spikes are None.
         share, reached: ``[U, M]`` and ``[M, V, K, B]``, what a change counts, added up; None where nobody needs it.
         sums: ``[N]``, of all currents, written: finite where they are.
     """
-    num_steps, num_vertices = shift.shape
-    constant = current.shape[0] == 1
+    num_vertices = shift.shape[1]
+    constant, steady = current.shape[0] == 1, shift.shape[0] == 1
     one, none = v.dtype.type(1), v.dtype.type(0)
     for n in range(first, behind):
         k = place[n]
@@ -70,7 +71,7 @@ def layer_block(
                     for m in range(reached.shape[0]):
                         store(reached, (m, p, k, b), none)
                 for t in range(num_steps):
-                    x, s = load(current, (0 if constant else t, n, b)), shift[t, p]
+                    x, s = load(current, (0 if constant else t, n, b)), shift[0 if steady else t, p]
                     if cuba is None:
                         fired, own, synapse = lif_step(own, synapse, x + s, *lif)
                     else:

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from polystep_snn.errors import InputError
 from polystep_snn.engine.state.records import (
     RANDOM,
     ArrayRecord,
@@ -33,6 +32,7 @@ from polystep_snn.engine.state.records import (
     TensorRecord,
     entry,
 )
+from polystep_snn.errors import InputError
 
 # Nothing within these changes.
 _FIXED = (type(None), bool, int, float, complex, str, bytes, type, ModuleType, Enum, torch.Size, torch.dtype, torch.device, range, slice)

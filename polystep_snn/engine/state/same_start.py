@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from polystep_snn.errors import InputError
 from polystep_snn.engine.state.module_state import ModuleState
+from polystep_snn.errors import InputError
 
 
 class RandomNumbers:

@@ -14,6 +14,9 @@ from torch.func import functional_call
 from torch.utils._pytree import tree_map_only
 
 from polystep_snn.engine.memory import peak_bytes
+from polystep_snn.engine.state.module_state import ModuleState
+from polystep_snn.engine.state.repeats import RepeatCheck
+from polystep_snn.engine.state.same_start import SameStart, untouched
 from polystep_snn.errors import InputError
 from polystep_snn.spaces.weight.candidates import (
     Loss,
@@ -26,9 +29,6 @@ from polystep_snn.spaces.weight.candidates import (
     tiles,
 )
 from polystep_snn.spaces.weight.directions import Part
-from polystep_snn.engine.state.module_state import ModuleState
-from polystep_snn.engine.state.repeats import RepeatCheck
-from polystep_snn.engine.state.same_start import SameStart, untouched
 
 # Samples in the forward passes that measure memory: what does not grow from the first to the second is there once.
 _SOME, _MORE = 8, 16

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from polystep_snn.engine.state.same_start import RandomNumbers, SameStart, device_of
 from polystep_snn.spaces.weight.any_module import WholeModule
 from polystep_snn.spaces.weight.candidates import Batch, Loss, Many, materialise, mean_loss, num_samples, tiles
 from polystep_snn.spaces.weight.directions import Part, Products, Rows
-from polystep_snn.engine.state.same_start import RandomNumbers, SameStart, device_of
 from polystep_snn.spaces.weight.stages import is_elementwise, is_linear, is_quantised, rounded, weight_of
 
 # Not a stage's name: those come from an attribute, and may not be empty.

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from polystep_snn.errors import InputError
 from polystep_snn.engine.state.repeats import RepeatCheck
+from polystep_snn.errors import InputError
 from polystep_snn.spaces.weight.step import WeightStep
 from tests.spaces.weight.modules import batch
 from tests.spaces.weight.stateful import Membrane, OverTime, Stateful

@@ -56,7 +56,7 @@ class Probing(NamedTuple):
     """A layer's probes.
 
     Attributes:
-        shift: ``[T, V]``, of the current at every vertex in every step.
+        shift: ``[T, V]``, of the current at every vertex in every step; ``[1, V]`` where the one window is the sequence.
         chosen: ``[K]``, the probed neurons.
         place: ``[N]``, which of the probed neurons each is, or -1.
         all_probed: whether K is N.
@@ -75,6 +75,10 @@ class Probing(NamedTuple):
     windows: Tensor
     points: np.ndarray
     bias_share: np.ndarray
+
+    def of_biases(self, sums: np.ndarray) -> np.ndarray:
+        """Sums of displacements ``[M, K]`` as biases see them: ``[K]``, no view."""
+        return sums[0] * self.bias_share[0] if len(sums) == 1 else self.bias_share @ sums
 
     def of(self, neurons: Tensor | None) -> "Probing":
         """The same probes of as many other neurons ``[K]``; None for all."""
@@ -98,9 +102,8 @@ def probing(probes: LayerProbes, num_neurons: int, batch_size: int, share: np.nd
     points = offsets * (share * (-num_neurons / len(chosen) / batch_size / length))
     whole = windows.shape[1] == 1 and bool((windows == 1).all())
     more = bias_share / np.where(share == 0, 1, share)
-    return Probing(
-        windows @ offsets.T, chosen, place, len(chosen) == num_neurons, whole, probes.windows, points.astype(kind), more.astype(kind)
-    )
+    shift = offsets.T.copy() if whole else windows @ offsets.T
+    return Probing(shift, chosen, place, len(chosen) == num_neurons, whole, probes.windows, points.astype(kind), more.astype(kind))
 
 
 def array(x: Tensor | None) -> np.ndarray | None:

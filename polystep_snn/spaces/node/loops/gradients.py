@@ -43,7 +43,7 @@ def displacements(
         found = barycenter(transport, real, torch.as_tensor(eps, dtype=costs.dtype), torch.from_numpy(probing.points))
         sums = found.sum(2).numpy()
         found = pad(found, (0, costs.shape[2] - batch_size))
-    return found, torch.from_numpy(sums[0] if num_windows == 1 and probing.bias_share[0] == 1 else probing.bias_share @ sums)
+    return found, torch.from_numpy(probing.of_biases(sums))
 
 
 def flat(displacement: Tensor) -> Tensor:

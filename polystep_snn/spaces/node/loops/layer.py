@@ -83,7 +83,8 @@ class LoopLayer:
             The sum of all currents: finite where they are.
         """
         steps = slice(start, start + num_steps)
-        given: tuple[Any, ...] = start == 0, *constants, current.numpy(), *self._own, probing.shift[steps], probing.place, *self._probed
+        shift = probing.shift if probing.whole else probing.shift[steps]
+        given: tuple[Any, ...] = start == 0, num_steps, *constants, current.numpy(), *self._own, shift, probing.place, *self._probed
         share = None if shares is None else shares[steps].numpy()
         split(layer_block, self.wiring.num_neurons, *given, share, self._reached, self._sums, grain=_GRAIN)
         return float(np.add.reduce(self._sums))

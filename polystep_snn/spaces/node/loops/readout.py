@@ -34,20 +34,20 @@ class Readout:
         value: ``[C, B]``, as the cost sees it.
         own: ``[B]``, its costs.
         classes: the targets, int32.
-        quick: as of ``engine.loops.costs``.
+        quick, limit, live, logits, odds, columns: as of ``engine.loops.costs``.
         loss, right: the sum of the costs, and how many samples are right.
     """
 
     def __init__(self, last: LoopLayer, num_classes: int, live: np.ndarray):
-        self._last, self._live = last, live
+        self._last, self.live = last, live
         kind = self._kind = live.dtype.type
         like = last.base.trace
         self.value, self.own = like.new_empty(num_classes, len(live)), like.new_zeros(len(live))
         self.quick = True if kind is np.float32 else None
         self.classes = np.zeros(len(live), np.int32)
-        self._logits, self._odds = (np.empty((num_classes, len(live)), kind) for _ in range(2))
-        self._columns = np.zeros((last.costs.shape[1], padded(num_classes)), kind)
-        self._limit = kind(math.log(np.finfo(kind).max / (2 * num_classes)))
+        self.logits, self.odds = (np.empty((num_classes, len(live)), kind) for _ in range(2))
+        self.columns = np.zeros((last.costs.shape[1], padded(num_classes)), kind)
+        self.limit = kind(math.log(np.finfo(kind).max / (2 * num_classes)))
         # What torch's views are asked for only once.
         self._arrays = self.own.numpy(), last.base.trace.numpy(), last.probed.trace.numpy(), last.costs.numpy()
 
@@ -60,22 +60,27 @@ class Readout:
             target: ``[B]``.
             cost: of a readout.
         """
-        self.end, self.weight, self.target, self.cost = end, weight, target, cost
+        self.remember(end, weight, target, cost)
         last, real = self._last.base, target.shape[0]
         if type(cost) is not CrossEntropy:
             self.value = end.value([weight], last).contiguous()
             self.own[:real] = cost(self.value[:, :real], target)
             self.loss, self.right = float(self.own.sum()), float((self.value[:, :real].argmax(0) == target).sum())
             return
-        self.classes[:real] = target.numpy()
         bias, gain, unit = None, self._kind(1), self._kind(1)
         if isinstance(end, LinearEnd) and end.wiring.is_matrix:
             self.value = product(weight, last.trace)
             bias, gain, unit = end.bias.numpy(), self._kind(end.gain), self._kind(end.unit.item())
         else:
             self.value = end.value([weight], last).contiguous()
-        given = (self.value.numpy(), bias, gain, unit, self.classes, self._kind(cost.scale), self.quick, self._live)
-        self.loss, self.right = entropy(*given, self._logits, self._odds, self._arrays[0])
+        given = (self.value.numpy(), bias, gain, unit, self.classes, self._kind(cost.scale), self.quick, self.live)
+        self.loss, self.right = entropy(*given, self.logits, self.odds, self._arrays[0])
+
+    def remember(self, end: LinearEnd | NeuronEnd, weight: Tensor, target: Tensor, cost: Cost) -> None:
+        """What ``read`` is given."""
+        self.end, self.weight, self.target, self.cost = end, weight, target, cost
+        if type(cost) is CrossEntropy:
+            self.classes[: target.shape[0]] = target.numpy()
 
     def of_last_layer(self, probing: Probing) -> None:
         """Costs of the probes in the last layer that fires, into its ``costs``."""
@@ -95,12 +100,12 @@ class Readout:
                 fan = fan if probing.all_probed else fan[probing.chosen]
             else:
                 fan = end.wiring.fan(self.weight, None if probing.all_probed else torch.from_numpy(probing.chosen)).values.numpy()
-            np.multiply(fan, self._kind(end.unit.item() * cost.scale), out=self._columns[:, : fan.shape[1]])
+            np.multiply(fan, self._kind(end.unit.item() * cost.scale), out=self.columns[:, : fan.shape[1]])
         else:
-            np.fill_diagonal(self._columns, cost.scale)
+            np.fill_diagonal(self.columns, cost.scale)
             base_of, probed_of = self.value.numpy(), end.read(last.probed).numpy()
-        given = (self._logits, self._odds, self._columns, base_of, probing.chosen, probed_of, self.classes, own)
-        split(entropy_of_changes, len(self._columns), *given, self._limit, self.quick, counted, costs, grain=_GRAIN)
+        given = (self.logits, self.odds, self.columns, base_of, probing.chosen, probed_of, self.classes, own)
+        split(entropy_of_changes, len(self.columns), *given, self.limit, self.quick, counted, costs, grain=_GRAIN)
 
     def of_own_probes(self, offsets: Tensor) -> Tensor:
         """Costs ``[V, C, B]`` of shifts ``[V, 1]`` of a readout that adds up."""
@@ -108,9 +113,9 @@ class Readout:
         if type(self.cost) is not CrossEntropy:
             one_each = torch.eye(len(self.value), dtype=self.value.dtype)[:, :, None]
             return self.priced(self.value + (offsets * self.end.gain)[:, :, None, None] * one_each)
-        costs = np.empty((len(offsets), *self._odds.shape), self._kind)
+        costs = np.empty((len(offsets), *self.odds.shape), self._kind)
         shifts = offsets.numpy()[:, 0] * self._kind(self.end.gain * self.cost.scale)
-        entropy_of_shifts(self._logits, self._odds, shifts, self.classes, self._arrays[0], self._limit, self.quick, costs)
+        entropy_of_shifts(self.logits, self.odds, shifts, self.classes, self._arrays[0], self.limit, self.quick, costs)
         return torch.from_numpy(costs)
 
     def priced(self, values: Tensor) -> Tensor:

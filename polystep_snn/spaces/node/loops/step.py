@@ -11,7 +11,7 @@ from torch import Tensor
 from polystep_snn.engine.entries import Room
 from polystep_snn.engine.loops import chained_costs, padded, rates_of
 from polystep_snn.engine.threads import split
-from polystep_snn.polystep.cost import Cost, RateTarget
+from polystep_snn.polystep.cost import Cost, CrossEntropy, RateTarget
 from polystep_snn.polystep.method import StepResult
 from polystep_snn.polystep.transport import Transport
 from polystep_snn.snn.frames import Constant, EventFrames, Frames, check_block, checked_frames, num_blocks
@@ -20,6 +20,7 @@ from polystep_snn.spaces.node.chained import fit, slopes_of, worth_of
 from polystep_snn.spaces.node.currents import currents
 from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd, chosen
 from polystep_snn.spaces.node.loops.arrays import Constants, Probing, constants, probing
+from polystep_snn.spaces.node.loops.conclusion import Conclusion, is_usual
 from polystep_snn.spaces.node.loops.gradients import displacements, of_weights
 from polystep_snn.spaces.node.loops.hop import Hop, hops
 from polystep_snn.spaces.node.loops.inputs import FirstLayer
@@ -75,6 +76,8 @@ class LoopStep:
             for k, (layer, of) in enumerate(zip(layers, self._constants(layers), strict=False))
         ]
         self._readout = Readout(self._layers[last], layers[-1].wiring.num_neurons, self._live)
+        self._conclusion = Conclusion(self._readout, self._layers[last], shape.probes[-1][0], shape.probes[last][1])
+        self._usual = False
         self._probes: Sequence[LayerProbes] | None = None
         self._probing: list[Probing] = []
         self._fits: list[tuple[Tensor, Tensor]] = []
@@ -124,7 +127,8 @@ class LoopStep:
         """
         self._take(probes, layers, end)
         first = FirstLayer(layers[0], self._probing[0], self.shape.constant, self.shape.batch_size, self._longest, self._room)
-        readout, activity, total = self._pass(layers, end, inputs, target, cost, first)
+        self._usual = is_usual(end, cost, transport, rate_target)
+        readout, activity, total = self._pass(layers, end, inputs, target, cost, first, eps)
         if self._chained:
             self._hand_on(layers, readout)
         if rate_target is not None:
@@ -133,7 +137,14 @@ class LoopStep:
         return self._seen(readout), grads, total + readout.loss
 
     def _pass(
-        self, layers: Sequence[Layer], end: LinearEnd | NeuronEnd, inputs: Frames | Tensor, target: Tensor, cost: Cost, first: FirstLayer
+        self,
+        layers: Sequence[Layer],
+        end: LinearEnd | NeuronEnd,
+        inputs: Frames | Tensor,
+        target: Tensor,
+        cost: Cost,
+        first: FirstLayer,
+        eps: float,
     ) -> tuple[Readout, list[Tensor | None], float]:
         """Through all steps, and the costs of all probes that need no other's."""
         of, last = self._constants(layers), self._num_layers - 1
@@ -167,13 +178,23 @@ class LoopStep:
         for k in range(1, self._num_layers):
             if self._probing[k].whole:
                 activity[k] = self._layers[k - 1].counts.T[None]
-        readout = self._readout
-        readout.read(end, layers[-1].weight, target, cost)
+        readout, known = self._readout, self._probing[last]
+        if self._usual:
+            assert isinstance(end, LinearEnd)
+            assert isinstance(cost, CrossEntropy)
+            assert self._probes is not None
+            conclusion = self._conclusion
+            conclusion.read(end, layers[-1].weight, target, cost, eps, self._probing[-1], self._probes[-1].offsets, known)
+        else:
+            readout.read(end, layers[-1].weight, target, cost)
         for k, (x, begun) in enumerate(zip(followers, before, strict=True)):
             x.costs(begun, driven[k + 1 :], num_steps, readout)
         if hop is not None:
             hop.costs(driven[-1], start, num_steps, readout)
-        readout.of_last_layer(self._probing[last])
+        if self._usual:
+            self._conclusion.of_last_layer(known, end.decay == 1.0)
+        else:
+            readout.of_last_layer(known)
         return readout, activity, total
 
     def _frames(self, inputs: Frames | Tensor, layer: Layer) -> Iterator[Tensor]:
@@ -258,19 +279,22 @@ class LoopStep:
     ) -> list[Tensor]:
         assert self._probes is not None
         costs = [layer.costs for layer in self._layers]
-        if self._num_layers < len(layers):
+        if self._num_layers < len(layers) and not self._usual:
             costs.append(readout.of_own_probes(self._probes[-1].offsets))
         grads: list[Tensor] = []
-        for k, (cost, layer, p, known) in enumerate(zip(costs, layers, self._probes, self._probing, strict=True)):
-            room = self._room.take(f"displacements {k}", known.points.shape[1], *cost.shape[1:], dtype=cost.dtype)
-            moved, bias = displacements(transport, cost, eps, known, self.shape.batch_size, self._live, room)
+        for k, (cost, layer, p, known) in enumerate(zip(costs, layers, self._probes, self._probing, strict=False)):
+            if self._usual and k == self._num_layers - 1:
+                moved, bias = self._conclusion.moved, self._conclusion.bias
+            else:
+                room = self._room.take(f"displacements {k}", known.points.shape[1], *cost.shape[1:], dtype=cost.dtype)
+                moved, bias = displacements(transport, cost, eps, known, self.shape.batch_size, self._live, room)
             if k == 0 and self._num_layers:
                 grads += first.gradients(inputs, moved, bias, p.neurons)
                 continue
             arrived = self._layers[-1].base.trace.T[None] if k == self._num_layers else activity[k]
             assert arrived is not None
             grads += of_weights(layer.wiring, moved, bias, arrived, p.neurons)
-        return grads
+        return grads + self._conclusion.grads if self._usual else grads
 
     def _seen(self, readout: Readout) -> StepResult:
         real = self.shape.batch_size
