@@ -6,7 +6,7 @@ few pixels are on in a step (of N-MNIST in 30 frames one in twenty): only their 
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import islice, pairwise
+from itertools import islice, pairwise, repeat
 from math import prod
 from typing import NamedTuple
 
@@ -41,8 +41,11 @@ class Constant(Frames):
     """``num_steps`` times the same ``current: [B, N]``. Known to be constant, so its products are computed once."""
 
     def __init__(self, current: Tensor, num_steps: int):
-        super().__init__([current] * num_steps, num_steps)
+        super().__init__((), num_steps)
         self.current = current
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return repeat(self.current, len(self))
 
     def samples(self, rows: slice) -> "Constant":
         return Constant(self.current[rows], len(self))

@@ -11,8 +11,8 @@ from polystep_snn.engine.loops.neurons import cuba_step, lif_step
 
 @loop
 def layer_block(
-    first, behind, begins, num_steps, lif, cuba, bias, threshold, current, v, i, trace, decay, counts, spikes, shift, place, pv, pi, ptrace, changed,
-    share, reached, sums,
+    first, behind, begins, num_steps, lif, cuba, bias, threshold, current, v, i, trace, decay, counts, spikes, shift, place, pv, pi, ptrace,
+    changed, share, reached, sums,
 ):  # fmt: skip
     """Neurons ``first`` to ``behind`` through a block; states are changed in place.
 
