@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from polystep_snn.snn.neurons import LIFParameters as LIFParameters
     from polystep_snn.snn.readouts import MembraneReadout as MembraneReadout
     from polystep_snn.snn.readouts import SpikeCountReadout as SpikeCountReadout
+    from polystep_snn.spaces.layer.space import LayerSpace as LayerSpace
+    from polystep_snn.spaces.layer.step import LayerStep as LayerStep
     from polystep_snn.spaces.node.space import NodeSpace as NodeSpace
     from polystep_snn.spaces.node.step import PolyStep as PolyStep
     from polystep_snn.spaces.weight.space import WeightSpace as WeightSpace
@@ -50,6 +52,8 @@ _HOME = {
     "polystep.cost": ("CrossEntropy", "RateTarget", "ZeroOne"),
     "spaces.weight.space": ("WeightSpace",),
     "polystep.schedule": ("Schedule",),
+    "spaces.layer.space": ("LayerSpace",),
+    "spaces.layer.step": ("LayerStep",),
     "spaces.node.space": ("NodeSpace",),
     "spaces.node.step": ("PolyStep",),
     "polystep.transport": ("Greedy", "Sinkhorn", "Softmax"),

@@ -1,6 +1,6 @@
 """The first layer: what the input drives it with, and the gradients of its parameters."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from polystep_snn.engine.entries import Entries, Room, turned_over
 from polystep_snn.engine.loops import padded, turned
 from polystep_snn.engine.products import affine
 from polystep_snn.engine.threads import split
-from polystep_snn.snn.frames import EventBlock, EventFrames
+from polystep_snn.snn.frames import Constant, EventBlock, EventFrames, Frames, check_block, checked_frames
 from polystep_snn.snn.network import Layer
 from polystep_snn.spaces.node.currents import currents
 from polystep_snn.spaces.node.loops.arrays import Probing
@@ -129,3 +129,17 @@ class FirstLayer:
                 return of_weights(wiring, displacement, bias, self._activity, neurons)
             found = known.outer(flat(displacement), self._kept)
         return [placed(x, neurons, wiring.num_neurons) for x in (found, bias)]
+
+
+def frames_of(inputs: Frames | Tensor, layer: Layer, batch_size: int) -> Iterator[Tensor]:
+    """Frames ``[B, N]`` for a first layer, checked; one of a constant input."""
+    if isinstance(inputs, Constant):
+        # ``PolyStep`` has looked at it.
+        return iter((inputs.current.flatten(1),))
+    return _checked(inputs, layer, batch_size)
+
+
+def _checked(inputs: Frames | Tensor, layer: Layer, batch_size: int) -> Iterator[Tensor]:
+    for frame in checked_frames(inputs):
+        check_block(frame[None], batch_size, layer.wiring.num_inputs, layer.weight.dtype)
+        yield frame

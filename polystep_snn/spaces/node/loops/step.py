@@ -1,6 +1,6 @@
 """A step of PolyStep on the CPU: a pass over time, costs and gradients, by compiled loops over arrays that are kept from step to step."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice, pairwise
 from typing import Any
 
@@ -14,7 +14,7 @@ from polystep_snn.engine.threads import split
 from polystep_snn.polystep.cost import Cost, CrossEntropy, RateTarget
 from polystep_snn.polystep.method import StepResult
 from polystep_snn.polystep.transport import Transport
-from polystep_snn.snn.frames import Constant, EventFrames, Frames, check_block, checked_frames, num_blocks
+from polystep_snn.snn.frames import EventFrames, Frames, check_block, num_blocks
 from polystep_snn.snn.network import Layer
 from polystep_snn.spaces.node.chained import fit, slopes_of, worth_of
 from polystep_snn.spaces.node.currents import currents
@@ -23,7 +23,7 @@ from polystep_snn.spaces.node.loops.arrays import Constants, Probing, constants,
 from polystep_snn.spaces.node.loops.conclusion import Conclusion, is_usual
 from polystep_snn.spaces.node.loops.gradients import displacements, of_weights
 from polystep_snn.spaces.node.loops.hop import Hop, hops
-from polystep_snn.spaces.node.loops.inputs import FirstLayer
+from polystep_snn.spaces.node.loops.inputs import FirstLayer, frames_of
 from polystep_snn.spaces.node.loops.layer import LoopLayer
 from polystep_snn.spaces.node.loops.readout import Readout
 from polystep_snn.spaces.node.loops.rows import Behind, Follower, follower
@@ -158,7 +158,7 @@ class LoopStep:
         total = 0.0
         if isinstance(inputs, EventFrames) and self.shape.sparse:
             check_block(inputs, len(target), layers[0].wiring.num_inputs, layers[0].weight.dtype)
-        frames = self._frames(inputs, layers[0])
+        frames = frames_of(inputs, layers[0], self.shape.batch_size)
         for start, behind in pairwise(self.shape.num_steps * k // self._num_blocks for k in range(self._num_blocks + 1)):
             num_steps = behind - start
             before = [x.before() for x in followers]
@@ -196,18 +196,6 @@ class LoopStep:
         else:
             readout.of_last_layer(known)
         return readout, activity, total
-
-    def _frames(self, inputs: Frames | Tensor, layer: Layer) -> Iterator[Tensor]:
-        """Frames ``[B, N]``, checked; one of a constant input."""
-        if isinstance(inputs, Constant):
-            # ``PolyStep`` has looked at it.
-            return iter((inputs.current.flatten(1),))
-        return self._checked(inputs, layer)
-
-    def _checked(self, inputs: Frames | Tensor, layer: Layer) -> Iterator[Tensor]:
-        for frame in checked_frames(inputs):
-            check_block(frame[None], self.shape.batch_size, layer.wiring.num_inputs, layer.weight.dtype)
-            yield frame
 
     def _through(
         self, layers: Sequence[Layer], of: list[Constants], current: Tensor, start: int, num_steps: int, activity: list[Tensor | None]

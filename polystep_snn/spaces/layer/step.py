@@ -1,0 +1,297 @@
+r"""Layer space: PolyStep on the outputs of any module's layers.
+
+A module that maps samples to costs gives B numbers in a forward pass, if every sample is asked a question of its own. A particle is a
+sample; its coordinates are all outputs ``a`` of the probed layers. It stands at the vertices of a polytope in random directions ``u``::
+
+    a + radius spread sum_k point[v, k] u_k          u: a sign for every output
+    s_k = - eps V / sum_v point[v, k]^2  sum_v softmax(-cost / eps)[v] point[v, k]       slope along u_k: for large eps that of a line's fit
+    g   = p + sum_k u_k (s_k - u_k . p) / (radius spread)            p: learned credit (``credit.py``), 0 at first
+    W.grad = mean_b g[b] x[b]^T                       pulled back through the layer's own input
+
+Nothing is differentiated: rounding, argmax, floor, hard routing may stand behind a probed layer. The last layer, where its output is the
+module's, has a closed form (``head.py``).
+
+Source: node perturbation (Williams 1992; Fiete and Seung 2006) with a polytope and transport weights, and a control variate.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from polystep_snn.engine.state.module_state import ModuleState
+from polystep_snn.engine.state.same_start import SameStart
+from polystep_snn.errors import InputError
+from polystep_snn.polystep.budget import Budget
+from polystep_snn.polystep.method import StepResult
+from polystep_snn.polystep.polytope import vertices
+from polystep_snn.polystep.schedule import at
+from polystep_snn.polystep.transport import Softmax, Transport
+from polystep_snn.spaces.layer.buffers import Buffers
+from polystep_snn.spaces.layer.credit import LayerCredit, Share
+from polystep_snn.spaces.layer.examine import examine
+from polystep_snn.spaces.layer.groups import Group, groups_of, inputs_of
+from polystep_snn.spaces.layer.head import Loss, output_slopes
+from polystep_snn.spaces.layer.kinds import at_inputs, gradients, probed_layers
+from polystep_snn.spaces.layer.space import LayerSpace
+from polystep_snn.spaces.layer.watch import Call, Layout, Watch
+
+_KEEP_SPREAD = 0.99
+# A prediction counts as at most so many times what was measured.
+_LARGEST_PREDICTION = 3.0
+
+
+class LayerStep:
+    """Fills ``.grad`` of a module's parameters from forward passes alone.
+
+    ``step`` takes the place of ``loss.backward()``. Parameters that are in no probed layer have no gradient afterwards.
+
+    Args:
+        module: what is trained; its samples must not interact.
+        loss: ``loss(output, target) -> [B]``, one number a sample, such as ``nn.CrossEntropyLoss(reduction="none")``.
+        space: how its layers are probed.
+        transport: from costs to weights; its ``eps`` may be a schedule.
+        budget: counts forward passes, shared with whom it is compared.
+        seed: of the directions.
+
+    Attributes:
+        layers: what is probed, by name.
+
+    Raises:
+        InputError: no layer to probe, names that match none, a budget below one step. From ``step``: samples that interact, layers whose
+            calls depend on what they compute, a loss of another shape, NaN or infinite.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        loss: Loss,
+        space: LayerSpace = LayerSpace(),
+        transport: Transport = Softmax(),
+        budget: Budget | None = None,
+        seed: int = 0,
+    ):
+        self.module, self.loss, self.space, self.transport, self.budget = module, loss, space, transport, budget
+        self.layers = probed_layers(module, space.layers)
+        self.generator = torch.Generator().manual_seed(seed)
+        self._watch = Watch(self.layers)
+        self._points = vertices(space.polytope, space.dim)
+        self._state: ModuleState | None = None
+        self._layouts: list[Layout] | None = None
+        self._spread: dict[str, Tensor] = {}
+        self._credit: dict[str, LayerCredit] = {}
+        self._share: Share | None = None
+        if budget is not None:
+            budget.affords(self.evaluations)
+
+    @property
+    def evaluations(self) -> int:
+        """Forward passes of the next step; the first one takes another one to see which samples are which."""
+        return 1 + len(self._points) + (self._layouts is None)
+
+    @torch.no_grad()
+    def step(self, inputs: Any, target: Tensor, progress: float = 0.0) -> StepResult:
+        """Probe the module on a batch and write the slopes into the parameters' ``.grad``.
+
+        Args:
+            inputs: what the module is called with: a tensor ``[B, ...]``, or a tuple of arguments.
+            target: second argument of the loss, ``[B, ...]``.
+            progress: how much of the run lies behind, in [0, 1], for the schedules.
+        """
+        if self.budget is not None:
+            self.budget.spend(self.evaluations)
+        arguments = inputs if isinstance(inputs, tuple) else (inputs,)
+        if self._state is None:
+            self._state = ModuleState(self.module, self.loss)
+        else:
+            self._state.renew()
+        start, buffers = SameStart(self.module, self._state), Buffers(self.module)
+        with start.first(), self._watch.on():
+            output = self.module(*arguments)
+        buffers.keep()
+        calls, cost = self._watch.calls, self._cost(output, target)
+        if not calls:
+            raise InputError(f"none of the layers {', '.join(self.layers)} ran: name those that do in `layers`")
+        try:
+            if self._layouts is None or len(self._layouts) != len(calls):
+                buffers.rewind()
+                self._layouts = examine(self.module, self._watch, start, arguments, calls, output, len(cost))
+            slopes = self._slopes(calls, output, target, cost, arguments, start, buffers, progress)
+        finally:
+            buffers.advance()
+            start.end()
+        self._fill(calls, slopes, len(cost))
+        accuracy = torch.tensor(float("nan"))
+        if output.ndim == 2 and target.ndim == 1 and not target.is_floating_point():
+            accuracy = (output.argmax(1) == target).to(cost.dtype).mean()
+        return StepResult(cost.mean(), accuracy, [])
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a checkpoint needs beside the module's and the optimizer's own: tensors only."""
+        state = {"generator": self.generator.get_state(), **{f"spread.{name}": x for name, x in self._spread.items()}}
+        for name, credit in self._credit.items():
+            state |= {f"credit.{name}.{key}": x for key, x in credit.state().items()}
+        return state | ({} if self._share is None else {"share": self._share.both})
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on where ``state_dict`` was called, to the bit.
+
+        Raises:
+            InputError: no state of a ``LayerStep``.
+        """
+        if "generator" not in state:
+            raise InputError("this is no state of a LayerStep: 'generator' is missing")
+        self.generator.set_state(state["generator"])
+        self._spread = {name.removeprefix("spread."): x.clone() for name, x in state.items() if name.startswith("spread.")}
+        self._credit = {}
+        for name in self.layers:
+            found = {k.removeprefix(f"credit.{name}."): x.clone() for k, x in state.items() if k.startswith(f"credit.{name}.")}
+            if found:
+                self._credit[name] = LayerCredit()
+                self._credit[name].load(found)
+        self._share = None
+        if "share" in state:
+            self._share = Share(state["share"])
+            self._share.both = state["share"].clone()
+
+    def _cost(self, output: Any, target: Tensor) -> Tensor:
+        cost = self.loss(output, target)
+        if not isinstance(cost, Tensor) or cost.ndim != 1 or (isinstance(target, Tensor) and len(cost) != len(target)):
+            given = list(cost.shape) if isinstance(cost, Tensor) else type(cost).__name__
+            raise InputError(f"the loss gives {given}: give one number a sample, [B], such as nn.CrossEntropyLoss(reduction='none')")
+        if not cost.isfinite().all():
+            raise InputError("the loss is NaN or infinite: start from finite weights and inputs, or choose a smaller learning rate")
+        return cost
+
+    def _slopes(
+        self,
+        calls: list[Call],
+        output: Any,
+        target: Tensor,
+        cost: Tensor,
+        arguments: tuple[Any, ...],
+        start: SameStart,
+        buffers: Buffers,
+        progress: float,
+    ) -> list[Tensor]:
+        """Slopes of the mean cost at the output of every call, in its shape, times B."""
+        assert self._layouts is not None
+        size = len(cost)
+        at_output = output_slopes(self.loss, output, target) if isinstance(output, Tensor) else None
+        head = len(calls) - 1 if at_output is not None and calls[-1].output is output else None
+        groups = groups_of(calls, self._layouts, self.space.windows, size, head)
+        points = self._points.to(cost)
+        radius = at(self.space.radius, progress)
+        directions, scales = [], []
+        for group in groups:
+            spread = group.outputs.std()
+            known = self._spread.get(group.name)
+            self._spread[group.name] = spread if known is None else known.lerp(spread, 1 - _KEEP_SPREAD)
+            scales.append((radius * self._spread[group.name]).clamp(min=1e-12))
+            directions.append(self._signs(group.outputs))
+        consumed = [inputs_of(group, groups, calls, self._layouts, output, head, size) for group in groups]
+        moved = [torch.zeros(self.space.dim, *x.shape, dtype=x.dtype, device=x.device) for x in consumed]
+        known_call = calls[0] if groups and groups[0].calls == [0] and sum(c.name == calls[0].name for c in calls) == 1 else None
+        costs = []
+        norm = (points * points).sum(0)
+        for point in points:
+            shifts = [torch.zeros((), dtype=c.output.dtype, device=c.output.device).expand(c.output.shape) for c in calls]
+            for group, signs, scale in zip(groups, directions, scales, strict=True):
+                shift = torch.tensordot(point, signs, 1) * scale
+                for k in group.calls:
+                    shifts[k] = self._layouts[k].as_given(shift, calls[k].output)
+            buffers.rewind()
+            with start.again(), self._watch.on(shifts, known_call):
+                shifted = self.module(*arguments)
+            costs.append(self._cost(shifted, target))
+            if self.space.credit and at_output is not None:
+                for group, total in zip(groups, moved, strict=True):
+                    found = inputs_of(group, groups, self._watch.calls, self._layouts, shifted, head, size)
+                    total += (point / norm)[:, None, None] * found
+        return self._combine(calls, groups, directions, scales, torch.stack(costs), points, consumed, moved, at_output, head, progress)
+
+    def _signs(self, outputs: Tensor) -> Tensor:
+        """Random directions ``[D, B, n]`` of -1 and 1."""
+        signs = torch.randint(0, 2, (self.space.dim, *outputs.shape), generator=self.generator)
+        return signs.to(outputs) * 2 - 1
+
+    def _combine(
+        self,
+        calls: list[Call],
+        groups: list[Group],
+        directions: list[Tensor],
+        scales: list[Tensor],
+        costs: Tensor,
+        points: Tensor,
+        consumed: list[Tensor],
+        moved: list[Tensor],
+        at_output: Tensor | None,
+        head: int | None,
+        progress: float,
+    ) -> list[Tensor]:
+        """From costs ``[V, B]`` to slopes at every call's output."""
+        assert self._layouts is not None
+        size = costs.shape[1]
+        slopes = [torch.zeros_like(call.output) for call in calls]
+        if head is not None:
+            assert at_output is not None
+            slopes[head] = at_output
+        behind: list[Tensor | None] = [None] * len(groups)
+        predicted: list[Tensor] = []
+        if self.space.credit and at_output is not None:
+            for place in reversed(range(len(groups))):
+                group = groups[place]
+                v = behind[place] = self._behind(group, groups, calls, slopes, at_output, head, size)
+                found = self._credit.setdefault(group.name, LayerCredit()).predict(group.outputs, v)
+                predicted.insert(0, torch.zeros_like(group.outputs) if found is None else found)
+                group.put(slopes, predicted[0], self._layouts, calls)
+        else:
+            predicted = [torch.zeros_like(group.outputs) for group in groups]
+        told = sum(
+            (torch.einsum("dbn,bn->db", u, p) * scale for u, p, scale in zip(directions, predicted, scales, strict=True)),
+            costs.new_zeros(self.space.dim, size),
+        )
+        plain = self._along(costs, points, progress)
+        told = told.clamp(-_LARGEST_PREDICTION * plain.abs().max(), _LARGEST_PREDICTION * plain.abs().max())
+        self._share = self._share or Share(costs)
+        share = self._share.of(plain, told)
+        # What is predicted is taken from the costs before they become weights.
+        left = self._along(costs - share * (points @ told), points, progress)
+        correction = at(self.space.correction, progress)
+        for place, (group, u, scale, p) in enumerate(zip(groups, directions, scales, predicted, strict=True)):
+            measured = torch.einsum("dbn,db->bn", u, left) / scale
+            consumers = behind[place]
+            if consumers is not None:
+                self._credit[group.name].learn(group.outputs, consumers, u, moved[place] / scale, share * p + measured)
+            group.put(slopes, share * p + correction * measured, self._layouts, calls)
+        return slopes
+
+    def _along(self, costs: Tensor, points: Tensor, progress: float) -> Tensor:
+        """Slopes ``[D, B]`` along the directions, of costs ``[V, B]``."""
+        eps = at(self.transport.eps, progress)
+        weights = self.transport(costs, eps)
+        return -(points.T @ weights) * (eps * len(points) / (points * points).sum(0))[:, None]
+
+    def _behind(
+        self, group: Group, groups: list[Group], calls: list[Call], slopes: list[Tensor], at_output: Tensor, head: int | None, size: int
+    ) -> Tensor:
+        """Slopes at the consumers' inputs ``[B, k]``, of what is known at their outputs."""
+        assert self._layouts is not None
+        found = []
+        for k in group.consumers(groups, calls, head):
+            at_input = at_inputs(self.layers[calls[k].name], calls[k].given, slopes[k])
+            if at_input is not None:
+                found.append(self._layouts[k].by_sample(at_input, size))
+        if head is None:
+            found.append(at_output)
+        return torch.cat(found, 1)
+
+    def _fill(self, calls: list[Call], slopes: list[Tensor], size: int) -> None:
+        """Write ``.grad``."""
+        total: dict[nn.Parameter, Tensor] = {}
+        for call, slope in zip(calls, slopes, strict=True):
+            for parameter, grad in gradients(self.layers[call.name], call.given, slope / size):
+                total[parameter] = total[parameter] + grad if parameter in total else grad
+        for layer in self.layers.values():
+            for parameter in layer.parameters(recurse=False):
+                parameter.grad = total.get(parameter)

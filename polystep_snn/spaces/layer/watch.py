@@ -1,0 +1,119 @@
+"""Layers while a module runs: what each call is given and gives, and how its output is shifted."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from polystep_snn.errors import InputError
+
+
+class Call(NamedTuple):
+    """One call of a layer in a forward pass.
+
+    Attributes:
+        name: of the layer.
+        given, output: its input, and its output with the shift.
+    """
+
+    name: str
+    given: Tensor
+    output: Tensor
+
+
+class Watch:
+    """Hooks on layers. Passes are recorded within ``on()`` alone.
+
+    Args:
+        layers: by name.
+
+    Attributes:
+        calls: of the last pass, in order.
+    """
+
+    def __init__(self, layers: dict[str, nn.Module]):
+        self._layers = layers
+        self.calls: list[Call] = []
+        self._shifts: list[Tensor] | None = None
+        self._known: tuple[str, Tensor] | None = None
+
+    @contextmanager
+    def on(self, shifts: list[Tensor] | None = None, known: Call | None = None) -> Iterator[None]:
+        """Record a pass.
+
+        Args:
+            shifts: one a call, in order, added to its output.
+            known: the first call of a pass before, whose layer is called once and need not run again: nothing before it is shifted.
+        """
+        self.calls, self._shifts = [], shifts
+        handles = [layer.register_forward_hook(self._hook(name), with_kwargs=True) for name, layer in self._layers.items()]
+        kept = None
+        if known is not None:
+            kept = self._layers[known.name]
+            kept.forward = lambda *arguments, **options: known.output
+        try:
+            yield
+        finally:
+            if kept is not None:
+                del kept.forward
+            for handle in handles:
+                handle.remove()
+
+    def _hook(self, name: str) -> Any:
+        def hook(layer: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any], output: Any) -> Tensor:
+            given = arguments[0] if arguments else next(iter(options.values()), None)
+            if not isinstance(output, Tensor) or not isinstance(given, Tensor):
+                raise InputError(f"{name} takes or gives something else than a tensor: leave it out of `layers`")
+            if self._shifts is not None:
+                place = len(self.calls)
+                if place >= len(self._shifts) or self._shifts[place].shape != output.shape:
+                    raise InputError(
+                        f"{name} is not called as in the pass before: layers whose calls depend on what they compute cannot be probed; "
+                        "leave it out of `layers`"
+                    )
+                output = output + self._shifts[place]
+            self.calls.append(Call(name, given, output))
+            return output
+
+        return hook
+
+
+class Layout(NamedTuple):
+    """Where the samples of a tensor are.
+
+    Attributes:
+        minor: False where each sample's rows lie one after the other, ``[B, ...]`` or ``[B k, ...]``; True for ``[k, B, ...]`` and
+            ``[k B, ...]``.
+    """
+
+    minor: bool
+
+    def by_sample(self, x: Tensor, batch_size: int) -> Tensor:
+        """``[B, n]``."""
+        if not self.minor:
+            return x.reshape(batch_size, -1)
+        return x.reshape(-1, batch_size, x.numel() // max(1, _leading(x, batch_size))).transpose(0, 1).reshape(batch_size, -1)
+
+    def as_given(self, x: Tensor, like: Tensor) -> Tensor:
+        """``[B, n]`` in the shape of a tensor with this layout."""
+        if not self.minor:
+            return x.view(like.shape)
+        count = _leading(like, len(x)) // len(x)
+        return x.view(len(x), count, -1).transpose(0, 1).reshape(like.shape)
+
+
+def _leading(x: Tensor, batch_size: int) -> int:
+    """Rows of samples and whatever lies before them."""
+    return x.shape[0] if x.shape[0] % batch_size == 0 and not (x.ndim > 1 and x.shape[1] == batch_size) else x.shape[0] * x.shape[1]
+
+
+def layout_of(before: Tensor, after: Tensor, batch_size: int) -> Layout | None:
+    """The layout in which two tensors differ in nothing but the first sample; None if there is none."""
+    differ = before != after
+    fits = before.ndim > 0 and before.shape[0] % batch_size == 0
+    layouts = [Layout(False)] if fits else []
+    if fits or (before.ndim > 1 and before.shape[1] == batch_size):
+        layouts.append(Layout(True))
+    return next((layout for layout in layouts if not bool(torch.any(layout.by_sample(differ, batch_size)[1:]))), None)

@@ -1,0 +1,74 @@
+"""Modules that people bring, made small."""
+
+import torch
+from torch import nn
+
+LOSS = nn.CrossEntropyLoss(reduction="none")
+
+
+class Staircase(nn.Module):
+    def forward(self, x):
+        return (3 * x.sigmoid()).floor() / 3
+
+
+class Tokens(nn.Module):
+    """Several rows a sample."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.Linear(4, 5), nn.Linear(15, 3)
+
+    def forward(self, x):
+        return self.head(self.embed(x.view(len(x), 3, 4)).relu().flatten(1))
+
+
+class Counts(nn.Module):
+    """Leaky neurons over time, one linear layer called in every step, time first."""
+
+    def __init__(self, steps=4):
+        super().__init__()
+        self.steps, self.first, self.second = steps, nn.Linear(12, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        v, total = 0.0, 0.0
+        for _ in range(self.steps):
+            v = 0.9 * v + self.first(x)
+            z = (v > 0.3).to(x.dtype)
+            v = v * (1 - z)
+            total = total + self.second(z)
+        return total
+
+
+class TimeFirst(nn.Module):
+    """All steps at once, time before samples."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.head = nn.Linear(12, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.head(self.first(torch.stack([x, x * 0.5, -x])).tanh().sum(0))
+
+
+def mlp():
+    return nn.Sequential(nn.Linear(12, 6), Staircase(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
+
+
+def made(make, seed=0):
+    torch.manual_seed(seed)
+    return make().double().requires_grad_(False)
+
+
+def batch(size=7, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(size, 12, generator=generator, dtype=torch.float64), torch.arange(size) % 3
+
+
+class Routed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(12, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        hidden = self.first(x)
+        return self.head(self.second(hidden) if hidden.sum() > 0 else hidden)
