@@ -1,11 +1,13 @@
 """Calls of layers that are shifted alike, and who consumes what they give."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from polystep_snn.spaces.layer.credit import bins_of
 from polystep_snn.spaces.layer.watch import Call, Layout
 
 # Later layers that are looked at as consumers.
@@ -25,6 +27,11 @@ class Group:
     name: str
     calls: list[int]
     outputs: Tensor
+
+    @cached_property
+    def bins(self) -> Tensor:
+        """As of ``credit.bins_of``."""
+        return bins_of(self.outputs)
 
     def consumers(self, groups: "list[Group]", calls: list[Call], head: int | None) -> list[int]:
         """The next calls of up to three other layers."""

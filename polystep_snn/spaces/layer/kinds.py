@@ -21,7 +21,8 @@ def probed_layers(module: nn.Module, patterns: Sequence[str] | None) -> dict[str
     Raises:
         InputError: there is none, or a pattern matches none.
     """
-    found: dict[str, nn.Module] = {name: layer for name, layer in module.named_modules() if isinstance(layer, _KINDS)}
+    modules: list[tuple[str, nn.Module]] = list(module.named_modules())
+    found = {name: layer for name, layer in modules if isinstance(layer, _KINDS)}
     if patterns is not None:
         for pattern in patterns:
             if not any(fnmatchcase(name, pattern) for name in found):

@@ -13,8 +13,8 @@ class LayerSpace:
     """How layers are probed.
 
     Attributes:
-        radius: shift at a vertex, relative to the spread of its layer's outputs; a schedule for one that changes over a run. About 0.05
-            where the module is piecewise linear behind its layers (rounded weights, routing), 0.2 where it is flat (staircases).
+        radius: shift at a vertex, relative to the spread of its layer's outputs; a schedule for one that changes over a run. None to find it:
+            about 0.05 suits modules that are piecewise linear behind their layers (rounded weights, routing), 0.2 flat ones (staircases).
         polytope, dim: vertices around where a sample is, in a subspace of so many random directions, each of them a sign for every output.
             An orthoplex in one dimension is a pair of opposite shifts.
         layers: names or patterns (``"encoder.*"``) of the layers that are probed; None for all linear layers, convolutions and embeddings.
@@ -24,7 +24,7 @@ class LayerSpace:
         correction: how much of what the prediction does not explain corrects it: 1 makes the estimate unbiased, less makes it less noisy.
     """
 
-    radius: Scheduled = 0.1
+    radius: Scheduled | None = None
     polytope: str = "orthoplex"
     dim: int = 1
     layers: Sequence[str] | None = None
@@ -34,7 +34,7 @@ class LayerSpace:
 
     def __post_init__(self):
         vertices(self.polytope, self.dim)
-        if not all(at(self.radius, progress) > 0 for progress in (0.0, 1.0)):
+        if self.radius is not None and not all(at(self.radius, progress) > 0 for progress in (0.0, 1.0)):
             raise InputError(f"radius is {self.radius}: choose a positive number")
         if self.windows is not None and self.windows < 1:
             raise InputError(f"windows is {self.windows}: choose at least 1, or None to shift every call by itself")

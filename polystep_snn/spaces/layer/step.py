@@ -28,15 +28,18 @@ from polystep_snn.polystep.polytope import vertices
 from polystep_snn.polystep.schedule import at
 from polystep_snn.polystep.transport import Softmax, Transport
 from polystep_snn.spaces.layer.buffers import Buffers
-from polystep_snn.spaces.layer.credit import LayerCredit, Share
+from polystep_snn.spaces.layer.credit import LayerCredit
 from polystep_snn.spaces.layer.examine import examine
 from polystep_snn.spaces.layer.groups import Group, groups_of, inputs_of
 from polystep_snn.spaces.layer.head import Loss, output_slopes
 from polystep_snn.spaces.layer.kinds import at_inputs, gradients, probed_layers
+from polystep_snn.spaces.layer.radius import RADII, RadiusChoice
 from polystep_snn.spaces.layer.space import LayerSpace
 from polystep_snn.spaces.layer.watch import Call, Layout, Watch
 
 _KEEP_SPREAD = 0.99
+# A radius for modules whose credit is not learnt.
+_USUAL = 0.1
 # A prediction counts as at most so many times what was measured.
 _LARGEST_PREDICTION = 3.0
 
@@ -80,7 +83,7 @@ class LayerStep:
         self._layouts: list[Layout] | None = None
         self._spread: dict[str, Tensor] = {}
         self._credit: dict[str, LayerCredit] = {}
-        self._share: Share | None = None
+        self._choice: RadiusChoice | None = None
         if budget is not None:
             budget.affords(self.evaluations)
 
@@ -131,7 +134,7 @@ class LayerStep:
         state = {"generator": self.generator.get_state(), **{f"spread.{name}": x for name, x in self._spread.items()}}
         for name, credit in self._credit.items():
             state |= {f"credit.{name}.{key}": x for key, x in credit.state().items()}
-        return state | ({} if self._share is None else {"share": self._share.both})
+        return state | ({} if self._choice is None else {f"radius.{name}": x for name, x in self._choice.state().items()})
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Go on where ``state_dict`` was called, to the bit.
@@ -149,10 +152,15 @@ class LayerStep:
             if found:
                 self._credit[name] = LayerCredit()
                 self._credit[name].load(found)
-        self._share = None
-        if "share" in state:
-            self._share = Share(state["share"])
-            self._share.both = state["share"].clone()
+        found = {k.removeprefix("radius."): x.clone() for k, x in state.items() if k.startswith("radius.")}
+        self._choice = None
+        if found:
+            self._choice = self._choices(found["variances"])
+            self._choice.load(found)
+
+    def _choices(self, like: Tensor) -> RadiusChoice:
+        """Radii to choose from: one, where it is given, or where nothing would tell which is better."""
+        return RadiusChoice(RADII if self.space.radius is None and self.space.credit else (_USUAL,), like)
 
     def _cost(self, output: Any, target: Tensor) -> Tensor:
         cost = self.loss(output, target)
@@ -181,7 +189,9 @@ class LayerStep:
         head = len(calls) - 1 if at_output is not None and calls[-1].output is output else None
         groups = groups_of(calls, self._layouts, self.space.windows, size, head)
         points = self._points.to(cost)
-        radius = at(self.space.radius, progress)
+        self._choice = self._choice or self._choices(cost)
+        place = self._choice.choose(self.generator)
+        radius = self._choice.radii[place] if self.space.radius is None else at(self.space.radius, progress)
         directions, scales = [], []
         for group in groups:
             spread = group.outputs.std()
@@ -208,7 +218,7 @@ class LayerStep:
                 for group, total in zip(groups, moved, strict=True):
                     found = inputs_of(group, groups, self._watch.calls, self._layouts, shifted, head, size)
                     total += (point / norm)[:, None, None] * found
-        return self._combine(calls, groups, directions, scales, torch.stack(costs), points, consumed, moved, at_output, head, progress)
+        return self._combine(calls, groups, directions, scales, torch.stack(costs), points, moved, at_output, head, place, progress)
 
     def _signs(self, outputs: Tensor) -> Tensor:
         """Random directions ``[D, B, n]`` of -1 and 1."""
@@ -223,10 +233,10 @@ class LayerStep:
         scales: list[Tensor],
         costs: Tensor,
         points: Tensor,
-        consumed: list[Tensor],
         moved: list[Tensor],
         at_output: Tensor | None,
         head: int | None,
+        choice: int,
         progress: float,
     ) -> list[Tensor]:
         """From costs ``[V, B]`` to slopes at every call's output."""
@@ -242,7 +252,7 @@ class LayerStep:
             for place in reversed(range(len(groups))):
                 group = groups[place]
                 v = behind[place] = self._behind(group, groups, calls, slopes, at_output, head, size)
-                found = self._credit.setdefault(group.name, LayerCredit()).predict(group.outputs, v)
+                found = self._credit.setdefault(group.name, LayerCredit()).predict(group.bins, v)
                 predicted.insert(0, torch.zeros_like(group.outputs) if found is None else found)
                 group.put(slopes, predicted[0], self._layouts, calls)
         else:
@@ -253,16 +263,17 @@ class LayerStep:
         )
         plain = self._along(costs, points, progress)
         told = told.clamp(-_LARGEST_PREDICTION * plain.abs().max(), _LARGEST_PREDICTION * plain.abs().max())
-        self._share = self._share or Share(costs)
-        share = self._share.of(plain, told)
+        assert self._choice is not None
+        share = self._choice.shares[choice].of(plain, told)
         # What is predicted is taken from the costs before they become weights.
         left = self._along(costs - share * (points @ told), points, progress)
+        self._choice.learn(choice, plain, left)
         correction = at(self.space.correction, progress)
         for place, (group, u, scale, p) in enumerate(zip(groups, directions, scales, predicted, strict=True)):
             measured = torch.einsum("dbn,db->bn", u, left) / scale
             consumers = behind[place]
             if consumers is not None:
-                self._credit[group.name].learn(group.outputs, consumers, u, moved[place] / scale, share * p + measured)
+                self._credit[group.name].learn(group.bins, consumers, u, moved[place] / scale, share * p + measured)
             group.put(slopes, share * p + correction * measured, self._layouts, calls)
         return slopes
 

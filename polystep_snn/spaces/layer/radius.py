@@ -1,0 +1,62 @@
+"""The radius that suits a module, found from what is measured.
+
+Too small a radius finds the flat parts of staircases and the noise of jumps, too large a one the curvature: in both cases learned credit
+explains less of what is measured. So a few radii are tried now and then, and the one is used at which least is left unexplained.
+"""
+
+import torch
+from torch import Tensor
+
+from polystep_snn.spaces.layer.credit import Share
+
+# Relative to the layers' spread.
+RADII = (0.025, 0.05, 0.1, 0.2, 0.4)
+# Where nothing has been explained yet, and where there is no credit.
+_FIRST = 2
+# How often another radius is tried: in the first steps, and from then on.
+_TRIALS, _EARLY, _LATE = 100, 0.25, 0.05
+_KEEP = 0.95
+# A larger radius is preferred where it leaves hardly more unexplained: its costs differ by more.
+_HARDLY = 1.1
+
+
+class RadiusChoice:
+    """Radii, what each leaves unexplained, and how much of a prediction is believed at each.
+
+    Attributes:
+        variances: ``[radii, 2]``, of what was measured and of what was left of it; 0 before the first time.
+    """
+
+    def __init__(self, radii: tuple[float, ...], like: Tensor):
+        self.radii = radii
+        self.shares = [Share(like) for _ in radii]
+        self.variances = like.new_zeros(len(radii), 2)
+        self.steps = 0
+
+    def choose(self, generator: torch.Generator) -> int:
+        """The place of the radius for this step."""
+        self.steps += 1
+        if len(self.radii) == 1:
+            return 0
+        trial, which = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
+        if trial < (_EARLY if self.steps <= _TRIALS else _LATE):
+            return int(which * len(self.radii))
+        tried = self.variances[:, 0] > 0
+        if not bool(tried.any()):
+            return min(_FIRST, len(self.radii) - 1)
+        unexplained = torch.where(tried, self.variances[:, 1] / self.variances[:, 0].clamp(min=1e-30), torch.inf)
+        return int((unexplained <= _HARDLY * unexplained.min()).nonzero().max())
+
+    def learn(self, place: int, measured: Tensor, left: Tensor) -> None:
+        """Slopes along the directions as they were measured, and what was left of them."""
+        now = torch.stack([measured.var(), left.var()])
+        self.variances[place] = _KEEP * self.variances[place] + (1 - _KEEP) * now
+
+    def state(self) -> dict[str, Tensor]:
+        shares = torch.stack([share.both for share in self.shares])
+        return {"variances": self.variances, "shares": shares, "steps": torch.tensor(self.steps)}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        self.variances, self.steps = state["variances"], int(state["steps"])
+        for share, both in zip(self.shares, state["shares"], strict=True):
+            share.both = both.clone()
