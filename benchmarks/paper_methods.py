@@ -1,5 +1,6 @@
 """The methods of ``paper.py``: each makes one step on a batch, and says how many candidates that takes.
 
+    layers       this package's layer space, Adam on what it finds; the radius finds itself
     weights      this package's weight space, Adam on the displacement: a few random groups of weights a step, or for long runs low rank
     published    ``polystep`` from PyPI, with the settings of its own experiments or with fewer coordinates
     openai_es, eggroll, spsa    on all parameters
@@ -24,11 +25,14 @@ from polystep_snn.errors import InputError
 from polystep_snn.polystep.ask_tell import AskTell
 from polystep_snn.polystep.relative import Relative
 from polystep_snn.polystep.transport import Softmax, Transport
+from polystep_snn.spaces.layer.space import LayerSpace
+from polystep_snn.spaces.layer.step import LayerStep
 from polystep_snn.spaces.weight.step import WeightSpace, WeightStep
 from polystep_snn.spaces.weight.subspaces import HybridLowRank, SparseProjection
 
 # Four settings a method, among which validation chooses.
 SETTINGS: dict[str, list[dict[str, Any]]] = {
+    "layers": [{"lr": lr, "correction": correction} for lr in (1e-3, 2e-3) for correction in (1.0, 0.3)],
     "weights": [{"lr": 5e-3, "count": 1_000_000}, {"lr": 5e-3, "count": 10_000}, {"lr": 1e-2, "count": 10_000}, {"lr": 1e-2}],
     "published": [
         {},
@@ -93,6 +97,25 @@ class Weights:
     def step(self, images: Tensor, labels: Tensor, progress: float) -> None:
         self.optimizer.param_groups[0]["lr"] = self.lr * (0.02 + 0.49 * (1 + math.cos(math.pi * progress)))
         self.polystep.step(own_inputs(self.network, images), labels, progress)
+        self.optimizer.step()
+
+
+class Layers:
+    """This package's layer space, with Adam and a cosine schedule of the learning rate."""
+
+    def __init__(self, network: nn.Module, seed: int, lr: float, correction: float):
+        self.lr = lr
+        loss = nn.CrossEntropyLoss(reduction="none")
+        self.polystep = LayerStep(plain(network), loss, LayerSpace(correction=correction), seed=seed)
+        self.optimizer = torch.optim.Adam(network.parameters(), lr=lr, betas=(0.9, 0.99))
+
+    @property
+    def evaluations(self) -> int:
+        return self.polystep.evaluations
+
+    def step(self, images: Tensor, labels: Tensor, progress: float) -> None:
+        self.optimizer.param_groups[0]["lr"] = self.lr * (0.02 + 0.49 * (1 + math.cos(math.pi * progress)))
+        self.polystep.step(images, labels, progress)
         self.optimizer.step()
 
 
@@ -190,6 +213,8 @@ class Published:
 
 def make_method(name: str, task: str, network: nn.Module, budget: int, seed: int, setting: dict[str, Any]) -> Method:
     """A method on a network. ``budget`` is what its schedules are planned for."""
+    if name == "layers":
+        return Layers(network, seed, **setting)
     if name == "weights":
         return Weights(network, budget, seed, **setting)
     if name == "published":

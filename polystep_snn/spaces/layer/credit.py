@@ -102,7 +102,7 @@ def _slopes(count: Tensor, moved: Tensor, norm: Tensor, product: Tensor, moved_n
 
 
 def bins_of(outputs: Tensor) -> Tensor:
-    """``[B, n]``, in which interval each output lies: two thirds of the layer's spread wide each, the outer ones open, and 0 between two."""
+    """``[B, n]``, in which interval each output lies: two thirds of the layer's spread wide, the outer ones open, 0 between two of them."""
     width = (outputs.square().mean().sqrt() * 2 / 3).clamp(min=1e-30)
     return (outputs / width + _BINS / 2).clamp_(0, _BINS - 1).long()
 

@@ -1,13 +1,31 @@
-"""The cost's own slopes: at a module's output, no layer has to be probed."""
+"""What samples cost, and the cost's own slopes: at a module's output, no layer has to be probed."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from polystep_snn.errors import InputError
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 # Numbers of an output up to which the loss is asked for each of them.
 _MOST = 128
+
+
+def costs_of(loss: Loss, output: Any, target: Any) -> Tensor:
+    """Each sample's cost, ``[B]``.
+
+    Raises:
+        InputError: a loss of another shape, NaN or infinite.
+    """
+    cost = loss(output, target)
+    if not isinstance(cost, Tensor) or cost.ndim != 1 or (isinstance(target, Tensor) and len(cost) != len(target)):
+        given = list(cost.shape) if isinstance(cost, Tensor) else type(cost).__name__
+        raise InputError(f"the loss gives {given}: give one number a sample, [B], such as nn.CrossEntropyLoss(reduction='none')")
+    if not cost.isfinite().all():
+        raise InputError("the loss is NaN or infinite: start from finite weights and inputs, or choose a smaller learning rate")
+    return cost
 
 
 def output_slopes(loss: Loss, output: Tensor, target: Tensor) -> Tensor | None:

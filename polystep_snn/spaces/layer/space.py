@@ -13,8 +13,8 @@ class LayerSpace:
     """How layers are probed.
 
     Attributes:
-        radius: shift at a vertex, relative to the spread of its layer's outputs; a schedule for one that changes over a run. None to find it:
-            about 0.05 suits modules that are piecewise linear behind their layers (rounded weights, routing), 0.2 flat ones (staircases).
+        radius: shift at a vertex, relative to the spread of its layer's outputs; a schedule for one that changes over a run. None to find
+            it: about 0.05 suits modules that are piecewise linear behind their layers (rounded weights, routing), 0.2 staircases.
         polytope, dim: vertices around where a sample is, in a subspace of so many random directions, each of them a sign for every output.
             An orthoplex in one dimension is a pair of opposite shifts.
         layers: names or patterns (``"encoder.*"``) of the layers that are probed; None for all linear layers, convolutions and embeddings.

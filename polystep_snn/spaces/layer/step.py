@@ -31,7 +31,7 @@ from polystep_snn.spaces.layer.buffers import Buffers
 from polystep_snn.spaces.layer.credit import LayerCredit
 from polystep_snn.spaces.layer.examine import examine
 from polystep_snn.spaces.layer.groups import Group, groups_of, inputs_of
-from polystep_snn.spaces.layer.head import Loss, output_slopes
+from polystep_snn.spaces.layer.head import Loss, costs_of, output_slopes
 from polystep_snn.spaces.layer.kinds import at_inputs, gradients, probed_layers
 from polystep_snn.spaces.layer.radius import RADII, RadiusChoice
 from polystep_snn.spaces.layer.space import LayerSpace
@@ -112,7 +112,7 @@ class LayerStep:
         with start.first(), self._watch.on():
             output = self.module(*arguments)
         buffers.keep()
-        calls, cost = self._watch.calls, self._cost(output, target)
+        calls, cost = self._watch.calls, costs_of(self.loss, output, target)
         if not calls:
             raise InputError(f"none of the layers {', '.join(self.layers)} ran: name those that do in `layers`")
         try:
@@ -162,15 +162,6 @@ class LayerStep:
         """Radii to choose from: one, where it is given, or where nothing would tell which is better."""
         return RadiusChoice(RADII if self.space.radius is None and self.space.credit else (_USUAL,), like)
 
-    def _cost(self, output: Any, target: Tensor) -> Tensor:
-        cost = self.loss(output, target)
-        if not isinstance(cost, Tensor) or cost.ndim != 1 or (isinstance(target, Tensor) and len(cost) != len(target)):
-            given = list(cost.shape) if isinstance(cost, Tensor) else type(cost).__name__
-            raise InputError(f"the loss gives {given}: give one number a sample, [B], such as nn.CrossEntropyLoss(reduction='none')")
-        if not cost.isfinite().all():
-            raise InputError("the loss is NaN or infinite: start from finite weights and inputs, or choose a smaller learning rate")
-        return cost
-
     def _slopes(
         self,
         calls: list[Call],
@@ -213,7 +204,7 @@ class LayerStep:
             buffers.rewind()
             with start.again(), self._watch.on(shifts, known_call):
                 shifted = self.module(*arguments)
-            costs.append(self._cost(shifted, target))
+            costs.append(costs_of(self.loss, shifted, target))
             if self.space.credit and at_output is not None:
                 for group, total in zip(groups, moved, strict=True):
                     found = inputs_of(group, groups, self._watch.calls, self._layouts, shifted, head, size)
