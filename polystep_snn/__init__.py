@@ -34,10 +34,11 @@ if TYPE_CHECKING:
     from polystep_snn.snn.neurons import LIFParameters as LIFParameters
     from polystep_snn.snn.readouts import MembraneReadout as MembraneReadout
     from polystep_snn.snn.readouts import SpikeCountReadout as SpikeCountReadout
+    from polystep_snn.spaces.choose import PolyStep as PolyStep
     from polystep_snn.spaces.layer.space import LayerSpace as LayerSpace
     from polystep_snn.spaces.layer.step import LayerStep as LayerStep
     from polystep_snn.spaces.node.space import NodeSpace as NodeSpace
-    from polystep_snn.spaces.node.step import PolyStep as PolyStep
+    from polystep_snn.spaces.node.step import NodeStep as NodeStep
     from polystep_snn.spaces.weight.space import WeightSpace as WeightSpace
     from polystep_snn.spaces.weight.step import WeightStep as WeightStep
     from polystep_snn.training.config import TrainConfig as TrainConfig
@@ -55,7 +56,8 @@ _HOME = {
     "spaces.layer.space": ("LayerSpace",),
     "spaces.layer.step": ("LayerStep",),
     "spaces.node.space": ("NodeSpace",),
-    "spaces.node.step": ("PolyStep",),
+    "spaces.node.step": ("NodeStep",),
+    "spaces.choose": ("PolyStep",),
     "polystep.transport": ("Greedy", "Sinkhorn", "Softmax"),
     "spaces.weight.step": ("WeightStep",),
     "snn.encoders": ("DirectCurrent", "Latency", "Poisson", "Population", "Rate"),

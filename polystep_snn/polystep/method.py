@@ -20,7 +20,7 @@ class StepResult(NamedTuple):
 
 
 class Method(Protocol):
-    """``PolyStep``, ``WeightStep`` and ``SurrogateBPTT``: ``step`` takes the place of ``loss.backward()``."""
+    """``NodeStep``, ``LayerStep``, ``WeightStep`` and ``SurrogateBPTT``: ``step`` takes the place of ``loss.backward()``."""
 
     @property
     def evaluations(self) -> int:

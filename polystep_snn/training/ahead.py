@@ -8,7 +8,7 @@ import torch
 
 from polystep_snn.errors import InputError
 from polystep_snn.snn.frames import EventFrames, Frames
-from polystep_snn.spaces.node.step import PolyStep
+from polystep_snn.spaces.node.step import NodeStep
 from polystep_snn.training.build import build_encoder, build_network, build_polystep, resolve
 from polystep_snn.training.config import TrainConfig
 
@@ -48,7 +48,7 @@ def _step(config: TrainConfig) -> None:
         shape = _SHAPE if config.data.holds_events else (28, 28)
         network = build_network(config, shape, _CLASSES)
         method = build_polystep(config, network)
-        assert isinstance(method, PolyStep)
+        assert isinstance(method, NodeStep)
         method.step(_batch(config, network.sizes[0]), torch.arange(config.optimizer.batch_size) % _CLASSES)
     except (InputError, RuntimeError):
         # The run itself says what is wrong.

@@ -22,7 +22,7 @@ from polystep_snn.snn.network import Neuron, SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.readouts import MembraneReadout, Readout, SpikeCountReadout
 from polystep_snn.spaces.node.space import NodeSpace
-from polystep_snn.spaces.node.step import PolyStep
+from polystep_snn.spaces.node.step import NodeStep
 from polystep_snn.spaces.weight.step import WeightSpace, WeightStep
 from polystep_snn.spaces.weight.subspaces import HybridLowRank
 from polystep_snn.training.adamw import AdamW
@@ -122,7 +122,7 @@ def build_network(config: TrainConfig, shape: Sequence[int], num_classes: int) -
         raise InputError(f"a network of {architecture} does not fit on {config.run.device} ({reason}): choose smaller layers") from None
 
 
-def build_polystep(config: TrainConfig, network: SpikingNetwork) -> PolyStep | WeightStep:
+def build_polystep(config: TrainConfig, network: SpikingNetwork) -> NodeStep | WeightStep:
     """What fills the gradients: PolyStep in node space or in weight space. The processes of a job share the latter's costs."""
     transport = {"softmax": Softmax, "sinkhorn": Sinkhorn}[config.method.transport](eps=config.method.eps)
     if config.method.space == "weight":
@@ -137,7 +137,7 @@ def build_polystep(config: TrainConfig, network: SpikingNetwork) -> PolyStep | W
             seed=config.run.seed,
             average=Workers.join(torch.device(config.run.device)).average,
         )
-    return PolyStep(
+    return NodeStep(
         network,
         NodeSpace(
             radius=config.method.radius,

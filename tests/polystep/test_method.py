@@ -5,7 +5,7 @@ import inspect
 import pytest
 import torch
 
-from polystep_snn import DirectCurrent, NodeSpace, PolyStep, SpikingNetwork, WeightSpace, WeightStep
+from polystep_snn import DirectCurrent, NodeSpace, NodeStep, PolyStep, SpikingNetwork, WeightSpace, WeightStep
 from polystep_snn.baselines.bptt import SurrogateBPTT
 from polystep_snn.errors import InputError
 from polystep_snn.polystep.method import Method, StepResult
@@ -17,7 +17,7 @@ METHODS = {
     "weight": lambda network: WeightStep(network, space=WeightSpace(subspace=AdaptiveLowRank(2), redraw_every=2), seed=3),
     "surrogate": lambda network: SurrogateBPTT(network, compile=False),
 }
-CLASSES = {"node": PolyStep, "weight": WeightStep, "surrogate": SurrogateBPTT}
+CLASSES = {"node": NodeStep, "weight": WeightStep, "surrogate": SurrogateBPTT}
 
 
 def make(name):

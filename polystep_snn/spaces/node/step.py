@@ -1,4 +1,4 @@
-r"""PolyStep: one optimization step without a backward pass.
+r"""Node space: one optimization step without a backward pass.
 
 For every particle (layer, neuron j, sample b) the probes give the costs ``C[v]`` at the vertices ``u_v`` (norm 1) of a
 polytope, at one radius or several::
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from polystep_snn.spaces.node.loops.step import LoopStep
 
 
-class PolyStep:
+class NodeStep:
     """Fills ``.grad`` of a network's parameters from forward passes alone.
 
     ``step`` takes the place of ``loss.backward()``: call it, then the optimizer's ``step()``. Nothing is differentiated, and no
@@ -209,10 +209,10 @@ class PolyStep:
         """Go on where ``state_dict`` was called, to the bit.
 
         Raises:
-            InputError: no state of a ``PolyStep``.
+            InputError: no state of a ``NodeStep``.
         """
         if "generator" not in state:
-            raise InputError("this is no state of a PolyStep: 'generator' is missing")
+            raise InputError("this is no state of a NodeStep: 'generator' is missing")
         self.generator.set_state(state["generator"])
 
     def _probes(self, num_steps: int, progress: float, layers: Sequence[Layer]) -> list[LayerProbes]:

@@ -134,7 +134,7 @@ class FirstLayer:
 def frames_of(inputs: Frames | Tensor, layer: Layer, batch_size: int) -> Iterator[Tensor]:
     """Frames ``[B, N]`` for a first layer, checked; one of a constant input."""
     if isinstance(inputs, Constant):
-        # ``PolyStep`` has looked at it.
+        # ``NodeStep`` has looked at it.
         return iter((inputs.current.flatten(1),))
     return _checked(inputs, layer, batch_size)
 

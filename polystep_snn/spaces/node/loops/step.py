@@ -123,7 +123,7 @@ class LoopStep:
         Args:
             layers, end, probes: of this step, of the shape that is known.
             inputs, target: a batch.
-            cost, transport, eps, rate_target: as of ``PolyStep``.
+            cost, transport, eps, rate_target: as of ``NodeStep``.
         """
         self._take(probes, layers, end)
         first = FirstLayer(layers[0], self._probing[0], self.shape.constant, self.shape.batch_size, self._longest, self._room)

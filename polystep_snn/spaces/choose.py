@@ -1,0 +1,37 @@
+"""The space that suits a module."""
+
+import logging
+from typing import Any
+
+from torch import nn
+
+from polystep_snn.errors import InputError
+from polystep_snn.snn.network import SpikingNetwork
+from polystep_snn.spaces.layer.kinds import probed_layers
+from polystep_snn.spaces.layer.step import LayerStep
+from polystep_snn.spaces.node.step import NodeStep
+from polystep_snn.spaces.weight.step import WeightStep
+
+_log = logging.getLogger("polystep_snn")
+
+
+def PolyStep(module: nn.Module, *arguments: Any, **options: Any) -> Any:  # noqa: N802  # it makes what it is called
+    """Whatever fills a module's gradients from forward passes alone, by what the module is.
+
+    A ``SpikingNetwork`` is probed in node space, a module with linear layers, convolutions or embeddings in layer space, everything else in
+    weight space. The log says which, but for spiking networks.
+
+    Args:
+        module: what is trained.
+        arguments, options: of ``NodeStep``, of ``LayerStep`` (the loss first), or of ``WeightStep`` (the loss first).
+    """
+    if isinstance(module, SpikingNetwork):
+        return NodeStep(module, *arguments, **options)
+    name = type(module).__name__
+    try:
+        layers = probed_layers(module, None)
+    except InputError:
+        _log.info("%s has no layers that can be probed: weight space", name)
+        return WeightStep(module, *arguments, **options)
+    _log.info("%s has %d layers that can be probed: layer space", name, len(layers))
+    return LayerStep(module, *arguments, **options)
