@@ -118,7 +118,7 @@ def test_a_state_goes_on_where_it_was_taken():
     other.load_state_dict(state)
     for mine, expected in zip(steps(other, 2), steps(whole, 2), strict=True):
         assert all(map(torch.equal, mine, expected))
-    with pytest.raises(InputError, match="no state of a PolyStep: 'generator' is missing"):
+    with pytest.raises(InputError, match="no state of a NodeStep: 'generator' is missing"):
         other.load_state_dict({"steps": torch.tensor(3)})
 
 
