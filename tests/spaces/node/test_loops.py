@@ -173,3 +173,19 @@ def test_a_network_that_becomes_another_type():
     method.step(inputs.bfloat16(), target)
     assert not method.kernels.loops
     assert network.weights[0].grad.dtype == torch.bfloat16
+
+
+def test_neurons_may_be_replaced_between_steps():
+    """Those that keep a current need memory that the others had not."""
+    inputs, target = batch(12, 7)
+    found = []
+    for compile in (False, True):
+        network = SpikingNetwork([12, 9, 4], QUICK, generator=torch.Generator().manual_seed(0)).double()
+        method = PolyStep(network, compile=compile)
+        for neuron in (QUICK, QUICK._replace(tau_syn_inv=200.0), QUICK._replace(v_th=0.7)):
+            network.neurons[0] = neuron
+            method.step(inputs, target)
+            found.append([p.grad.clone() for p in network.parameters()])
+    for expected, got in zip(found[:3], found[3:], strict=True):
+        for a, b in zip(expected, got, strict=True):
+            torch.testing.assert_close(b, a, rtol=0, atol=1e-9)

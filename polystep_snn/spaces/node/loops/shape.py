@@ -6,6 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from polystep_snn.snn.frames import Constant, EventFrames, Frames
+from polystep_snn.snn.loihi import NO_CURRENT, CubaNeuron
 from polystep_snn.snn.network import Layer
 from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd
 from polystep_snn.spaces.node.pass_state import LayerProbes
@@ -20,6 +21,7 @@ class Shape(NamedTuple):
         sparse: whether they stay events.
         probes: V, M and K of every layer, the readout's last.
         decay: of the traces of the last layer that fires.
+        synapses: which layers' neurons keep a current; a network's may be replaced at any time.
     """
 
     num_steps: int
@@ -28,6 +30,7 @@ class Shape(NamedTuple):
     sparse: bool
     probes: tuple[tuple[int, ...], ...]
     decay: float
+    synapses: tuple[bool, ...]
 
     @classmethod
     def of(
@@ -38,4 +41,9 @@ class Shape(NamedTuple):
             for layer, p in zip(layers, probes, strict=True)
         )
         sparse = isinstance(inputs, EventFrames) and layers[0].wiring.is_matrix
-        return cls(len(inputs), batch_size, isinstance(inputs, Constant), sparse, sizes, end.decay)
+        return cls(len(inputs), batch_size, isinstance(inputs, Constant), sparse, sizes, end.decay, tuple(map(_keeps_current, layers)))
+
+
+def _keeps_current(layer: Layer) -> bool:
+    neuron = layer.neuron
+    return neuron.du != NO_CURRENT if isinstance(neuron, CubaNeuron) else neuron is not None and neuron.tau_syn_inv is not None
