@@ -1,7 +1,8 @@
 """The radius that suits a module, found from what is measured.
 
 Too small a radius finds the flat parts of staircases and the noise of jumps, too large a one the curvature: in both cases learned credit
-explains less of what is measured. So a few radii are tried now and then, and the one is used at which least is left unexplained.
+explains less of what is measured. So a few radii are tried now and then, and the smallest one is used that explains nearly as much as the
+best. In a trial the prediction alone moves the weights: what a bad radius measures is noise.
 """
 
 import torch
@@ -10,14 +11,14 @@ from torch import Tensor
 from polystep_snn.spaces.layer.credit import Share
 
 # Relative to the layers' spread.
-RADII = (0.025, 0.05, 0.1, 0.2, 0.4)
+RADII = (0.025, 0.05, 0.1, 0.2)
 # Where nothing has been explained yet, and where there is no credit.
 _FIRST = 2
-# How often another radius is tried: in the first steps, and from then on.
-_TRIALS, _EARLY, _LATE = 100, 0.25, 0.05
+# Steps before another radius is tried, and how often it is: in the next steps, and from then on.
+_BEGIN, _TRIALS, _EARLY, _LATE = 20, 120, 0.25, 0.05
 _KEEP = 0.95
-# A larger radius is preferred where it leaves hardly more unexplained: its costs differ by more.
-_HARDLY = 1.1
+# A smaller radius is preferred where it explains nearly as much: it changes less of what lies behind.
+_NEARLY = 0.85
 
 
 class RadiusChoice:
@@ -33,19 +34,21 @@ class RadiusChoice:
         self.variances = like.new_zeros(len(radii), 2)
         self.steps = 0
 
-    def choose(self, generator: torch.Generator) -> int:
-        """The place of the radius for this step."""
+    def choose(self, generator: torch.Generator) -> tuple[int, int]:
+        """The places of the radius for this step, and of the best one: where they differ the step is a trial."""
         self.steps += 1
-        if len(self.radii) == 1:
-            return 0
+        best = self._best()
+        if len(self.radii) == 1 or self.steps <= _BEGIN:
+            return best, best
         trial, which = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
-        if trial < (_EARLY if self.steps <= _TRIALS else _LATE):
-            return int(which * len(self.radii))
+        return (int(which * len(self.radii)) if trial < (_EARLY if self.steps <= _TRIALS else _LATE) else best), best
+
+    def _best(self) -> int:
         tried = self.variances[:, 0] > 0
-        if not bool(tried.any()):
+        if self.steps <= _BEGIN or not bool(tried.any()):
             return min(_FIRST, len(self.radii) - 1)
-        unexplained = torch.where(tried, self.variances[:, 1] / self.variances[:, 0].clamp(min=1e-30), torch.inf)
-        return int((unexplained <= _HARDLY * unexplained.min()).nonzero().max())
+        explained = torch.where(tried, 1 - self.variances[:, 1] / self.variances[:, 0].clamp(min=1e-30), -torch.inf).clamp(min=0)
+        return int((explained >= _NEARLY * explained.max()).nonzero().min())
 
     def learn(self, place: int, measured: Tensor, left: Tensor) -> None:
         """Slopes along the directions as they were measured, and what was left of them."""

@@ -181,7 +181,7 @@ class LayerStep:
         groups = groups_of(calls, self._layouts, self.space.windows, size, head)
         points = self._points.to(cost)
         self._choice = self._choice or self._choices(cost)
-        place = self._choice.choose(self.generator)
+        place, best = self._choice.choose(self.generator)
         radius = self._choice.radii[place] if self.space.radius is None else at(self.space.radius, progress)
         directions, scales = [], []
         for group in groups:
@@ -209,7 +209,7 @@ class LayerStep:
                 for group, total in zip(groups, moved, strict=True):
                     found = inputs_of(group, groups, self._watch.calls, self._layouts, shifted, head, size)
                     total += (point / norm)[:, None, None] * found
-        return self._combine(calls, groups, directions, scales, torch.stack(costs), points, moved, at_output, head, place, progress)
+        return self._combine(calls, groups, directions, scales, torch.stack(costs), points, moved, at_output, head, place, best, progress)
 
     def _signs(self, outputs: Tensor) -> Tensor:
         """Random directions ``[D, B, n]`` of -1 and 1."""
@@ -228,6 +228,7 @@ class LayerStep:
         at_output: Tensor | None,
         head: int | None,
         choice: int,
+        best: int,
         progress: float,
     ) -> list[Tensor]:
         """From costs ``[V, B]`` to slopes at every call's output."""
@@ -259,11 +260,11 @@ class LayerStep:
         # What is predicted is taken from the costs before they become weights.
         left = self._along(costs - share * (points @ told), points, progress)
         self._choice.learn(choice, plain, left)
-        correction = at(self.space.correction, progress)
+        correction = at(self.space.correction, progress) if choice == best else 0.0
         for place, (group, u, scale, p) in enumerate(zip(groups, directions, scales, predicted, strict=True)):
             measured = torch.einsum("dbn,db->bn", u, left) / scale
             consumers = behind[place]
-            if consumers is not None:
+            if consumers is not None and choice == best:
                 self._credit[group.name].learn(group.bins, consumers, u, moved[place] / scale, share * p + measured)
             group.put(slopes, share * p + correction * measured, self._layouts, calls)
         return slopes
