@@ -1,6 +1,6 @@
 """The methods of ``paper.py``: each makes one step on a batch, and says how many candidates that takes.
 
-    layers       this package's layer space, Adam on what it finds; the radius finds itself
+    layers       this package's layer space, Adam on what it finds; it finds its radius itself
     weights      this package's weight space, Adam on the displacement: a few random groups of weights a step, or for long runs low rank
     published    ``polystep`` from PyPI, with the settings of its own experiments or with fewer coordinates
     openai_es, eggroll, spsa    on all parameters
@@ -32,7 +32,7 @@ from polystep_snn.spaces.weight.subspaces import HybridLowRank, SparseProjection
 
 # Four settings a method, among which validation chooses.
 SETTINGS: dict[str, list[dict[str, Any]]] = {
-    "layers": [{"lr": lr, "correction": correction} for lr in (1e-3, 2e-3) for correction in (1.0, 0.3)],
+    "layers": [{"lr": lr, "correction": correction} for lr in (1e-3, 2e-3) for correction in (1.0, None)],
     "weights": [{"lr": 5e-3, "count": 1_000_000}, {"lr": 5e-3, "count": 10_000}, {"lr": 1e-2, "count": 10_000}, {"lr": 1e-2}],
     "published": [
         {},
@@ -103,7 +103,7 @@ class Weights:
 class Layers:
     """This package's layer space, with Adam and a cosine schedule of the learning rate."""
 
-    def __init__(self, network: nn.Module, seed: int, lr: float, correction: float):
+    def __init__(self, network: nn.Module, seed: int, lr: float, correction: float | None):
         self.lr = lr
         loss = nn.CrossEntropyLoss(reduction="none")
         self.polystep = LayerStep(plain(network), loss, LayerSpace(correction=correction), seed=seed)

@@ -50,6 +50,11 @@ class RadiusChoice:
         explained = torch.where(tried, 1 - self.variances[:, 1] / self.variances[:, 0].clamp(min=1e-30), -torch.inf).clamp(min=0)
         return int((explained >= _NEARLY * explained.max()).nonzero().min())
 
+    def unexplained(self, place: int) -> float:
+        """The share of what was measured at a radius that predictions left over; 1 before the first time."""
+        measured, left = self.variances[place].tolist()
+        return min(1.0, left / measured) if measured > 0 else 1.0
+
     def learn(self, place: int, measured: Tensor, left: Tensor) -> None:
         """Slopes along the directions as they were measured, and what was left of them."""
         now = torch.stack([measured.var(), left.var()])

@@ -22,6 +22,7 @@ class LayerSpace:
             so many; None to shift every call by itself.
         credit: predict the slopes from what earlier steps have measured; what a step measures corrects the prediction.
         correction: how much of what the prediction does not explain corrects it: 1 makes the estimate unbiased, less makes it less noisy.
+            None for the share of what was measured that predictions have left unexplained so far.
     """
 
     radius: Scheduled | None = None
@@ -30,7 +31,7 @@ class LayerSpace:
     layers: Sequence[str] | None = None
     windows: int | None = 1
     credit: bool = True
-    correction: Scheduled = 1.0
+    correction: Scheduled | None = None
 
     def __post_init__(self):
         vertices(self.polytope, self.dim)
@@ -38,5 +39,5 @@ class LayerSpace:
             raise InputError(f"radius is {self.radius}: choose a positive number")
         if self.windows is not None and self.windows < 1:
             raise InputError(f"windows is {self.windows}: choose at least 1, or None to shift every call by itself")
-        if not all(0 <= at(self.correction, progress) <= 1 for progress in (0.0, 1.0)):
+        if self.correction is not None and not all(0 <= at(self.correction, progress) <= 1 for progress in (0.0, 1.0)):
             raise InputError(f"correction is {self.correction}: choose a number from 0 to 1")

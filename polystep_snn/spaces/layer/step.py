@@ -11,7 +11,7 @@ sample; its coordinates are all outputs ``a`` of the probed layers. It stands at
 Nothing is differentiated: rounding, argmax, floor, hard routing may stand behind a probed layer. The last layer, where its output is the
 module's, has a closed form (``head.py``).
 
-Source: node perturbation (Williams 1992; Fiete and Seung 2006) with a polytope and transport weights, and a control variate.
+Source: node perturbation (Williams 1992; Fiete and Seung 2006) with a polytope, transport weights and a control variate.
 """
 
 from typing import Any
@@ -40,8 +40,7 @@ from polystep_snn.spaces.layer.watch import Call, Layout, Watch
 _KEEP_SPREAD = 0.99
 # A radius for modules whose credit is not learnt.
 _USUAL = 0.1
-# A prediction counts as at most so many times what was measured.
-_LARGEST_PREDICTION = 3.0
+_LARGEST_PREDICTION = 3.0  # in units of what was measured
 
 
 class LayerStep:
@@ -260,13 +259,14 @@ class LayerStep:
         # What is predicted is taken from the costs before they become weights.
         left = self._along(costs - share * (points @ told), points, progress)
         self._choice.learn(choice, plain, left)
-        correction = at(self.space.correction, progress) if choice == best else 0.0
+        asked = self.space.correction
+        correction = self._choice.unexplained(choice) if asked is None else at(asked, progress)
         for place, (group, u, scale, p) in enumerate(zip(groups, directions, scales, predicted, strict=True)):
             measured = torch.einsum("dbn,db->bn", u, left) / scale
             consumers = behind[place]
             if consumers is not None and choice == best:
                 self._credit[group.name].learn(group.bins, consumers, u, moved[place] / scale, share * p + measured)
-            group.put(slopes, share * p + correction * measured, self._layouts, calls)
+            group.put(slopes, share * p + (choice == best) * correction * measured, self._layouts, calls)
         return slopes
 
     def _along(self, costs: Tensor, points: Tensor, progress: float) -> Tensor:

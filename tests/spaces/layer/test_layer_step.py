@@ -56,7 +56,7 @@ def test_learned_credit_leaves_the_mean_over_all_directions_as_it_is():
     for credit in (False, True):
         grads = []
         for signs in itertools.product((-1.0, 1.0), repeat=3):
-            step = Told(module, LOSS, LayerSpace(radius=0.3, credit=credit), Softmax(1e6))
+            step = Told(module, LOSS, LayerSpace(radius=0.3, credit=credit, correction=1.0), Softmax(1e6))
             step.load_state_dict(state)
             step.given = [torch.tensor(signs, dtype=torch.float64).expand(1, len(inputs), 3)]
             step.step(inputs, target)
