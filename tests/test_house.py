@@ -1,6 +1,7 @@
 """What the house promises: who knows whom, how long a file is, and what an import costs."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -127,3 +128,11 @@ def test_every_public_name_is_there():
     assert set(polystep_snn.__all__) <= set(dir(polystep_snn))
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         _ = polystep_snn.Nothing
+
+
+def test_every_package_is_in_the_wheel():
+    listed = re.search(r"^packages = \[(.*?)\]", (ROOT / "pyproject.toml").read_text(), re.DOTALL | re.MULTILINE)[1]
+    found = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "polystep_snn").rglob("__init__.py")}
+    for folder in ("datasets", "hardware"):
+        found |= {".".join(("polystep_snn", *path.parent.relative_to(ROOT).parts)) for path in (ROOT / folder).rglob("__init__.py")}
+    assert set(re.findall(r'"(.*?)"', listed)) == found
