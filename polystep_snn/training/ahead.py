@@ -30,6 +30,8 @@ def compiled_ahead(config: TrainConfig) -> Iterator[None]:
         if thread.ident is not None:
             _stop(thread.ident)
         raise
+    # The first step would wait for it in any case.
+    thread.join()
 
 
 def _stop(thread: int) -> None:
@@ -50,8 +52,8 @@ def _step(config: TrainConfig) -> None:
         method = build_polystep(config, network)
         assert isinstance(method, NodeStep)
         method.step(_batch(config, network.sizes[0]), torch.arange(config.optimizer.batch_size) % _CLASSES)
-    except (InputError, RuntimeError):
-        # The run itself says what is wrong.
+    except (InputError, RuntimeError, SystemExit):
+        # The run itself says what is wrong, or has ended.
         return
 
 
