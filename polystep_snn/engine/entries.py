@@ -9,26 +9,12 @@ from torch import Tensor
 from polystep_snn.engine.loops import event_entries, outer_products, padded, row_entries, rows_times, turned
 from polystep_snn.engine.loops.vectors import SQUARE
 from polystep_snn.engine.threads import split
+from polystep_snn.engine.workspace import Workspace
 
 # Up to this share of numbers that are not zero the loops are faster than a dense product, and from so many numbers on.
 _DENSITY, _NUMBERS = 0.3, 2**15
 # Numbers that tell the density: so many pieces of so many. Inputs, and tiles of samples, that are worth a thread.
 _PIECES, _PIECE, _INPUTS, _TILES = 16, 128, 64, 2
-
-
-class Room:
-    """Memory that is used again, step after step: new one of this size is asked of the system every time, page by page."""
-
-    def __init__(self):
-        self._kept: dict[str, Tensor] = {}
-
-    def take(self, name: str, *shape: int, dtype: torch.dtype) -> Tensor:
-        """What has this name, with the contents that it was left with; new where it had another shape."""
-        kept = self._kept.get(name)
-        if kept is None or kept.shape != shape or kept.dtype != dtype:
-            # torch's memory begins at a cache line; numpy's does not, and then every second row of lanes lies in two.
-            kept = self._kept[name] = torch.zeros(*shape, dtype=dtype)
-        return kept
 
 
 class Entries(NamedTuple):
@@ -46,8 +32,8 @@ class Entries(NamedTuple):
     num_columns: int
 
     @classmethod
-    def of(cls, x: Tensor, room: Room) -> "Entries | None":
-        """Those of ``x [R, N]``, until the room is used again; None where a dense product is faster."""
+    def of(cls, x: Tensor, workspace: Workspace) -> "Entries | None":
+        """Those of ``x [R, N]``, until the workspace is used again; None where a dense product is faster."""
         if x.numel() < _NUMBERS or not x.is_contiguous():
             return None
         given = x.numpy()
@@ -55,8 +41,8 @@ class Entries(NamedTuple):
         if np.count_nonzero(sample) > _DENSITY * sample.size:
             return None
         starts = np.empty(x.shape[0] + 1, np.int64)
-        columns = room.take("columns", x.numel() + SQUARE, dtype=torch.int32).numpy().view(np.uint32)
-        values = room.take("values", x.numel() + SQUARE, dtype=x.dtype).numpy()
+        columns = workspace.take("columns", x.numel() + SQUARE, dtype=torch.int32).numpy().view(np.uint32)
+        values = workspace.take("values", x.numel() + SQUARE, dtype=x.dtype).numpy()
         row_entries(given, starts, columns, values)
         return cls(starts, columns, values, x.shape[1])
 
@@ -79,16 +65,16 @@ class Entries(NamedTuple):
         given = (self.starts, self.columns, self.values, columns, bias.numpy(), batch_size, out.numpy())
         split(rows_times, tiles, *given, grain=_TILES)
 
-    def outer(self, left: Tensor, room: Room, row_of: np.ndarray | None = None) -> Tensor:
+    def outer(self, left: Tensor, workspace: Workspace, row_of: np.ndarray | None = None) -> Tensor:
         """``left [M, R']`` times the matrix: ``[M, N]``; ``row_of [R]`` is the column of ``left`` that each row meets, None: its own."""
         out = torch.empty(left.shape[0], self.num_columns, dtype=left.dtype)
-        given = (self.starts, self.columns, self.values, row_of, turned_over(left, room, "left"), out.numpy())
+        given = (self.starts, self.columns, self.values, row_of, turned_over(left, workspace, "left"), out.numpy())
         split(outer_products, self.num_columns, *given, grain=_INPUTS)
         return out
 
 
-def turned_over(x: Tensor, room: Room, name: str) -> np.ndarray:
-    """``[M, N]`` as ``[N, M]``, padded to whole groups of lanes; in the room under a name."""
-    out = room.take(name, x.shape[1], padded(x.shape[0]), dtype=x.dtype).numpy()
+def turned_over(x: Tensor, workspace: Workspace, name: str) -> np.ndarray:
+    """``[M, N]`` as ``[N, M]``, padded to whole groups of lanes; in the workspace under a name."""
+    out = workspace.take(name, x.shape[1], padded(x.shape[0]), dtype=x.dtype).numpy()
     split(turned, x.shape[0], x.contiguous().numpy(), out, grain=_INPUTS)
     return out

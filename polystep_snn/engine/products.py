@@ -5,6 +5,7 @@ its maker's, and no less on those that are.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,18 +53,19 @@ def _(x: Tensor, weight: Tensor, shape: list[int], stride: list[int], padding: l
 
 
 def goes_to_onednn(left: Tensor, right: Tensor) -> bool:
-    large = left.numel() * len(right) >= _WORTHWHILE
+    """Whether oneDNN multiplies ``left [M, N]`` with the transpose of ``right [B, N]``."""
+    large = left.numel() * right.shape[0] >= _WORTHWHILE
     return large and left.device.type == "cpu" and left.dtype == torch.float32 and _HAS_ONEDNN
 
 
-_onednn = torch.ops.mkldnn._linear_pointwise.default if _HAS_ONEDNN else None
+_onednn: Any = torch.ops.mkldnn._linear_pointwise.default if _HAS_ONEDNN else None
 # Rows or columns that are worth a thread, in products of so many multiplications.
 _GRAIN, _WORTH_THREADS = 16, 2**25
 
 
 def product(left: Tensor, right: Tensor) -> Tensor:
     """``left [M, N]`` times ``right [N, B]``, for whoever is not compiled by torch; a number is the same for any number of threads."""
-    if _onednn is None or left.dtype != torch.float32 or left.shape[0] * left.shape[1] * right.shape[1] < _WORTHWHILE:
+    if not goes_to_onednn(left, right.T):
         return torch.mm(left, right)
     tall = left.shape[0] >= right.shape[1]
     count = left.shape[0] if tall else right.shape[1]
@@ -75,19 +77,18 @@ def product(left: Tensor, right: Tensor) -> Tensor:
             some_left, some_right = (left[first:behind], right) if tall else (left, _dense(right[:, first:behind]))
         return _onednn(some_left, some_right.T, None, "none", [], "")
 
-    return _in_parts(part, count, left.shape[0] * left.shape[1] * right.shape[1], 0 if tall else 1)
+    return _in_parts(part, count, left.numel() * right.shape[1], 0 if tall else 1)
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """``x [B, N]`` times weights ``[M, N]``, and biases ``[M]``: ``[B, M]``, as ``product``."""
-    multiplications = x.numel() * weight.shape[0]
-    if _onednn is None or x.dtype != torch.float32 or multiplications < _WORTHWHILE:
+    if not goes_to_onednn(x, weight):
         return torch.addmm(bias, x, weight.T)
 
     def part(first: int, behind: int) -> Tensor:
         return _onednn(x[first:behind], weight, bias, "none", [], "")
 
-    return _in_parts(part, x.shape[0], multiplications, 0)
+    return _in_parts(part, x.shape[0], x.numel() * weight.shape[0], 0)
 
 
 def _in_parts(part: Callable[[int, int], Tensor], count: int, multiplications: int, dim: int) -> Tensor:

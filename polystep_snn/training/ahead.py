@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Thread
+from threading import Event, Thread
 
 import torch
 
@@ -22,38 +22,33 @@ def compiled_ahead(config: TrainConfig) -> Iterator[None]:
 
     Where there is nothing to compile, or such a step cannot be taken, nothing is done ahead.
     """
-    thread = Thread(target=_step, args=(config,), name="polystep-ahead")
+    ended = Event()
+    thread = Thread(target=_step, args=(config, ended), name="polystep-ahead")
     thread.start()
     try:
         yield
     except BaseException:
-        if thread.ident is not None:
-            _stop(thread.ident)
+        ended.set()
         raise
     # The first step would wait for it in any case.
     thread.join()
 
 
-def _stop(thread: int) -> None:
-    try:
-        from polystep_snn.engine.loops.jit import stop_compiling
-    except ImportError:  # numba is missing
-        return
-    stop_compiling(thread)
-
-
-def _step(config: TrainConfig) -> None:
+def _step(config: TrainConfig, ended: Event) -> None:
     try:
         config = resolve(config)
         if config.run.device != "cpu" or config.method.space != "node" or not config.run.compile:
             return
+        from polystep_snn.engine.loops.jit import stop_compiling_at
+
+        stop_compiling_at(ended)
         shape = _SHAPE if config.data.holds_events else (28, 28)
         network = build_network(config, shape, _CLASSES)
         method = build_polystep(config, network)
         assert isinstance(method, NodeStep)
         method.step(_batch(config, network.sizes[0]), torch.arange(config.optimizer.batch_size) % _CLASSES)
-    except (InputError, RuntimeError, SystemExit):
-        # The run itself says what is wrong, or has ended.
+    except (ImportError, InputError, RuntimeError, SystemExit):
+        # Without numba there is nothing to compile; else the run itself says what is wrong, or has ended.
         return
 
 

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from polystep_snn.engine.entries import Entries, Room, turned_over
+from polystep_snn.engine.entries import Entries, turned_over
 from polystep_snn.engine.loops import entropy, padded
 from polystep_snn.engine.loops.functions import exponential, logarithm
 from polystep_snn.engine.loops.lanes import LANES
 from polystep_snn.engine.products import affine, product
 from polystep_snn.engine.threads import split, taken_from_torch
+from polystep_snn.engine.workspace import Workspace
 
 SCRIPT = """
 import torch
@@ -62,21 +63,21 @@ def test_products_of_what_is_not_zero(dtype):
     x[5], x[:, 7] = 0, 0
     weight, bias = torch.randn(50, 555, generator=generator, dtype=dtype), torch.randn(50, generator=generator, dtype=dtype)
     left = torch.randn(50, len(x), generator=generator, dtype=dtype)
-    entries = Entries.of(x, Room())
+    entries = Entries.of(x, Workspace())
     assert entries.starts[-1] == int((x != 0).sum())
     tolerance = {"rtol": 0, "atol": 1e-4 if dtype == torch.float32 else 1e-11}
     expected = (x @ weight.T + bias).view(6, 37, 50).transpose(1, 2)
     found = torch.empty(6, 50, padded(37), dtype=dtype)
-    entries.times(turned_over(weight, Room(), "weight"), bias, 37, found)
+    entries.times(turned_over(weight, Workspace(), "weight"), bias, 37, found)
     torch.testing.assert_close(found[..., :37], expected, **tolerance)
     assert (found[..., 37:] == bias[:, None]).all()
-    torch.testing.assert_close(entries.outer(left, Room()), left @ x, **tolerance)
+    torch.testing.assert_close(entries.outer(left, Workspace()), left @ x, **tolerance)
 
 
 def test_what_is_dense_or_small_stays_dense():
-    assert Entries.of(torch.ones(300, 300), Room()) is None
-    assert Entries.of(torch.zeros(10, 10), Room()) is None
-    assert Entries.of(torch.zeros(300, 300), Room()).starts[-1] == 0
+    assert Entries.of(torch.ones(300, 300), Workspace()) is None
+    assert Entries.of(torch.zeros(10, 10), Workspace()) is None
+    assert Entries.of(torch.zeros(300, 300), Workspace()).starts[-1] == 0
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ these sources has a folder of its own, since numba looks at one file at a time.
 """
 
 import os
+import threading
 import zlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from threading import get_ident
 from typing import Any
 
 import numba
@@ -44,7 +44,8 @@ def _kept(function: Callable[..., Any], compiled: Any, level: int) -> Callable[.
     compile = compiled.compile
 
     def compile_at_level(signature: Any) -> Any:
-        if get_ident() in _stopped:
+        stop = getattr(_this_thread, "stop", None)
+        if stop is not None and stop.is_set():
             raise SystemExit
         before, config.OPT = config.OPT, type(config.OPT)(level)
         try:
@@ -59,12 +60,12 @@ def _kept(function: Callable[..., Any], compiled: Any, level: int) -> Callable[.
     return compiled
 
 
-_stopped: set[int] = set()
+_this_thread = threading.local()
 
 
-def stop_compiling(thread: int) -> None:
-    """Let a process end although a thread is compiling: the thread of this number ends before the next function."""
-    _stopped.add(thread)
+def stop_compiling_at(event: threading.Event) -> None:
+    """End this thread before it compiles another function once an event has happened."""
+    _this_thread.stop = event
 
 
 @cache

@@ -118,71 +118,49 @@ def picked(typing: Any, array: Any, index: Any, which: Any) -> Any:
     return Lanes(types.float32)(array, index, which), generate
 
 
-def _cast(name: str, kind: Any) -> Callable[..., Any]:
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return getattr(builder, name)(args[0], context.get_value_type(kind))
+def _conversion(instruction: str, given: Any, result: Any) -> Callable[..., Any]:
+    """From numbers of one type to another one, by one of LLVM's instructions."""
 
-    return generate
+    @intrinsic
+    def converted(typing: Any, x: Any) -> Any:
+        wide = isinstance(x, Lanes)
+        kind = Lanes(result) if wide else result
+
+        def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return getattr(builder, instruction)(args[0], context.get_value_type(kind))
+
+        return kind(x if wide else given), generate
+
+    return converted
 
 
-@intrinsic
-def bits_of(typing: Any, x: Any) -> Any:
-    """The 32 bits of float32 as int32."""
-    kind = Lanes(types.int32) if isinstance(x, Lanes) else types.int32
-    return kind(x), _cast("bitcast", kind)
-
-
-@intrinsic
-def float_of(typing: Any, bits: Any) -> Any:
-    """The float32 that has these 32 bits."""
-    kind = Lanes(types.float32) if isinstance(bits, Lanes) else types.float32
-    return kind(bits if isinstance(bits, Lanes) else types.int32), lambda context, builder, sig, args: builder.bitcast(
-        args[0], context.get_value_type(kind)
-    )
+# The 32 bits of a float32, and the float32 that has them; toward zero, and back.
+bits_of, float_of = _conversion("bitcast", types.float32, types.int32), _conversion("bitcast", types.int32, types.float32)
+whole_of, single_of = _conversion("fptosi", types.float32, types.int32), _conversion("sitofp", types.int32, types.float32)
 
 
 @intrinsic
 def numbers_of(typing: Any, x: Any, like: Any) -> Any:
     """Lanes of integers as floats of the type of ``like``."""
     kind = Lanes(like)
-    return kind(x, like), _cast("sitofp", kind)
+    return kind(x, like), lambda context, builder, sig, args: builder.sitofp(args[0], context.get_value_type(kind))
 
 
-@intrinsic
-def whole_of(typing: Any, x: Any) -> Any:
-    """Floats as int32, toward zero."""
-    kind = Lanes(types.int32) if isinstance(x, Lanes) else types.int32
-    return kind(x if isinstance(x, Lanes) else types.int32), lambda context, builder, sig, args: builder.fptosi(
-        args[0], context.get_value_type(kind)
-    )
+def _shift(instruction: str) -> Callable[..., Any]:
+    """The bits of int32 moved by so many places."""
+
+    @intrinsic
+    def shifted(typing: Any, x: Any, count: Any) -> Any:
+        kind = x if isinstance(x, Lanes) else types.int32
+
+        def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            bits, places = args
+            return getattr(builder, instruction)(bits, everywhere(builder, places) if isinstance(kind, Lanes) else places)
+
+        return kind(kind, types.int32), generate
+
+    return shifted
 
 
-@intrinsic
-def single_of(typing: Any, x: Any) -> Any:
-    """int32 as float32."""
-    kind = Lanes(types.float32) if isinstance(x, Lanes) else types.float32
-    return kind(x if isinstance(x, Lanes) else types.int32), lambda context, builder, sig, args: builder.sitofp(
-        args[0], context.get_value_type(kind)
-    )
-
-
-@intrinsic
-def shifted_left(typing: Any, x: Any, count: Any) -> Any:
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        count = builder.trunc(args[1], I32) if args[1].type != I32 else args[1]
-        return builder.shl(args[0], everywhere(builder, count) if isinstance(sig.args[0], Lanes) else count)
-
-    kind = x if isinstance(x, Lanes) else types.int32
-    return kind(kind, count), generate
-
-
-@intrinsic
-def shifted_right(typing: Any, x: Any, count: Any) -> Any:
-    """Without a sign."""
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        count = builder.trunc(args[1], I32) if args[1].type != I32 else args[1]
-        return builder.lshr(args[0], everywhere(builder, count) if isinstance(sig.args[0], Lanes) else count)
-
-    kind = x if isinstance(x, Lanes) else types.int32
-    return kind(kind, count), generate
+# To the right without a sign.
+shifted_left, shifted_right = _shift("shl"), _shift("lshr")

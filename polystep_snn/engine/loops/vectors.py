@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import llvmlite.binding as llvm
 from llvmlite import ir
 from numba.core import cgutils, types
 
@@ -9,8 +10,8 @@ from polystep_snn.engine.loops.lanes import AVX512, I1, I32, I64, everywhere, in
 
 # Rows and columns of a square that is turned over.
 SQUARE = 16
-# Only with AVX-512 numbers are packed by one instruction; without it a plain loop is faster.
-PACKS = AVX512
+# Only with AVX-512 numbers are packed by one instruction, which LLVM knows from version 20 on; without it a plain loop is faster.
+PACKS = AVX512 and llvm.llvm_version_info[0] >= 20
 
 
 def _row(context: Any, builder: Any, array: Any, row: Any, column: Any) -> Any:

@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polystep_snn.engine.entries import Entries, Room, turned_over
+from polystep_snn.engine.entries import Entries, turned_over
 from polystep_snn.engine.loops import padded, turned
 from polystep_snn.engine.products import affine
 from polystep_snn.engine.threads import split
+from polystep_snn.engine.workspace import Workspace
 from polystep_snn.snn.frames import Constant, EventBlock, EventFrames, Frames, check_block, checked_frames
 from polystep_snn.snn.network import Layer
 from polystep_snn.spaces.node.currents import currents
@@ -30,11 +31,12 @@ class FirstLayer:
         constant: whether every frame is the same.
         batch_size: B, of samples without padding.
         longest: steps of a block at most.
-        room: kept from step to step.
+        workspace: kept from step to step.
     """
 
-    def __init__(self, layer: Layer, probing: Probing, constant: bool, batch_size: int, longest: int, room: Room):
-        self._layer, self._probing, self._constant, self._batch_size, self._kept = layer, probing, constant, batch_size, room
+    def __init__(self, layer: Layer, probing: Probing, constant: bool, batch_size: int, longest: int, workspace: Workspace):
+        self._layer, self._probing, self._constant, self._batch_size = layer, probing, constant, batch_size
+        self._workspace = workspace
         self._longest = 1 if constant else longest
         self._padded = padded(batch_size)
         self._columns: np.ndarray | None = None
@@ -44,7 +46,7 @@ class FirstLayer:
     def of_events(self, events: EventBlock) -> Tensor:
         """Currents ``[U, N, B]`` of a block's events."""
         num_steps, batch_size, num_inputs = events.shape
-        out = self._room(num_steps)
+        out = self._currents(num_steps)
         entries = Entries.of_events(events.places, events.values, num_steps * batch_size, num_inputs)
         entries.times(self._turned(), self._layer.bias, batch_size, out)
         return out
@@ -53,7 +55,7 @@ class FirstLayer:
         """Currents ``[U, N, B]`` of a block's frames ``[B, M]``, which begins with step ``start``."""
         if not self._layer.wiring.is_matrix:
             return self._of_maps(torch.stack(list(frames)), start)
-        out = self._room(1 if self._constant else num_steps)
+        out = self._currents(1 if self._constant else num_steps)
         for t, frame in enumerate(frames):
             entries = self._drive(frame, out[t : t + 1])
             if self._constant:
@@ -63,7 +65,7 @@ class FirstLayer:
         return out
 
     def _drive(self, frame: Tensor, out: Tensor) -> Entries | None:
-        entries = Entries.of(frame, self._kept)
+        entries = Entries.of(frame, self._workspace)
         if entries is not None:
             entries.times(self._turned(), self._layer.bias, self._batch_size, out)
             return entries
@@ -76,7 +78,7 @@ class FirstLayer:
             self._activity = frames
         else:
             self._gather(frames, start)
-        out = self._room(len(frames))
+        out = self._currents(len(frames))
         out[..., : self._batch_size] = currents(self._layer.wiring, self._layer.weight, self._layer.bias, frames.transpose(1, 2))
         return out
 
@@ -90,14 +92,16 @@ class FirstLayer:
         else:
             self._activity += torch.tensordot(self._probing.windows[start : start + len(frames)].T, frames, 1)
 
-    def _room(self, num_steps: int) -> Tensor:
+    def _currents(self, num_steps: int) -> Tensor:
         """Currents, 0 in the padding."""
-        longest = self._kept.take("currents", self._longest, self._layer.wiring.num_neurons, self._padded, dtype=self._layer.weight.dtype)
+        longest = self._workspace.take(
+            "currents", self._longest, self._layer.wiring.num_neurons, self._padded, dtype=self._layer.weight.dtype
+        )
         return longest[:num_steps]
 
     def _turned(self) -> np.ndarray:
         if self._columns is None:
-            self._columns = turned_over(self._layer.weight, self._kept, "weight")
+            self._columns = turned_over(self._layer.weight, self._workspace, "weight")
         return self._columns
 
     def gradients(self, inputs: object, displacement: Tensor, bias: Tensor, neurons: Tensor | None) -> list[Tensor]:
@@ -117,17 +121,17 @@ class FirstLayer:
             # Every step belongs to one window.
             window = self._probing.windows.numpy().argmax(1)
             row_of = (window[:, None] * batch_size + np.arange(batch_size)).astype(np.uint32).reshape(-1)
-            found = entries.outer(flat(displacement), self._kept, row_of)
+            found = entries.outer(flat(displacement), self._workspace, row_of)
         else:
             assert self._activity is not None
             if len(self._activity) < len(displacement):
                 displacement = displacement.sum(0, keepdim=True)
             known = self._entries
             if known is None and not self._constant and wiring.is_matrix:
-                known = Entries.of(self._activity.flatten(0, 1), self._kept)
+                known = Entries.of(self._activity.flatten(0, 1), self._workspace)
             if known is None:
                 return of_weights(wiring, displacement, bias, self._activity, neurons)
-            found = known.outer(flat(displacement), self._kept)
+            found = known.outer(flat(displacement), self._workspace)
         return [placed(x, neurons, wiring.num_neurons) for x in (found, bias)]
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polystep_snn.engine.entries import Room
 from polystep_snn.engine.loops import chained_costs, padded, rates_of
 from polystep_snn.engine.threads import split
+from polystep_snn.engine.workspace import Workspace
 from polystep_snn.polystep.cost import Cost, CrossEntropy, RateTarget
 from polystep_snn.polystep.method import StepResult
 from polystep_snn.polystep.transport import Transport
@@ -59,7 +59,7 @@ class LoopStep:
         # A constant current needs no blocks where nobody wants its spikes one by one.
         self._num_blocks = 1 if shape.constant and not last else num_blocks(shape.num_steps)
         longest = self._longest = -(-shape.num_steps // self._num_blocks)
-        self._room = Room()
+        self._workspace = Workspace()
         self._layers = [
             LoopLayer(
                 layer.wiring,
@@ -77,7 +77,6 @@ class LoopStep:
         ]
         self._readout = Readout(self._layers[last], layers[-1].wiring.num_neurons, self._live)
         self._conclusion = Conclusion(self._readout, self._layers[last], shape.probes[-1][0], shape.probes[last][1])
-        self._usual = False
         self._probes: Sequence[LayerProbes] | None = None
         self._probing: list[Probing] = []
         self._fits: list[tuple[Tensor, Tensor]] = []
@@ -126,14 +125,15 @@ class LoopStep:
             cost, transport, eps, rate_target: as of ``NodeStep``.
         """
         self._take(probes, layers, end)
-        first = FirstLayer(layers[0], self._probing[0], self.shape.constant, self.shape.batch_size, self._longest, self._room)
-        self._usual = is_usual(end, cost, transport, rate_target)
-        readout, activity, total = self._pass(layers, end, inputs, target, cost, first, eps)
+        first = FirstLayer(layers[0], self._probing[0], self.shape.constant, self.shape.batch_size, self._longest, self._workspace)
+        conclusion = self._conclusion if is_usual(end, cost, transport, rate_target) else None
+        activity, total = self._pass(layers, end, inputs, target, cost, first, conclusion, eps)
+        readout = self._readout
         if self._chained:
             self._hand_on(layers, readout)
         if rate_target is not None:
             self._price_rates(rate_target, len(layers) - 1)
-        grads = self._gradients(layers, readout, activity, first, inputs, transport, eps)
+        grads = self._gradients(layers, activity, first, inputs, transport, conclusion, eps)
         return self._seen(readout), grads, total + readout.loss
 
     def _pass(
@@ -144,8 +144,9 @@ class LoopStep:
         target: Tensor,
         cost: Cost,
         first: FirstLayer,
+        conclusion: Conclusion | None,
         eps: float,
-    ) -> tuple[Readout, list[Tensor | None], float]:
+    ) -> tuple[list[Tensor | None], float]:
         """Through all steps, and the costs of all probes that need no other's."""
         of, last = self._constants(layers), self._num_layers - 1
         activity: list[Tensor | None] = [None] * self._num_layers
@@ -158,6 +159,8 @@ class LoopStep:
         total = 0.0
         if isinstance(inputs, EventFrames) and self.shape.sparse:
             check_block(inputs, len(target), layers[0].wiring.num_inputs, layers[0].weight.dtype)
+            # A weight at a pixel that is off throughout the batch is in no current.
+            total = float(layers[0].weight.sum())
         frames = frames_of(inputs, layers[0], self.shape.batch_size)
         for start, behind in pairwise(self.shape.num_steps * k // self._num_blocks for k in range(self._num_blocks + 1)):
             num_steps = behind - start
@@ -179,11 +182,10 @@ class LoopStep:
             if self._probing[k].whole:
                 activity[k] = self._layers[k - 1].counts.T[None]
         readout, known = self._readout, self._probing[last]
-        if self._usual:
+        if conclusion is not None:
             assert isinstance(end, LinearEnd)
             assert isinstance(cost, CrossEntropy)
             assert self._probes is not None
-            conclusion = self._conclusion
             conclusion.read(end, layers[-1].weight, target, cost, eps, self._probing[-1], self._probes[-1].offsets, known)
         else:
             readout.read(end, layers[-1].weight, target, cost)
@@ -191,11 +193,11 @@ class LoopStep:
             x.costs(begun, driven[k + 1 :], num_steps, readout)
         if hop is not None:
             hop.costs(driven[-1], start, num_steps, readout)
-        if self._usual:
-            self._conclusion.of_last_layer(known, end.decay == 1.0)
+        if conclusion is not None:
+            conclusion.of_last_layer(known, end.decay == 1.0)
         else:
             readout.of_last_layer(known)
-        return readout, activity, total
+        return activity, total
 
     def _through(
         self, layers: Sequence[Layer], of: list[Constants], current: Tensor, start: int, num_steps: int, activity: list[Tensor | None]
@@ -258,31 +260,31 @@ class LoopStep:
     def _gradients(
         self,
         layers: Sequence[Layer],
-        readout: Readout,
         activity: list[Tensor | None],
         first: FirstLayer,
         inputs: Frames | Tensor,
         transport: Transport,
+        conclusion: Conclusion | None,
         eps: float,
     ) -> list[Tensor]:
         assert self._probes is not None
         costs = [layer.costs for layer in self._layers]
-        if self._num_layers < len(layers) and not self._usual:
-            costs.append(readout.of_own_probes(self._probes[-1].offsets))
+        if self._num_layers < len(layers) and conclusion is None:
+            costs.append(self._readout.of_own_probes(self._probes[-1].offsets))
         grads: list[Tensor] = []
         for k, (cost, layer, p, known) in enumerate(zip(costs, layers, self._probes, self._probing, strict=False)):
-            if self._usual and k == self._num_layers - 1:
-                moved, bias = self._conclusion.moved, self._conclusion.bias
+            if conclusion is not None and k == self._num_layers - 1:
+                moved, bias = conclusion.moved, conclusion.bias
             else:
-                room = self._room.take(f"displacements {k}", known.points.shape[1], *cost.shape[1:], dtype=cost.dtype)
+                room = self._workspace.take(f"displacements {k}", known.points.shape[1], *cost.shape[1:], dtype=cost.dtype)
                 moved, bias = displacements(transport, cost, eps, known, self.shape.batch_size, self._live, room)
-            if k == 0 and self._num_layers:
+            if k == 0:
                 grads += first.gradients(inputs, moved, bias, p.neurons)
                 continue
             arrived = self._layers[-1].base.trace.T[None] if k == self._num_layers else activity[k]
             assert arrived is not None
             grads += of_weights(layer.wiring, moved, bias, arrived, p.neurons)
-        return grads + self._conclusion.grads if self._usual else grads
+        return grads if conclusion is None else grads + conclusion.grads
 
     def _seen(self, readout: Readout) -> StepResult:
         real = self.shape.batch_size
