@@ -13,6 +13,7 @@ import importlib.util
 import math
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -70,53 +71,50 @@ class Method(Protocol):
     def step(self, images: Tensor, labels: Tensor, progress: float) -> None: ...
 
 
-class Weights:
-    """This package's weight space, with Adam and a cosine schedule of the learning rate.
+class Gradients:
+    """One of this package's spaces, whose gradients go to Adam; its learning rate follows a cosine.
+
+    Args:
+        polystep: fills ``.grad`` of the network's parameters.
+        given: what it is called with, of images.
+    """
+
+    def __init__(self, network: nn.Module, polystep: WeightStep | LayerStep, lr: float, given: Callable[[Tensor], Any] = lambda x: x):
+        self.polystep, self.lr, self._given = polystep, lr, given
+        self.optimizer = torch.optim.Adam(network.parameters(), lr=lr, betas=(0.9, 0.99))
+
+    @property
+    def evaluations(self) -> int:
+        return self.polystep.evaluations
+
+    def step(self, images: Tensor, labels: Tensor, progress: float) -> None:
+        self.optimizer.param_groups[0]["lr"] = self.lr * (0.02 + 0.49 * (1 + math.cos(math.pi * progress)))
+        self.polystep.step(self._given(images), labels, progress)
+        self.optimizer.step()
+
+
+def weights(network: nn.Module, budget: int, seed: int, lr: float, count: int | None = None, rank: int = 8) -> Gradients:
+    """Weight space.
 
     Args:
         count: weights that move together, at random, in every parameter; None for low rank, hundreds of coordinates a step. Of few
             coordinates costs are not taken relative to their spread, which one pair of candidates does not have.
         rank: directions of a row, of low rank.
     """
-
-    def __init__(self, network: nn.Module, budget: int, seed: int, lr: float, count: int | None = None, rank: int = 8):
-        self.network, self.lr = network, lr
-        transport: Transport = Relative()
-        if count is None:
-            space = WeightSpace(0.5, HybridLowRank(rank), particle_dim=rank, polytope="simplex")
-        else:
-            space, transport = WeightSpace(2.0, SparseProjection(count), particle_dim=1), Softmax()
-        compile = count is None and budget >= _WORTH_COMPILING
-        self.polystep = WeightStep(network, own_loss(network), space, transport, compile=compile, seed=seed)
-        self.optimizer = torch.optim.Adam(network.parameters(), lr=lr, betas=(0.9, 0.99))
-
-    @property
-    def evaluations(self) -> int:
-        return self.polystep.evaluations
-
-    def step(self, images: Tensor, labels: Tensor, progress: float) -> None:
-        self.optimizer.param_groups[0]["lr"] = self.lr * (0.02 + 0.49 * (1 + math.cos(math.pi * progress)))
-        self.polystep.step(own_inputs(self.network, images), labels, progress)
-        self.optimizer.step()
+    transport: Transport = Relative()
+    if count is None:
+        space = WeightSpace(0.5, HybridLowRank(rank), particle_dim=rank, polytope="simplex")
+    else:
+        space, transport = WeightSpace(2.0, SparseProjection(count), particle_dim=1), Softmax()
+    compile = count is None and budget >= _WORTH_COMPILING
+    polystep = WeightStep(network, own_loss(network), space, transport, compile=compile, seed=seed)
+    return Gradients(network, polystep, lr, partial(own_inputs, network))
 
 
-class Layers:
-    """This package's layer space, with Adam and a cosine schedule of the learning rate."""
-
-    def __init__(self, network: nn.Module, seed: int, lr: float, correction: float | None):
-        self.lr = lr
-        loss = nn.CrossEntropyLoss(reduction="none")
-        self.polystep = LayerStep(plain(network), loss, LayerSpace(correction=correction), seed=seed)
-        self.optimizer = torch.optim.Adam(network.parameters(), lr=lr, betas=(0.9, 0.99))
-
-    @property
-    def evaluations(self) -> int:
-        return self.polystep.evaluations
-
-    def step(self, images: Tensor, labels: Tensor, progress: float) -> None:
-        self.optimizer.param_groups[0]["lr"] = self.lr * (0.02 + 0.49 * (1 + math.cos(math.pi * progress)))
-        self.polystep.step(images, labels, progress)
-        self.optimizer.step()
+def layers(network: nn.Module, seed: int, lr: float, correction: float | None) -> Gradients:
+    """Layer space."""
+    loss = nn.CrossEntropyLoss(reduction="none")
+    return Gradients(network, LayerStep(plain(network), loss, LayerSpace(correction=correction), seed=seed), lr)
 
 
 class Vector:
@@ -214,9 +212,9 @@ class Published:
 def make_method(name: str, task: str, network: nn.Module, budget: int, seed: int, setting: dict[str, Any]) -> Method:
     """A method on a network. ``budget`` is what its schedules are planned for."""
     if name == "layers":
-        return Layers(network, seed, **setting)
+        return layers(network, seed, **setting)
     if name == "weights":
-        return Weights(network, budget, seed, **setting)
+        return weights(network, budget, seed, **setting)
     if name == "published":
         return Published(task, network, budget, seed, **setting)
     if name == "openai_es":

@@ -54,7 +54,7 @@ class LayerCredit:
             moved: ``[D, B, k]``, how the consumers' inputs moved along each of them.
             slopes: ``[B, n]``, estimated without bias.
         """
-        if bins.shape[1] * behind.shape[1] > _MOST_PAIRS:
+        if not 0 < bins.shape[1] * behind.shape[1] <= _MOST_PAIRS:
             return
         found = torch.einsum("dbn,dbk->nk", directions, moved) / (directions.shape[0] * directions.shape[1])
         if self._correlation is None or self._correlation.shape != found.shape:

@@ -76,14 +76,12 @@ def gradients(layer: nn.Module, given: Tensor, slopes: Tensor) -> list[tuple[nn.
     return found
 
 
-def at_inputs(layer: nn.Module, given: Tensor, slopes: Tensor) -> Tensor | None:
-    """Slopes at a layer's input, of those at its output; None where the input is whole numbers."""
+def at_inputs(layer: nn.Module, given: Tensor, slopes: Tensor) -> Tensor:
+    """Slopes at the input of a linear layer or a convolution, of those at its output."""
     weight = layer.weight
     assert isinstance(weight, nn.Parameter)
     if isinstance(layer, nn.Linear):
         return slopes @ weight
-    if isinstance(layer, nn.Embedding):
-        return None
     kind = next(k for k in _CONVOLUTIONS if isinstance(layer, k))
     assert isinstance(layer, _CONVOLUTIONS)
     return _OF_INPUTS[kind](given.shape, weight, slopes, layer.stride, layer.padding, layer.dilation, layer.groups)

@@ -25,7 +25,7 @@ class RadiusChoice:
     """Radii, what each leaves unexplained, and how much of a prediction is believed at each.
 
     Attributes:
-        variances: ``[radii, 2]``, of what was measured and of what was left of it; 0 before the first time.
+        variances: ``[radii, 2]``, of what was measured and of what was left of it; 0 (nothing explained) before the first time.
     """
 
     def __init__(self, radii: tuple[float, ...], like: Tensor):
@@ -44,10 +44,9 @@ class RadiusChoice:
         return (int(which * len(self.radii)) if trial < (_EARLY if self.steps <= _TRIALS else _LATE) else best), best
 
     def _best(self) -> int:
-        tried = self.variances[:, 0] > 0
-        if self.steps <= _BEGIN or not bool(tried.any()):
+        explained = (1 - self.variances[:, 1] / self.variances[:, 0]).nan_to_num(0.0).clamp(min=0)
+        if self.steps <= _BEGIN or not bool(explained.any()):
             return min(_FIRST, len(self.radii) - 1)
-        explained = torch.where(tried, 1 - self.variances[:, 1] / self.variances[:, 0].clamp(min=1e-30), -torch.inf).clamp(min=0)
         return int((explained >= _NEARLY * explained.max()).nonzero().min())
 
     def unexplained(self, place: int) -> float:

@@ -30,7 +30,7 @@ from polystep_snn.polystep.transport import Softmax, Transport
 from polystep_snn.spaces.layer.buffers import Buffers
 from polystep_snn.spaces.layer.credit import LayerCredit
 from polystep_snn.spaces.layer.examine import examine
-from polystep_snn.spaces.layer.groups import Group, groups_of, inputs_of
+from polystep_snn.spaces.layer.groups import Group, Unprobed
 from polystep_snn.spaces.layer.head import Loss, costs_of, output_slopes
 from polystep_snn.spaces.layer.kinds import at_inputs, gradients, probed_layers
 from polystep_snn.spaces.layer.radius import RADII, RadiusChoice
@@ -116,9 +116,13 @@ class LayerStep:
             raise InputError(f"none of the layers {', '.join(self.layers)} ran: name those that do in `layers`")
         try:
             if self._layouts is None or len(self._layouts) != len(calls):
+                if self.budget is not None and self._layouts is not None:
+                    self.budget.spend(1)
                 buffers.rewind()
                 self._layouts = examine(self.module, self._watch, start, arguments, calls, output, len(cost))
-            slopes = self._slopes(calls, output, target, cost, arguments, start, buffers, progress)
+            at_output = output_slopes(self.loss, output, target) if isinstance(output, Tensor) else None
+            unprobed = Unprobed.of(calls, self._layouts, output, at_output, cost, self.space.windows)
+            slopes = self._slopes(unprobed, target, arguments, start, buffers, progress)
         finally:
             buffers.advance()
             start.end()
@@ -154,61 +158,49 @@ class LayerStep:
         found = {k.removeprefix("radius."): x.clone() for k, x in state.items() if k.startswith("radius.")}
         self._choice = None
         if found:
-            self._choice = self._choices(found["variances"])
+            variances = found["variances"]
+            self._choice = RadiusChoice(RADII if len(variances) > 1 else (_USUAL,), variances)
             self._choice.load(found)
 
-    def _choices(self, like: Tensor) -> RadiusChoice:
-        """Radii to choose from: one, where it is given, or where nothing would tell which is better."""
-        return RadiusChoice(RADII if self.space.radius is None and self.space.credit else (_USUAL,), like)
-
     def _slopes(
-        self,
-        calls: list[Call],
-        output: Any,
-        target: Tensor,
-        cost: Tensor,
-        arguments: tuple[Any, ...],
-        start: SameStart,
-        buffers: Buffers,
-        progress: float,
+        self, unprobed: Unprobed, target: Tensor, arguments: tuple[Any, ...], start: SameStart, buffers: Buffers, progress: float
     ) -> list[Tensor]:
         """Slopes of the mean cost at the output of every call, in its shape, times B."""
-        assert self._layouts is not None
-        size = len(cost)
-        at_output = output_slopes(self.loss, output, target) if isinstance(output, Tensor) else None
-        head = len(calls) - 1 if at_output is not None and calls[-1].output is output else None
-        groups = groups_of(calls, self._layouts, self.space.windows, size, head)
-        points = self._points.to(cost)
-        self._choice = self._choice or self._choices(cost)
+        learns = self.space.credit and unprobed.at_output is not None
+        if self._choice is None:
+            # One radius, where it is given, or where nothing would tell which is better.
+            radii = RADII if learns and self.space.radius is None else (_USUAL,)
+            self._choice = RadiusChoice(radii, unprobed.cost)
         place, best = self._choice.choose(self.generator)
         radius = self._choice.radii[place] if self.space.radius is None else at(self.space.radius, progress)
-        directions, scales = [], []
-        for group in groups:
-            spread = group.outputs.std()
-            known = self._spread.get(group.name)
-            self._spread[group.name] = spread if known is None else known.lerp(spread, 1 - _KEEP_SPREAD)
-            scales.append((radius * self._spread[group.name]).clamp(min=1e-12))
-            directions.append(self._signs(group.outputs))
-        consumed = [inputs_of(group, groups, calls, self._layouts, output, head, size) for group in groups]
-        moved = [torch.zeros(self.space.dim, *x.shape, dtype=x.dtype, device=x.device) for x in consumed]
-        known_call = calls[0] if groups and groups[0].calls == [0] and sum(c.name == calls[0].name for c in calls) == 1 else None
-        costs = []
+        self._draw(unprobed.groups, radius)
+        points = self._points.to(unprobed.cost)
         norm = (points * points).sum(0)
+        costs: list[Tensor] = []
+        moved = [torch.zeros(())] * len(unprobed.groups)
         for point in points:
-            shifts = [torch.zeros((), dtype=c.output.dtype, device=c.output.device).expand(c.output.shape) for c in calls]
-            for group, signs, scale in zip(groups, directions, scales, strict=True):
-                shift = torch.tensordot(point, signs, 1) * scale
-                for k in group.calls:
-                    shifts[k] = self._layouts[k].as_given(shift, calls[k].output)
             buffers.rewind()
-            with start.again(), self._watch.on(shifts, known_call):
-                shifted = self.module(*arguments)
-            costs.append(costs_of(self.loss, shifted, target))
-            if self.space.credit and at_output is not None:
-                for group, total in zip(groups, moved, strict=True):
-                    found = inputs_of(group, groups, self._watch.calls, self._layouts, shifted, head, size)
-                    total += (point / norm)[:, None, None] * found
-        return self._combine(calls, groups, directions, scales, torch.stack(costs), points, moved, at_output, head, place, best, progress)
+            with start.again(), self._watch.on(unprobed.shifts(point), unprobed.only_once):
+                output = self.module(*arguments)
+            costs.append(costs_of(self.loss, output, target))
+            if learns:
+                for k, group in enumerate(unprobed.groups):
+                    moved[k] = moved[k] + (point / norm)[:, None, None] * unprobed.at_consumers(
+                        group, lambda place: self._watch.calls[place].given, output
+                    )
+        return self._combine(unprobed, torch.stack(costs), points, moved, place, best, progress)
+
+    def _draw(self, groups: list[Group], radius: float) -> None:
+        """Directions, and how far to go: in all windows of a layer as far."""
+        spreads: dict[str, list[Tensor]] = {}
+        for group in groups:
+            spreads.setdefault(group.name, []).append(group.outputs.std())
+        for name, found in spreads.items():
+            spread = torch.stack(found).mean()
+            self._spread[name] = self._spread[name].lerp(spread, 1 - _KEEP_SPREAD) if name in self._spread else spread
+        for group in groups:
+            group.scale = (radius * self._spread[group.name]).clamp(min=1e-12)
+            group.directions = self._signs(group.outputs)
 
     def _signs(self, outputs: Tensor) -> Tensor:
         """Random directions ``[D, B, n]`` of -1 and 1."""
@@ -217,40 +209,33 @@ class LayerStep:
 
     def _combine(
         self,
-        calls: list[Call],
-        groups: list[Group],
-        directions: list[Tensor],
-        scales: list[Tensor],
+        unprobed: Unprobed,
         costs: Tensor,
         points: Tensor,
         moved: list[Tensor],
-        at_output: Tensor | None,
-        head: int | None,
         choice: int,
         best: int,
         progress: float,
     ) -> list[Tensor]:
-        """From costs ``[V, B]`` to slopes at every call's output."""
-        assert self._layouts is not None
-        size = costs.shape[1]
-        slopes = [torch.zeros_like(call.output) for call in calls]
-        if head is not None:
-            assert at_output is not None
-            slopes[head] = at_output
-        behind: list[Tensor | None] = [None] * len(groups)
-        predicted: list[Tensor] = []
-        if self.space.credit and at_output is not None:
-            for place in reversed(range(len(groups))):
-                group = groups[place]
-                v = behind[place] = self._behind(group, groups, calls, slopes, at_output, head, size)
+        """From costs ``[V, B]``, and how the consumers' inputs moved along the directions, to slopes at every call's output."""
+        slopes = [torch.zeros_like(call.output) for call in unprobed.calls]
+        if unprobed.head is not None:
+            assert unprobed.at_output is not None
+            slopes[unprobed.head] = unprobed.at_output
+        groups = unprobed.groups
+        behind: list[Tensor] = []
+        predicted = [torch.zeros_like(group.outputs) for group in groups]
+        if self.space.credit and unprobed.at_output is not None:
+            # From the output backward: every group's prediction rests on those of its consumers.
+            for k, group in reversed(list(enumerate(groups))):
+                v = unprobed.at_consumers(group, lambda place: self._at_input(unprobed.calls[place], slopes[place]), unprobed.at_output)
+                behind.insert(0, v)
                 found = self._credit.setdefault(group.name, LayerCredit()).predict(group.bins, v)
-                predicted.insert(0, torch.zeros_like(group.outputs) if found is None else found)
-                group.put(slopes, predicted[0], self._layouts, calls)
-        else:
-            predicted = [torch.zeros_like(group.outputs) for group in groups]
+                predicted[k] = predicted[k] if found is None else found
+                unprobed.put(slopes, group, predicted[k])
         told = sum(
-            (torch.einsum("dbn,bn->db", u, p) * scale for u, p, scale in zip(directions, predicted, scales, strict=True)),
-            costs.new_zeros(self.space.dim, size),
+            (torch.einsum("dbn,bn->db", group.directions, p) * group.scale for group, p in zip(groups, predicted, strict=True)),
+            torch.zeros_like(costs[: self.space.dim]),
         )
         plain = self._along(costs, points, progress)
         told = told.clamp(-_LARGEST_PREDICTION * plain.abs().max(), _LARGEST_PREDICTION * plain.abs().max())
@@ -261,12 +246,11 @@ class LayerStep:
         self._choice.learn(choice, plain, left)
         asked = self.space.correction
         correction = self._choice.unexplained(choice) if asked is None else at(asked, progress)
-        for place, (group, u, scale, p) in enumerate(zip(groups, directions, scales, predicted, strict=True)):
-            measured = torch.einsum("dbn,db->bn", u, left) / scale
-            consumers = behind[place]
-            if consumers is not None and choice == best:
-                self._credit[group.name].learn(group.bins, consumers, u, moved[place] / scale, share * p + measured)
-            group.put(slopes, share * p + (choice == best) * correction * measured, self._layouts, calls)
+        for k, (group, p) in enumerate(zip(groups, predicted, strict=True)):
+            measured = torch.einsum("dbn,db->bn", group.directions, left) / group.scale
+            if behind and choice == best:
+                self._credit[group.name].learn(group.bins, behind[k], group.directions, moved[k] / group.scale, share * p + measured)
+            unprobed.put(slopes, group, share * p + (choice == best) * correction * measured)
         return slopes
 
     def _along(self, costs: Tensor, points: Tensor, progress: float) -> Tensor:
@@ -275,19 +259,8 @@ class LayerStep:
         weights = self.transport(costs, eps)
         return -(points.T @ weights) * (eps * len(points) / (points * points).sum(0))[:, None]
 
-    def _behind(
-        self, group: Group, groups: list[Group], calls: list[Call], slopes: list[Tensor], at_output: Tensor, head: int | None, size: int
-    ) -> Tensor:
-        """Slopes at the consumers' inputs ``[B, k]``, of what is known at their outputs."""
-        assert self._layouts is not None
-        found = []
-        for k in group.consumers(groups, calls, head):
-            at_input = at_inputs(self.layers[calls[k].name], calls[k].given, slopes[k])
-            if at_input is not None:
-                found.append(self._layouts[k].by_sample(at_input, size))
-        if head is None:
-            found.append(at_output)
-        return torch.cat(found, 1)
+    def _at_input(self, call: Call, slopes: Tensor) -> Tensor:
+        return at_inputs(self.layers[call.name], call.given, slopes)
 
     def _fill(self, calls: list[Call], slopes: list[Tensor], size: int) -> None:
         """Write ``.grad``."""

@@ -37,7 +37,6 @@ class Watch:
         self._layers = layers
         self.calls: list[Call] = []
         self._shifts: list[Tensor] | None = None
-        self._known: tuple[str, Tensor] | None = None
 
     @contextmanager
     def on(self, shifts: list[Tensor] | None = None, known: Call | None = None) -> Iterator[None]:

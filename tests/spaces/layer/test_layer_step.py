@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from polystep_snn import LayerSpace, LayerStep, Schedule, Softmax
+from polystep_snn.polystep.budget import Budget
 from polystep_snn.polystep.polytope import vertices
 from tests.reference import naive_layers
 from tests.spaces.layer.modules import LOSS, Counts, Staircase, TimeFirst, Tokens, batch, made, mlp
@@ -94,35 +95,67 @@ def test_a_layer_that_is_called_in_every_step_of_time(windows):
     step.step(inputs, target)
     count = 4 if windows is None else windows
     assert len(step.drawn) == 2 * count
-    spread, points = step._spread["first"], vertices("orthoplex", 1)
+    drawn = {name: [signs[0] for signs in step.drawn if signs.shape[2] == size] for name, size in (("first", 6), ("second", 3))}
 
     def cost(sign):
-        names = {"first": [], "second": []}
-        for signs in step.drawn:
-            names["first" if signs.shape[2] == 6 else "second"].append(signs[0])
-        called = dict.fromkeys(names, 0)
+        called = dict.fromkeys(drawn, 0)
 
         def hook(name):
             def shift(layer, given, out):
-                k = called[name] * count // 4
+                window = called[name] * count // 4
                 called[name] += 1
-                return out + sign * 0.3 * step._spread[name] * names[name][k]
+                return out + sign * 0.3 * step._spread[name] * drawn[name][window]
 
             return shift
 
-        handles = [module.get_submodule(name).register_forward_hook(hook(name)) for name in names]
+        handles = [module.get_submodule(name).register_forward_hook(hook(name)) for name in drawn]
         found = LOSS(module(inputs), target)
         for handle in handles:
             handle.remove()
         return found
 
-    assert len(points) == 2
-    along = (cost(1.0) - cost(-1.0)) / 2
-    first = [signs[0] for signs in step.drawn if signs.shape[2] == 6]
-    slopes = sum(along[:, None] * u / (0.3 * spread) for u in first) / 4 * (4 / count) if count < 4 else None
-    if windows == 1:
-        torch.testing.assert_close(module.first.weight.grad, slopes.T @ inputs / len(inputs) * 4 / 4, rtol=0, atol=1e-6)
+    along = ((cost(1.0) - cost(-1.0)) / 2)[:, None]
+    # The first layer's input is the same in all calls.
+    slopes = sum(along * u / (0.3 * step._spread["first"]) for u in drawn["first"])
+    torch.testing.assert_close(module.first.weight.grad, slopes.T @ inputs / len(inputs), rtol=0, atol=1e-6)
     assert module.first.weight.grad.abs().max() > 1e-4
+
+
+def test_a_layer_that_is_called_again_as_the_head_is_probed_in_its_other_calls():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(3, 3)
+
+        def forward(self, x):
+            return self.layer(self.layer(x).relu())
+
+    module, (inputs, target) = made(Twice), batch()
+    step = Told(module, LOSS, LayerSpace(radius=0.3), Softmax(1e6))
+    for _ in range(2):
+        step.step(inputs[:, :3], target)
+    # The head moves with the other call's outputs: what lies between is rectified.
+    assert step._credit["layer"].partners.tolist() == [0, 1, 2]
+
+
+def test_passes_that_look_at_another_number_of_calls_are_counted():
+    class Longer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.head, self.count = nn.Linear(12, 6), nn.Linear(6, 3), 1
+
+        def forward(self, x):
+            return self.head(sum(self.layer(x) for _ in range(self.count)))
+
+    module, (inputs, target) = made(Longer), batch()
+    budget = Budget(100)
+    step = LayerStep(module, LOSS, budget=budget)
+    spent = []
+    for count in (1, 1, 2, 2):
+        module.count = count
+        step.step(inputs, target)
+        spent.append(budget.spent)
+    assert spent == [4, 7, 11, 14]
 
 
 def test_samples_are_found_behind_time():
