@@ -8,7 +8,7 @@ import numpy as np
 from polystep_snn.engine.loops.jit import loop, product_loop
 from polystep_snn.engine.loops.lane_functions import any_of, numbers_of, where
 from polystep_snn.engine.loops.lanes import LANES, fill, load, store
-from polystep_snn.engine.loops.neurons import cuba_step, lif_step
+from polystep_snn.engine.loops.neurons import neuron_step
 
 # Probed neurons at a time: what they changed stays in a core's first cache while this layer's neurons pass by.
 _NEURONS = 4
@@ -58,10 +58,7 @@ def hop_block(
                         total = fill(none) if begins or trace is None else load(trace, (p, k, n, b))
                         for t in range(num_steps):
                             x = load(current, (t if current.shape[0] > 1 else 0, n, b)) + w * numbers_of(load(changed, (t, p, k, b)), w)
-                            if cuba is None:
-                                fired, own, synapse = lif_step(own, synapse, x, *lif)
-                            else:
-                                fired, own, synapse = cuba_step(own, synapse, x, bias[n], threshold[n], *cuba)
+                            fired, own, synapse = neuron_step(own, synapse, x, None, n, lif, cuba, bias, threshold)
                             z = where(fired, one, none)
                             total = total + z if decay is None else decay * total + z
                         if ends:

@@ -69,6 +69,14 @@ def lif_step(v, i, x, beta, alpha, v_th, v_min, v_max, soft):
 
 
 @loop
+def neuron_step(v, i, x, shift, n, lif, cuba, bias, threshold):
+    """A step of neuron n in floating point, or where ``cuba`` is given of the chip's; ``shift`` is None, or what a probe adds."""
+    if cuba is None:
+        return lif_step(v, i, x if shift is None else x + shift, *lif)
+    return cuba_step(v, i, x, bias[n] if shift is None else bias[n] + shift, threshold[n], *cuba)
+
+
+@loop
 def decayed(x, keep, grain, coarse):
     """``x keep / 4096`` rounded toward zero: in two halves, so that no product is beyond 2^24."""
     high = truncated(x * grain)

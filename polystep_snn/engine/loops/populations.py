@@ -6,7 +6,7 @@ Shapes: U steps, N neurons of which K are probed at V vertices, B samples, padde
 from polystep_snn.engine.loops.jit import loop
 from polystep_snn.engine.loops.lane_functions import sum_of, where
 from polystep_snn.engine.loops.lanes import LANES, fill, load, store
-from polystep_snn.engine.loops.neurons import cuba_step, lif_step
+from polystep_snn.engine.loops.neurons import neuron_step
 
 
 @loop
@@ -47,10 +47,7 @@ def layer_block(
                 x = load(current, (0 if constant else t, n, b))
                 if t == 0 or not constant:
                     seen = seen + x
-                if cuba is None:
-                    fired, own, synapse = lif_step(own, synapse, x, *lif)
-                else:
-                    fired, own, synapse = cuba_step(own, synapse, x, bias[n], threshold[n], *cuba)
+                fired, own, synapse = neuron_step(own, synapse, x, None, n, lif, cuba, bias, threshold)
                 z = where(fired, one, none)
                 total = total + z if decay is None else decay * total + z
                 if counts is not None:
@@ -72,10 +69,7 @@ def layer_block(
                         store(reached, (m, p, k, b), none)
                 for t in range(num_steps):
                     x, s = load(current, (0 if constant else t, n, b)), shift[0 if steady else t, p]
-                    if cuba is None:
-                        fired, own, synapse = lif_step(own, synapse, x + s, *lif)
-                    else:
-                        fired, own, synapse = cuba_step(own, synapse, x, bias[n] + s, threshold[n], *cuba)
+                    fired, own, synapse = neuron_step(own, synapse, x, s, n, lif, cuba, bias, threshold)
                     z = where(fired, one, none)
                     total = total + z if decay is None else decay * total + z
                     if spikes is not None:

@@ -17,7 +17,7 @@ optimizer takes it from ``.grad``.
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -48,6 +48,18 @@ from polystep_snn.spaces.node.space import NodeSpace
 if TYPE_CHECKING:
     # It needs numba.
     from polystep_snn.spaces.node.loops.step import LoopStep
+
+
+class _Given(NamedTuple):
+    """What costs and gradients are computed of."""
+
+    layers: list[Layer]
+    inputs: Frames | Tensor
+    target: Tensor
+    cost: Cost
+    probes: list[LayerProbes]
+    residual: float | None
+    eps: float
 
 
 class NodeStep:
@@ -127,14 +139,14 @@ class NodeStep:
         """
         weights, biases = self.network.weights, self.network.biases
         check(self.network, inputs, target, weights[0])
-        if self._kernels_for != (weights[0].device, weights[0].dtype):
+        if self._kernels_for != self._kind_of_weights():
             self._settle_kernels()
         layers = self._layers([*weights, *biases])
         probes = self._probes(len(inputs), progress, layers)
         cost = self.cost or _usual_cost(len(inputs))
         residual = None if self.residual is None else at(self.residual, progress)
-        compute = self._by_loops if self.kernels.loops else self._by_torch
-        seen, grads, total = compute(layers, inputs, target, cost, probes, residual, at(self.transport.eps, progress))
+        given = _Given(layers, inputs, target, cost, probes, residual, at(self.transport.eps, progress))
+        seen, grads, total = self._by_loops(given) if self.kernels.loops else self._by_torch(given)
         if not math.isfinite(total):
             explain(self.network, inputs)
         for weight, bias, weight_grad, bias_grad in zip(weights, biases, grads[0::2], grads[1::2], strict=True):
@@ -151,17 +163,9 @@ class NodeStep:
             self._known_layers = known, network.layers()
         return self._known_layers[1]
 
-    def _by_torch(
-        self,
-        layers: list[Layer],
-        inputs: Frames | Tensor,
-        target: Tensor,
-        cost: Cost,
-        probes: list[LayerProbes],
-        residual: float | None,
-        eps: float,
-    ) -> tuple[StepResult, list[Tensor], float]:
+    def _by_torch(self, given: _Given) -> tuple[StepResult, list[Tensor], float]:
         """What a step returns, the gradients of weights and biases, and a sum that is finite where everything was."""
+        layers, inputs, target, cost, probes, residual, eps = given
         chained = self.space.credit == "chained"
         done = run_probes(self.network, layers, inputs, target, cost, probes, self.kernels, residual, self.space.chunk, chained)
         # A number would be compiled anew for each of its values.
@@ -173,19 +177,11 @@ class NodeStep:
             grads[0] = placed(arrived.transposed_times(grads[0].T.contiguous()).T.contiguous(), probes[0].neurons, self.network.sizes[1])
         return seen, grads, total.item()
 
-    def _by_loops(
-        self,
-        layers: list[Layer],
-        inputs: Frames | Tensor,
-        target: Tensor,
-        cost: Cost,
-        probes: list[LayerProbes],
-        residual: float | None,
-        eps: float,
-    ) -> tuple[StepResult, list[Tensor], float]:
+    def _by_loops(self, given: _Given) -> tuple[StepResult, list[Tensor], float]:
         """The same on the CPU."""
         from polystep_snn.spaces.node.loops.step import LoopStep, Shape
 
+        layers, inputs, target, cost, probes, residual, eps = given
         if self._known_end is None or self._known_end[0] is not layers or self._known_end[1] != (len(inputs), residual):
             self._known_end = layers, (len(inputs), residual), make_end(self.network.readout, layers[-1], len(inputs), residual)
         end = self._known_end[2]
