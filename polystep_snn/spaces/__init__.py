@@ -1,1 +1,1 @@
-"""What is probed, one room each; every space fills ``.grad`` through ``polystep.method.Method``."""
+"""What is probed, one package each; every space fills ``.grad`` through ``polystep.method.Method``."""

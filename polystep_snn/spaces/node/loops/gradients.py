@@ -19,13 +19,13 @@ _GRAIN = 8
 
 
 def displacements(
-    transport: Transport, costs: Tensor, eps: float, probing: Probing, batch_size: int, live: np.ndarray, room: Tensor
+    transport: Transport, costs: Tensor, eps: float, probing: Probing, batch_size: int, live: np.ndarray, out: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Where costs ``[V, K, B]`` of padded samples move neurons.
 
     Args:
         batch_size: samples without the padding, of which ``live`` says where they are.
-        room: ``[M, K, B]``, may be overwritten.
+        out: ``[M, K, B]``, may be overwritten.
 
     Returns:
         ``[M, K, B]``, negative and weighed as weights see it, 0 in the padding; and ``[K]``, their sums as biases see them.
@@ -36,8 +36,8 @@ def displacements(
         kind = given.dtype.type
         sums = np.empty((num_windows, given.shape[1]), kind)
         quick = True if kind is np.float32 else None
-        split(softmax_barycenters, given.shape[1], given, kind(eps), probing.points, live, quick, room.numpy(), sums, grain=_GRAIN)
-        found = room
+        split(softmax_barycenters, given.shape[1], given, kind(eps), probing.points, live, quick, out.numpy(), sums, grain=_GRAIN)
+        found = out
     else:
         real = costs[..., :batch_size]
         found = barycenter(transport, real, torch.as_tensor(eps, dtype=costs.dtype), torch.from_numpy(probing.points))

@@ -99,7 +99,7 @@ class LoopRows:
         self._sizes = [layer.wiring.num_neurons for layer in behind.layers]
         self._chunk = behind.chunk or max(_GRAIN, _NUMBERS // max(self._sizes))
         self._which = np.empty(0, np.int64)
-        self._states = self._room(0)
+        self._states = self._new_states(0)
 
     def before(self) -> Arrays:
         found = [arrays(_rows_of(layer.base)) for layer in self._behind.layers]
@@ -108,7 +108,7 @@ class LoopRows:
 
     def through_block(self, before: Arrays, currents: list[Tensor], num_steps: int) -> None:
         which = self._entered(num_steps)
-        states = self._room(len(which))
+        states = self._new_states(len(which))
         self._run(which, len(self._which), before, self._states, self._unprobed(currents, num_steps), states)
         self._which, self._states = which, states
 
@@ -119,7 +119,7 @@ class LoopRows:
         unprobed = self._unprobed(currents, num_steps)
         for start in range(0, len(which), self._chunk):
             tile = which[start : start + self._chunk]
-            states = self._room(len(tile))
+            states = self._new_states(len(tile))
             earlier = _cut(self._states, start, start + len(tile))
             self._run(tile, min(max(begun - start, 0), len(tile)), before, earlier, unprobed, states)
             self._judge(tile, states, readout, costs.view(-1))
@@ -131,7 +131,7 @@ class LoopRows:
         sample, probe = moved.flatten(0, 1).T.nonzero(as_tuple=True)
         return np.concatenate([self._which, (probe * moved.shape[2] + sample).numpy()])
 
-    def _room(self, count: int) -> Arrays:
+    def _new_states(self, count: int) -> Arrays:
         def make() -> tuple[np.ndarray, ...]:
             return tuple(np.empty((count, n), self._fan.dtype) for n in self._sizes)
 

@@ -276,8 +276,8 @@ class LoopStep:
             if conclusion is not None and k == self._num_layers - 1:
                 moved, bias = conclusion.moved, conclusion.bias
             else:
-                room = self._workspace.take(f"displacements {k}", known.points.shape[1], *cost.shape[1:], dtype=cost.dtype)
-                moved, bias = displacements(transport, cost, eps, known, self.shape.batch_size, self._live, room)
+                out = self._workspace.take(f"displacements {k}", known.points.shape[1], *cost.shape[1:], dtype=cost.dtype)
+                moved, bias = displacements(transport, cost, eps, known, self.shape.batch_size, self._live, out)
             if k == 0:
                 grads += first.gradients(inputs, moved, bias, p.neurons)
                 continue
