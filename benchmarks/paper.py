@@ -64,6 +64,7 @@ def run(
         started = time.process_time()
         method.step(images[batch], labels[batch], min(1.0, spent / budget))
         seconds += time.process_time() - started
+        spent += getattr(method, "more", 0)
         steps += 1
         last = spent + method.evaluations > budget
         if last or spent * _VALIDATIONS // budget > len(curve):

@@ -33,7 +33,7 @@ from polystep_snn.spaces.weight.subspaces import HybridLowRank, SparseProjection
 
 # Four settings a method, among which validation chooses.
 SETTINGS: dict[str, list[dict[str, Any]]] = {
-    "layers": [{"lr": lr, "correction": correction} for lr in (1e-3, 2e-3) for correction in (1.0, None)],
+    "layers": [{"lr": lr} for lr in (1e-3, 2e-3, 4e-3, 8e-3)],
     "weights": [{"lr": 5e-3, "count": 1_000_000}, {"lr": 5e-3, "count": 10_000}, {"lr": 1e-2, "count": 10_000}, {"lr": 1e-2}],
     "published": [
         {},
@@ -62,7 +62,7 @@ class Method(Protocol):
     """Trains a network; after a step, its parameters are those that the method stands at.
 
     Attributes:
-        evaluations: candidates that the next step evaluates.
+        evaluations: candidates that the next step evaluates; where a step turns out to need more, the method says so in ``more``.
     """
 
     @property
@@ -77,10 +77,13 @@ class Gradients:
     Args:
         polystep: fills ``.grad`` of the network's parameters.
         given: what it is called with, of images.
+
+    Attributes:
+        more: forward passes that the last step made beyond those that it had announced.
     """
 
     def __init__(self, network: nn.Module, polystep: WeightStep | LayerStep, lr: float, given: Callable[[Tensor], Any] = lambda x: x):
-        self.polystep, self.lr, self._given = polystep, lr, given
+        self.polystep, self.lr, self._given, self.more = polystep, lr, given, 0
         self.optimizer = torch.optim.Adam(network.parameters(), lr=lr, betas=(0.9, 0.99))
 
     @property
@@ -89,7 +92,9 @@ class Gradients:
 
     def step(self, images: Tensor, labels: Tensor, progress: float) -> None:
         self.optimizer.param_groups[0]["lr"] = self.lr * (0.02 + 0.49 * (1 + math.cos(math.pi * progress)))
+        before, said = getattr(self.polystep, "passes", 0), self.polystep.evaluations
         self.polystep.step(self._given(images), labels, progress)
+        self.more = max(0, getattr(self.polystep, "passes", 0) - before - said)
         self.optimizer.step()
 
 
@@ -111,10 +116,10 @@ def weights(network: nn.Module, budget: int, seed: int, lr: float, count: int | 
     return Gradients(network, polystep, lr, partial(own_inputs, network))
 
 
-def layers(network: nn.Module, seed: int, lr: float, correction: float | None) -> Gradients:
+def layers(network: nn.Module, seed: int, lr: float, **space: Any) -> Gradients:
     """Layer space."""
     loss = nn.CrossEntropyLoss(reduction="none")
-    return Gradients(network, LayerStep(plain(network), loss, LayerSpace(correction=correction), seed=seed), lr)
+    return Gradients(network, LayerStep(plain(network), loss, LayerSpace(**space), seed=seed), lr)
 
 
 class Vector:

@@ -3,16 +3,14 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from polystep_snn.engine.state.same_start import SameStart
 from polystep_snn.errors import InputError
+from polystep_snn.spaces.layer.passes import Passes
 from polystep_snn.spaces.layer.watch import Call, Layout, Watch, layout_of
 
 
-def examine(
-    module: nn.Module, watch: Watch, start: SameStart, arguments: tuple[Any, ...], calls: list[Call], output: Any, size: int
-) -> list[Layout]:
+def examine(passes: Passes, watch: Watch, arguments: tuple[Any, ...], calls: list[Call], output: Any, size: int) -> list[Layout]:
     """The layout of every call, by a pass in which the first sample is replaced by the second.
 
     Args:
@@ -24,9 +22,7 @@ def examine(
     """
     if size < 2:
         raise InputError("the batch has one sample: give at least two, so that it can be seen which is which")
-    changed = tuple(_replaced(x, size) for x in arguments)
-    with start.again(), watch.on():
-        other = module(*changed)
+    other = passes.on_other(tuple(_replaced(x, size) for x in arguments))
     if [call.name for call in watch.calls] != [call.name for call in calls]:
         raise InputError(
             "which layers are called depends on the samples: leave those out of `layers` that are called for some samples only"

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from polystep_snn.spaces.layer.credit import bins_of
+from polystep_snn.spaces.layer.credit import intervals_of
 from polystep_snn.spaces.layer.watch import Call, Layout
 
-# Later layers that are looked at as consumers.
-_CONSUMERS = 3
+# Later layers that are tried as consumers, beside the head.
+_CANDIDATES = 2
 
 
 @dataclass
@@ -23,6 +23,7 @@ class Group:
         name: of the layer.
         calls: places in the pass.
         outputs: ``[B, n]``, the mean of what they give.
+        consumer: calls of one layer through whose inputs all that a shift does reaches the cost; none for the module's output.
         directions: ``[D, B, n]``, signs, drawn anew in every step.
         scale: of a shift by one.
     """
@@ -30,17 +31,25 @@ class Group:
     name: str
     calls: list[int]
     outputs: Tensor
+    consumer: list[int] = field(default_factory=list)
     directions: Tensor = field(init=False)
     scale: Tensor = field(init=False)
 
     @cached_property
-    def bins(self) -> Tensor:
-        """As of ``credit.bins_of``."""
-        return bins_of(self.outputs)
+    def intervals(self) -> Tensor:
+        """As of ``credit.intervals_of``."""
+        return intervals_of(self.outputs)
+
+    @cached_property
+    def spread(self) -> Tensor:
+        """Standard deviation of the outputs, of all samples together."""
+        return self.outputs.std()
 
     def shift(self, point: Tensor) -> Tensor:
         """``[B, n]`` at a vertex ``[D]``."""
-        return torch.tensordot(point, self.directions, 1) * self.scale
+        if len(point) == 1:
+            return self.directions[0] * (point[0] * self.scale)
+        return torch.tensordot(point * self.scale, self.directions, 1)
 
 
 @dataclass(frozen=True)
@@ -50,22 +59,24 @@ class Unprobed:
     Attributes:
         calls: of all layers, in order.
         layouts: one a call.
+        output: the module's.
         at_output: slopes ``[B, C]`` of each sample's cost at the module's output; None where they are not known.
         head: the place of the call that gives the module's output, where its slopes are known; it is not probed.
-        cost: each sample's, ``[B]``.
+        size: B.
         groups: all calls but the head's, in the order of their first ones.
     """
 
     calls: list[Call]
     layouts: list[Layout]
+    output: Any
     at_output: Tensor | None
     head: int | None
-    cost: Tensor
+    size: int
     groups: list[Group]
 
     @classmethod
     def of(
-        cls, calls: list[Call], layouts: list[Layout], output: Any, at_output: Tensor | None, cost: Tensor, windows: int | None
+        cls, calls: list[Call], layouts: list[Layout], output: Any, at_output: Tensor | None, size: int, windows: int | None
     ) -> "Unprobed":
         head = len(calls) - 1 if at_output is not None and calls[-1].output is output else None
         places: dict[str, list[int]] = {}
@@ -77,9 +88,8 @@ class Unprobed:
             count = len(own) if windows is None else min(windows, len(own))
             for m in range(count):
                 some = own[m * len(own) // count : (m + 1) * len(own) // count]
-                outputs = [layouts[k].by_sample(calls[k].output, len(cost)) for k in some]
-                groups.append(Group(name, some, torch.stack(outputs).mean(0) if len(some) > 1 else outputs[0]))
-        return cls(calls, layouts, at_output, head, cost, sorted(groups, key=lambda group: group.calls[0]))
+                groups.append(Group(name, some, _mean([layouts[k].by_sample(calls[k].output, size) for k in some])))
+        return cls(calls, layouts, output, at_output, head, size, sorted(groups, key=lambda group: group.calls[0]))
 
     @property
     def only_once(self) -> Call | None:
@@ -87,33 +97,57 @@ class Unprobed:
         first = self.calls[0]
         return first if self.head != 0 and all(call.name != first.name for call in self.calls[1:]) else None
 
-    def consumers(self, group: Group) -> list[int]:
-        """The next calls of up to three layers that take no whole numbers: of other ones, or the head's."""
-        found: dict[str, int] = {}
-        for k in range(group.calls[0] + 1, len(self.calls)):
-            name, given, _ = self.calls[k]
-            other = name != group.name or k == self.head
-            if other and name not in found and len(found) < _CONSUMERS and given.is_floating_point():
-                found[name] = k
-        return list(found.values())
+    def candidates(self, name: str) -> list[list[int]]:
+        """Calls, together those of another layer or the head, that may be all that a layer's shifts reach: nearest first."""
+        own = {k for group in self.groups if group.name == name for k in group.calls}
+        found: dict[str, list[int]] = {}
+        for k in range(min(own) + 1, len(self.calls)):
+            call = self.calls[k]
+            if k not in own and call.given.is_floating_point():
+                found.setdefault(call.name, []).append(k)
+        places = list(found.values())
+        return [*places[:_CANDIDATES], *(others for others in places[_CANDIDATES:] if self.head in others)]
 
-    def at_consumers(self, group: Group, of_call: Callable[[int], Tensor], of_output: Tensor) -> Tensor:
-        """``[B, k]``, what there is at the inputs of a group's consumers, and at the module's output where no layer gives it."""
-        found = [self.layouts[k].by_sample(of_call(k), len(self.cost)) for k in self.consumers(group)]
-        if self.head is None:
-            found.append(of_output)
-        return torch.cat(found, 1) if found else self.cost.new_zeros(len(self.cost), 0)
+    def inputs(self, places: list[int]) -> dict[int, Tensor]:
+        """What calls are given, by place."""
+        return {k: self.calls[k].given for k in places}
 
-    def shifts(self, point: Tensor) -> list[Tensor]:
+    def at_consumer(self, group: Group, of_call: Callable[[int], Tensor], of_output: Tensor) -> Tensor:
+        """``[C, B, k]``, what there is at the inputs of the calls that consume what a group gives, or at the module's output."""
+        if not group.consumer:
+            return of_output[None]
+        found = [self.layouts[k].by_sample(of_call(k), self.size) for k in group.consumer]
+        return found[0][None] if len(found) == 1 else torch.stack(found)
+
+    def outputs_of(self, group: Group, calls: list[Call]) -> Tensor:
+        """``[B, n]``, the mean of what a group's calls give in another pass."""
+        return _mean([self.layouts[k].by_sample(calls[k].output, self.size) for k in group.calls])
+
+    def no_shifts(self) -> list[Tensor | None]:
+        """Of every call's output."""
+        return [None] * len(self.calls)
+
+    def put_shift(self, shifts: list[Tensor | None], group: Group, shift: Tensor) -> None:
+        """Write ``[B, n]`` for all calls of a group."""
+        for k in group.calls:
+            shifts[k] = self.layouts[k].as_given(shift, self.calls[k].output)
+
+    def shifts(self, point: Tensor) -> list[Tensor | None]:
         """Of every call's output, at a vertex ``[D]``."""
-        shifts = [torch.zeros((), dtype=call.output.dtype, device=call.output.device).expand(call.output.shape) for call in self.calls]
+        shifts = self.no_shifts()
         for group in self.groups:
-            shift = group.shift(point)
-            for k in group.calls:
-                shifts[k] = self.layouts[k].as_given(shift, self.calls[k].output)
+            self.put_shift(shifts, group, group.shift(point))
         return shifts
 
-    def put(self, slopes: list[Tensor], group: Group, found: Tensor) -> None:
+    def known_slopes(self) -> list[Tensor | None]:
+        """At every call's output: those of the head."""
+        return [self.at_output if k == self.head else None for k in range(len(self.calls))]
+
+    def put_slopes(self, slopes: list[Tensor | None], group: Group, found: Tensor) -> None:
         """Write slopes ``[B, n]`` at the outputs of a group's calls together: each has its part."""
         for k in group.calls:
             slopes[k] = self.layouts[k].as_given(found / len(group.calls), self.calls[k].output)
+
+
+def _mean(tensors: list[Tensor]) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.stack(tensors).mean(0)

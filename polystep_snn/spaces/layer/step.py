@@ -3,10 +3,14 @@ r"""Layer space: PolyStep on the outputs of any module's layers.
 A module that maps samples to costs gives B numbers in a forward pass, if every sample is asked a question of its own. A particle is a
 sample; its coordinates are all outputs ``a`` of the probed layers. It stands at the vertices of a polytope in random directions ``u``::
 
-    a + radius spread sum_k point[v, k] u_k          u: a sign for every output
+    a + radius spread sum_k point[v, k] u_k           u: a sign for every output
+    W.grad = mean_b g[b] x[b]^T                        g: slopes at the outputs; pulled back through the layer's own input x
+
+Where the slopes at the module's output are known, ``g`` comes from how the inputs of the next layer move (``estimate.py``). Otherwise, or
+for an unbiased estimate, it comes from the samples' costs::
+
     s_k = - eps V / sum_v point[v, k]^2  sum_v softmax(-cost / eps)[v] point[v, k]       slope along u_k: for large eps that of a line's fit
-    g   = p + sum_k u_k (s_k - u_k . p) / (radius spread)            p: learned credit (``credit.py``), 0 at first
-    W.grad = mean_b g[b] x[b]^T                       pulled back through the layer's own input
+    g   = p + mean_k u_k (s_k - u_k . p) / (radius spread)                               p: learned credit (``credit.py``), 0 at first
 
 Nothing is differentiated: rounding, argmax, floor, hard routing may stand behind a probed layer. The last layer, where its output is the
 module's, has a closed form (``head.py``).
@@ -20,27 +24,29 @@ import torch
 from torch import Tensor, nn
 
 from polystep_snn.engine.state.module_state import ModuleState
-from polystep_snn.engine.state.same_start import SameStart
 from polystep_snn.errors import InputError
 from polystep_snn.polystep.budget import Budget
 from polystep_snn.polystep.method import StepResult
 from polystep_snn.polystep.polytope import vertices
 from polystep_snn.polystep.schedule import at
 from polystep_snn.polystep.transport import Softmax, Transport
-from polystep_snn.spaces.layer.buffers import Buffers
-from polystep_snn.spaces.layer.credit import LayerCredit
+from polystep_snn.spaces.layer.consumers import find_consumers
+from polystep_snn.spaces.layer.credit import LayerCredit, Share
+from polystep_snn.spaces.layer.estimate import along_consumers, from_costs, moves, predictions
 from polystep_snn.spaces.layer.examine import examine
 from polystep_snn.spaces.layer.groups import Group, Unprobed
 from polystep_snn.spaces.layer.head import Loss, costs_of, output_slopes
-from polystep_snn.spaces.layer.kinds import at_inputs, gradients, probed_layers
-from polystep_snn.spaces.layer.radius import RADII, RadiusChoice
+from polystep_snn.spaces.layer.kinds import gradients, probed_layers
+from polystep_snn.spaces.layer.passes import Passes
+from polystep_snn.spaces.layer.reach import Reach, see
 from polystep_snn.spaces.layer.space import LayerSpace
 from polystep_snn.spaces.layer.watch import Call, Layout, Watch
 
 _KEEP_SPREAD = 0.99
-# A radius for modules whose credit is not learnt.
-_USUAL = 0.1
-_LARGEST_PREDICTION = 3.0  # in units of what was measured
+# Credit is learnt in each of the first steps, and then in one of so many.
+_EAGER, _LEARN_EVERY = 100, 4
+# Passes of the first step, at most, that see which inputs each output reaches.
+_FIRST_LOOKS = 8
 
 
 class LayerStep:
@@ -80,16 +86,25 @@ class LayerStep:
         self._points = vertices(space.polytope, space.dim)
         self._state: ModuleState | None = None
         self._layouts: list[Layout] | None = None
+        self._consumers: dict[str, list[int]] | None = None
         self._spread: dict[str, Tensor] = {}
-        self._credit: dict[str, LayerCredit] = {}
-        self._choice: RadiusChoice | None = None
+        self._credit: dict[str, LayerCredit] = {name: LayerCredit() for name in self.layers}
+        self._reach: dict[str, Reach | None] = {}
+        self._share = Share()
+        self._steps = 0
+        self.passes = 0
         if budget is not None:
             budget.affords(self.evaluations)
 
     @property
     def evaluations(self) -> int:
-        """Forward passes of the next step; the first one takes another one to see which samples are which."""
-        return 1 + len(self._points) + (self._layouts is None)
+        """Forward passes of the next step. The first one takes some more, to see who consumes what layers give: ``passes`` counts them."""
+        return 1 + len(self._points) + (self._layouts is None) + self._looks
+
+    @property
+    def _looks(self) -> bool:
+        """Whether the next step has a pass that sees which inputs each output reaches."""
+        return any(reach is not None and reach.wants(self._steps + 1) for reach in self._reach.values())
 
     @torch.no_grad()
     def step(self, inputs: Any, target: Tensor, progress: float = 0.0) -> StepResult:
@@ -100,44 +115,52 @@ class LayerStep:
             target: second argument of the loss, ``[B, ...]``.
             progress: how much of the run lies behind, in [0, 1], for the schedules.
         """
-        if self.budget is not None:
-            self.budget.spend(self.evaluations)
+        self._spend(self.evaluations)
+        looks = self._looks
+        self._steps += 1
         arguments = inputs if isinstance(inputs, tuple) else (inputs,)
         if self._state is None:
             self._state = ModuleState(self.module, self.loss)
         else:
             self._state.renew()
-        start, buffers = SameStart(self.module, self._state), Buffers(self.module)
-        with start.first(), self._watch.on():
-            output = self.module(*arguments)
-        buffers.keep()
+        passes = Passes(self.module, arguments, self._watch, self._state)
+        output = passes.first()
         calls, cost = self._watch.calls, costs_of(self.loss, output, target)
         if not calls:
             raise InputError(f"none of the layers {', '.join(self.layers)} ran: name those that do in `layers`")
         try:
             if self._layouts is None or len(self._layouts) != len(calls):
-                if self.budget is not None and self._layouts is not None:
-                    self.budget.spend(1)
-                buffers.rewind()
-                self._layouts = examine(self.module, self._watch, start, arguments, calls, output, len(cost))
+                if self._layouts is not None:
+                    self._spend(1)
+                self._layouts, self._consumers = examine(passes, self._watch, arguments, calls, output, len(cost)), None
             at_output = output_slopes(self.loss, output, target) if isinstance(output, Tensor) else None
-            unprobed = Unprobed.of(calls, self._layouts, output, at_output, cost, self.space.windows)
-            slopes = self._slopes(unprobed, target, arguments, start, buffers, progress)
+            unprobed = Unprobed.of(calls, self._layouts, output, at_output, len(cost), self.space.windows)
+            if self._follows(unprobed):
+                self._look(unprobed, passes, int(looks))
+            slopes = self._slopes(unprobed, target, passes, progress)
         finally:
-            buffers.advance()
-            start.end()
+            passes.end()
         self._fill(calls, slopes, len(cost))
         accuracy = torch.tensor(float("nan"))
         if output.ndim == 2 and target.ndim == 1 and not target.is_floating_point():
             accuracy = (output.argmax(1) == target).to(cost.dtype).mean()
         return StepResult(cost.mean(), accuracy, [])
 
+    def _spend(self, count: int) -> None:
+        self.passes += count
+        if self.budget is not None:
+            self.budget.spend(count)
+
     def state_dict(self) -> dict[str, Tensor]:
         """What a checkpoint needs beside the module's and the optimizer's own: tensors only."""
-        state = {"generator": self.generator.get_state(), **{f"spread.{name}": x for name, x in self._spread.items()}}
+        counts = torch.tensor([self._steps, self.passes])
+        state = {"generator": self.generator.get_state(), "counts": counts, "share": self._share.both}
+        state |= {f"spread.{name}": x for name, x in self._spread.items()}
         for name, credit in self._credit.items():
             state |= {f"credit.{name}.{key}": x for key, x in credit.state().items()}
-        return state | ({} if self._choice is None else {f"radius.{name}": x for name, x in self._choice.state().items()})
+        for name, reach in self._reach.items():
+            state |= {} if reach is None else {f"reach.{name}.hits": reach.hits, f"reach.{name}.tests": reach.tests}
+        return state
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Go on where ``state_dict`` was called, to the bit.
@@ -145,58 +168,76 @@ class LayerStep:
         Raises:
             InputError: no state of a ``LayerStep``.
         """
-        if "generator" not in state:
-            raise InputError("this is no state of a LayerStep: 'generator' is missing")
+        missing = next((name for name in ("generator", "counts", "share") if name not in state), None)
+        if missing is not None:
+            raise InputError(f"this is no state of a LayerStep: {missing!r} is missing")
         self.generator.set_state(state["generator"])
-        self._spread = {name.removeprefix("spread."): x.clone() for name, x in state.items() if name.startswith("spread.")}
-        self._credit = {}
-        for name in self.layers:
-            found = {k.removeprefix(f"credit.{name}."): x.clone() for k, x in state.items() if k.startswith(f"credit.{name}.")}
+        self._steps, self.passes = state["counts"].tolist()
+        self._share.both = state["share"].clone()
+        for name, credit in self._credit.items():
+            found = _below(f"credit.{name}.", state)
             if found:
-                self._credit[name] = LayerCredit()
-                self._credit[name].load(found)
-        found = {k.removeprefix("radius."): x.clone() for k, x in state.items() if k.startswith("radius.")}
-        self._choice = None
-        if found:
-            variances = found["variances"]
-            self._choice = RadiusChoice(RADII if len(variances) > 1 else (_USUAL,), variances)
-            self._choice.load(found)
+                credit.load(found)
+            if f"reach.{name}.hits" in state:
+                self._reach[name] = Reach(**_below(f"reach.{name}.", state))
+        self._spread = _below("spread.", state)
 
-    def _slopes(
-        self, unprobed: Unprobed, target: Tensor, arguments: tuple[Any, ...], start: SameStart, buffers: Buffers, progress: float
-    ) -> list[Tensor]:
+    def _follows(self, unprobed: Unprobed) -> bool:
+        """Whether slopes come from how consumers move."""
+        return self.space.credit and unprobed.at_output is not None
+
+    def _look(self, unprobed: Unprobed, passes: Passes, looks: int) -> None:
+        """Who consumes what groups give, and which of its inputs each output reaches."""
+        first = not self._reach
+        if self._consumers is None:
+            self._consumers, count = find_consumers(unprobed, passes)
+            self._spend(count)
+        for group in unprobed.groups:
+            group.consumer = [k for k in self._consumers[group.name] if k > group.calls[0]]
+            if group.name not in self._reach:
+                inputs = unprobed.at_consumer(group, lambda k: unprobed.calls[k].given, unprobed.output)
+                self._reach[group.name] = Reach.unseen(group.outputs.shape[1], inputs.shape[2], inputs)
+        if first:
+            sizes = [group.outputs.shape[1] for group in unprobed.groups if self._reach[group.name] is not None]
+            looks = min(_FIRST_LOOKS, -(-max(sizes, default=0) // unprobed.size))
+            self._spend(looks)
+        for _ in range(looks):
+            see(unprobed, passes, self._watch, self._reach, self.generator)
+
+    def _slopes(self, unprobed: Unprobed, target: Tensor, passes: Passes, progress: float) -> list[Tensor | None]:
         """Slopes of the mean cost at the output of every call, in its shape, times B."""
-        learns = self.space.credit and unprobed.at_output is not None
-        if self._choice is None:
-            # One radius, where it is given, or where nothing would tell which is better.
-            radii = RADII if learns and self.space.radius is None else (_USUAL,)
-            self._choice = RadiusChoice(radii, unprobed.cost)
-        place, best = self._choice.choose(self.generator)
-        radius = self._choice.radii[place] if self.space.radius is None else at(self.space.radius, progress)
-        self._draw(unprobed.groups, radius)
-        points = self._points.to(unprobed.cost)
-        norm = (points * points).sum(0)
-        costs: list[Tensor] = []
-        moved = [torch.zeros(())] * len(unprobed.groups)
+        self._draw(unprobed.groups, at(self.space.radius, progress))
+        points = self._points.to(unprobed.groups[0].outputs if unprobed.groups else unprobed.calls[0].output)
+        outputs, calls = [], []
         for point in points:
-            buffers.rewind()
-            with start.again(), self._watch.on(unprobed.shifts(point), unprobed.only_once):
-                output = self.module(*arguments)
-            costs.append(costs_of(self.loss, output, target))
-            if learns:
-                for k, group in enumerate(unprobed.groups):
-                    moved[k] = moved[k] + (point / norm)[:, None, None] * unprobed.at_consumers(
-                        group, lambda place: self._watch.calls[place].given, output
-                    )
-        return self._combine(unprobed, torch.stack(costs), points, moved, place, best, progress)
+            outputs.append(passes.again(unprobed.shifts(point), unprobed.only_once))
+            calls.append(self._watch.calls)
+        follows = self._follows(unprobed)
+        correction = at(self.space.correction, progress) if follows else 1.0
+        estimates = [torch.zeros_like(group.outputs) for group in unprobed.groups]
+        if correction > 0:
+            predicted = predictions(unprobed, self._credit, self.layers) if follows else None
+            costs = torch.stack([costs_of(self.loss, output, target) for output in outputs])
+            eps = at(self.transport.eps, progress)
+            found = from_costs(unprobed.groups, predicted, costs, points, self.transport, eps, self._share)
+            estimates = [correction * g for g in found]
+        if follows:
+            moved = moves(unprobed, points, calls, outputs)
+            learn = self._steps <= _EAGER or self._steps % _LEARN_EVERY == 0
+            found = along_consumers(unprobed, moved, self._credit, self._reach, self.layers, learn)
+            estimates = [e + (1 - correction) * g for e, g in zip(estimates, found, strict=True)] if correction > 0 else found
+        slopes = unprobed.known_slopes()
+        for group, estimate in zip(unprobed.groups, estimates, strict=True):
+            unprobed.put_slopes(slopes, group, estimate)
+        return slopes
 
     def _draw(self, groups: list[Group], radius: float) -> None:
         """Directions, and how far to go: in all windows of a layer as far."""
         spreads: dict[str, list[Tensor]] = {}
         for group in groups:
-            spreads.setdefault(group.name, []).append(group.outputs.std())
+            spreads.setdefault(group.name, []).append(group.spread)
         for name, found in spreads.items():
-            spread = torch.stack(found).mean()
+            spread = found[0] if len(found) == 1 else torch.stack(found).mean()
             self._spread[name] = self._spread[name].lerp(spread, 1 - _KEEP_SPREAD) if name in self._spread else spread
         for group in groups:
             group.scale = (radius * self._spread[group.name]).clamp(min=1e-12)
@@ -207,67 +248,18 @@ class LayerStep:
         signs = torch.randint(0, 2, (self.space.dim, *outputs.shape), generator=self.generator)
         return signs.to(outputs) * 2 - 1
 
-    def _combine(
-        self,
-        unprobed: Unprobed,
-        costs: Tensor,
-        points: Tensor,
-        moved: list[Tensor],
-        choice: int,
-        best: int,
-        progress: float,
-    ) -> list[Tensor]:
-        """From costs ``[V, B]``, and how the consumers' inputs moved along the directions, to slopes at every call's output."""
-        slopes = [torch.zeros_like(call.output) for call in unprobed.calls]
-        if unprobed.head is not None:
-            assert unprobed.at_output is not None
-            slopes[unprobed.head] = unprobed.at_output
-        groups = unprobed.groups
-        behind: list[Tensor] = []
-        predicted = [torch.zeros_like(group.outputs) for group in groups]
-        if self.space.credit and unprobed.at_output is not None:
-            # From the output backward: every group's prediction rests on those of its consumers.
-            for k, group in reversed(list(enumerate(groups))):
-                v = unprobed.at_consumers(group, lambda place: self._at_input(unprobed.calls[place], slopes[place]), unprobed.at_output)
-                behind.insert(0, v)
-                found = self._credit.setdefault(group.name, LayerCredit()).predict(group.bins, v)
-                predicted[k] = predicted[k] if found is None else found
-                unprobed.put(slopes, group, predicted[k])
-        told = sum(
-            (torch.einsum("dbn,bn->db", group.directions, p) * group.scale for group, p in zip(groups, predicted, strict=True)),
-            torch.zeros_like(costs[: self.space.dim]),
-        )
-        plain = self._along(costs, points, progress)
-        told = told.clamp(-_LARGEST_PREDICTION * plain.abs().max(), _LARGEST_PREDICTION * plain.abs().max())
-        assert self._choice is not None
-        share = self._choice.shares[choice].of(plain, told)
-        # What is predicted is taken from the costs before they become weights.
-        left = self._along(costs - share * (points @ told), points, progress)
-        self._choice.learn(choice, plain, left)
-        asked = self.space.correction
-        correction = self._choice.unexplained(choice) if asked is None else at(asked, progress)
-        for k, (group, p) in enumerate(zip(groups, predicted, strict=True)):
-            measured = torch.einsum("dbn,db->bn", group.directions, left) / group.scale
-            if behind and choice == best:
-                self._credit[group.name].learn(group.bins, behind[k], group.directions, moved[k] / group.scale, share * p + measured)
-            unprobed.put(slopes, group, share * p + (choice == best) * correction * measured)
-        return slopes
-
-    def _along(self, costs: Tensor, points: Tensor, progress: float) -> Tensor:
-        """Slopes ``[D, B]`` along the directions, of costs ``[V, B]``."""
-        eps = at(self.transport.eps, progress)
-        weights = self.transport(costs, eps)
-        return -(points.T @ weights) * (eps * len(points) / (points * points).sum(0))[:, None]
-
-    def _at_input(self, call: Call, slopes: Tensor) -> Tensor:
-        return at_inputs(self.layers[call.name], call.given, slopes)
-
-    def _fill(self, calls: list[Call], slopes: list[Tensor], size: int) -> None:
+    def _fill(self, calls: list[Call], slopes: list[Tensor | None], size: int) -> None:
         """Write ``.grad``."""
         total: dict[nn.Parameter, Tensor] = {}
         for call, slope in zip(calls, slopes, strict=True):
+            assert slope is not None
             for parameter, grad in gradients(self.layers[call.name], call.given, slope / size):
                 total[parameter] = total[parameter] + grad if parameter in total else grad
         for layer in self.layers.values():
             for parameter in layer.parameters(recurse=False):
                 parameter.grad = total.get(parameter)
+
+
+def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A copy of what names begin with."""
+    return {name.removeprefix(prefix): x.clone() for name, x in state.items() if name.startswith(prefix)}

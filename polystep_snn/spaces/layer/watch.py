@@ -36,18 +36,25 @@ class Watch:
     def __init__(self, layers: dict[str, nn.Module]):
         self._layers = layers
         self.calls: list[Call] = []
-        self._shifts: list[Tensor] | None = None
+        self._shifts: list[Tensor | None] | None = None
+        self._held: dict[int, Tensor] = {}
+        self._reached: Tensor | None = None
 
     @contextmanager
-    def on(self, shifts: list[Tensor] | None = None, known: Call | None = None) -> Iterator[None]:
+    def on(
+        self, shifts: list[Tensor | None] | None = None, known: Call | None = None, held: dict[int, Tensor] | None = None
+    ) -> Iterator[None]:
         """Record a pass.
 
         Args:
-            shifts: one a call, in order, added to its output.
+            shifts: one a call, in order, added to its output; None for no shift.
             known: the first call of a pass before, whose layer is called once and need not run again: nothing before it is shifted.
+            held: inputs that calls get in place of their own, by place. What is recorded is what they would have got.
         """
-        self.calls, self._shifts = [], shifts
+        self.calls, self._shifts, self._held = [], shifts, held or {}
         handles = [layer.register_forward_hook(self._hook(name), with_kwargs=True) for name, layer in self._layers.items()]
+        if held:
+            handles += [layer.register_forward_pre_hook(self._hold, with_kwargs=True) for layer in self._layers.values()]
         kept = None
         if known is not None:
             kept = self._layers[known.name]
@@ -60,19 +67,30 @@ class Watch:
             for handle in handles:
                 handle.remove()
 
+    def _hold(self, layer: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        held = self._held.get(len(self.calls))
+        if held is None:
+            return None
+        self._reached = arguments[0] if arguments else next(iter(options.values()), None)
+        return ((held, *arguments[1:]), options) if arguments else ((), options | {next(iter(options)): held})
+
     def _hook(self, name: str) -> Any:
         def hook(layer: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any], output: Any) -> Tensor:
             given = arguments[0] if arguments else next(iter(options.values()), None)
+            if len(self.calls) in self._held:
+                given, self._reached = self._reached, None
             if not isinstance(output, Tensor) or not isinstance(given, Tensor):
                 raise InputError(f"{name} takes or gives something else than a tensor: leave it out of `layers`")
             if self._shifts is not None:
                 place = len(self.calls)
-                if place >= len(self._shifts) or self._shifts[place].shape != output.shape:
-                    raise InputError(
-                        f"{name} is not called as in the pass before: layers whose calls depend on what they compute cannot be probed; "
-                        "leave it out of `layers`"
-                    )
-                output = output + self._shifts[place]
+                shift = self._shifts[place] if place < len(self._shifts) else output.new_zeros(0)
+                if shift is not None:
+                    if shift.shape != output.shape:
+                        raise InputError(
+                            f"{name} is not called as in the pass before: layers whose calls depend on what they compute cannot be probed; "
+                            "leave it out of `layers`"
+                        )
+                    output = output + shift
             self.calls.append(Call(name, given, output))
             return output
 

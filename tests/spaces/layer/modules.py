@@ -50,6 +50,19 @@ class TimeFirst(nn.Module):
         return self.head(self.first(torch.stack([x, x * 0.5, -x])).tanh().sum(0))
 
 
+class Skips(nn.Module):
+    """A layer around another one, and a hard choice: of each half of the second layer's outputs the largest counts, and no other."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.inner, self.second, self.head = nn.Linear(12, 6), nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        hidden = self.first(x).tanh()
+        halves = self.second(hidden + self.inner(hidden).tanh()).view(-1, 2, 3)
+        return self.head((halves * (halves == halves.amax(-1, keepdim=True))).flatten(1))
+
+
 def mlp():
     return nn.Sequential(nn.Linear(12, 6), Staircase(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
 

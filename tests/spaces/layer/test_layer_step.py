@@ -9,8 +9,9 @@ from torch import nn
 from polystep_snn import LayerSpace, LayerStep, Schedule, Softmax
 from polystep_snn.polystep.budget import Budget
 from polystep_snn.polystep.polytope import vertices
+from polystep_snn.spaces.layer.credit import intervals_of
 from tests.reference import naive_layers
-from tests.spaces.layer.modules import LOSS, Counts, Staircase, TimeFirst, Tokens, batch, made, mlp
+from tests.spaces.layer.modules import LOSS, Counts, Skips, Staircase, TimeFirst, Tokens, batch, made, mlp
 
 # What a pass leaves here is not put back: global variables are no state of a module.
 SEEN: list = []
@@ -46,10 +47,96 @@ def test_gradients_are_those_of_the_definition(make, layers, space):
     assert result.loss == LOSS(module(inputs), target).mean()
 
 
-def test_learned_credit_leaves_the_mean_over_all_directions_as_it_is():
+@pytest.mark.parametrize("space", [{}, {"dim": 2}, {"polytope": "simplex", "dim": 3}], ids=str)
+@pytest.mark.parametrize("steps", [1, 30])
+def test_slopes_along_consumers_are_those_of_the_definition(space, steps):
+    """In the first step, when nothing is known, and when credit is learnt."""
+    module, layers = made(mlp), ["0", "2", "4"]
+    step = Told(module, LOSS, LayerSpace(radius=0.3, **space))
+    for seed in range(1, steps):
+        step.step(*batch(40, seed=seed))
+    known = {name: credit.partners for name, credit in step._credit.items()}
+    tables = {name: credit._slopes() for name, credit in step._credit.items() if credit.partners is not None}
+    inputs, target = batch()
+    step.drawn.clear()
+    step.step(inputs, target)
+    partners, movements, given = {}, {}, inputs
+    for name, layer in (("0", module[0]), ("2", module[2])):
+        outputs = layer(given)
+        given = module[int(name) + 1](outputs)
+        partners[name] = [0] * outputs.shape[1] if steps == 1 else known[name].tolist()
+        movements[name] = torch.zeros_like(outputs) if steps == 1 else tables[name].gather(1, intervals_of(outputs).T).T
+    at_output = torch.softmax(module(inputs), 1) - nn.functional.one_hot(target, 3)
+    reaches = {name: {(int(j), int(k)) for k, j in step._reach[name].transposed.nonzero()} for name in partners}
+    directions = dict(zip(layers, step.drawn, strict=False))
+    points = vertices(step.space.polytope, step.space.dim)
+    expected = naive_layers.along_consumers(
+        module, layers, inputs, directions, step._spread, 0.3, points, at_output, reaches, partners, movements
+    )
+    for name, x in (("0", inputs), ("2", module[1](module[0](inputs)))):
+        torch.testing.assert_close(module[int(name)].weight.grad, expected[name].T @ x / len(x), rtol=0, atol=1e-9)
+        assert module[int(name)].weight.grad.abs().max() > 1e-4
+    if steps > 1:
+        # Each neuron is on the way to one input alone.
+        assert reaches["0"] == {(j, j) for j in range(6)}
+
+
+def test_where_nothing_jumps_slopes_are_those_of_backpropagation():
+    module, (inputs, target) = made(lambda: nn.Sequential(nn.Linear(12, 6), nn.Tanh(), nn.Linear(6, 3))), batch()
+    LayerStep(module, LOSS, LayerSpace(radius=1e-3)).step(inputs, target)
+    found = [p.grad.clone() for p in module.parameters()]
+    module.zero_grad()
+    LOSS(module.requires_grad_(True)(inputs), target).mean().backward()
+    for parameter, grad in zip(module.parameters(), found, strict=True):
+        torch.testing.assert_close(grad, parameter.grad, rtol=0, atol=1e-6)
+        assert grad.abs().max() > 1e-3
+
+
+def test_consumers_are_found_by_holding_their_inputs():
+    module, (inputs, target) = made(Skips), batch(600)
+    step = LayerStep(module, LOSS)
+    step.step(inputs, target)
+    names = ["first", "inner", "second", "head"]
+    # The first one's outputs go around the inner layer.
+    assert {name: [names[k] for k in places] for name, places in step._consumers.items()} == {
+        "first": ["second"],
+        "inner": ["second"],
+        "second": ["head"],
+    }
+    # The pass itself, which sample is which, four ways to a consumer, reach, two vertices.
+    assert step.passes == 1 + 1 + 4 + 1 + 2
+    for _ in range(40):
+        step.step(inputs, target)
+    # The second one's outputs are chosen among: what is not the largest of its row reaches nothing as it is, but may.
+    seen = step._reach["second"].hits > 0
+    assert torch.equal(seen, torch.block_diag(torch.ones(3, 3), torch.ones(3, 3)).bool())
+
+
+def test_a_sum_of_two_ways_reaches_the_cost_through_the_output():
+    class Ways(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(12, 3), nn.Linear(3, 3)
+
+        def forward(self, x):
+            hidden = self.first(x)
+            return hidden + self.second(hidden.relu())
+
+    module, (inputs, target) = made(Ways), batch(600)
+    step = LayerStep(module, LOSS, LayerSpace(radius=1e-4))
+    for _ in range(20):
+        step.step(inputs, target)
+    assert step._consumers == {"second": [], "first": []}
+    found = module.first.weight.grad.clone()
+    module.zero_grad()
+    LOSS(module.requires_grad_(True)(inputs), target).mean().backward()
+    assert torch.cosine_similarity(found.flatten(), module.first.weight.grad.flatten(), 0) > 0.99
+
+
+def test_the_estimate_from_costs_has_the_same_mean_over_all_directions_with_and_without_credit():
     """Every direction of three outputs is drawn once: with and without a prediction the mean is the same, to rounding."""
     module, (inputs, target) = made(lambda: nn.Sequential(nn.Linear(12, 3), Staircase(), nn.Linear(3, 3))), batch()
-    trained = Told(module, LOSS, LayerSpace(radius=0.3), Softmax(1e6))
+    trained = Told(module, LOSS, LayerSpace(radius=0.3, correction=1.0), Softmax(1e6))
     for seed in range(20):
         trained.step(*batch(seed=seed))
     state = trained.state_dict()
@@ -64,7 +151,7 @@ def test_learned_credit_leaves_the_mean_over_all_directions_as_it_is():
             grads.append(module[0].weight.grad.clone())
         means.append(torch.stack(grads).mean(0))
         spreads.append(torch.stack(grads).var(0).mean())
-    assert step._choice.shares[0].both[0] > 0
+    assert step._share.both[0] > 0
     torch.testing.assert_close(means[1], means[0], rtol=0, atol=1e-9)
     assert spreads[1] < 0.8 * spreads[0]
 
@@ -135,6 +222,7 @@ def test_a_layer_that_is_called_again_as_the_head_is_probed_in_its_other_calls()
     for _ in range(2):
         step.step(inputs[:, :3], target)
     # The head moves with the other call's outputs: what lies between is rectified.
+    assert step._consumers == {"layer": [1]}
     assert step._credit["layer"].partners.tolist() == [0, 1, 2]
 
 
@@ -155,7 +243,8 @@ def test_passes_that_look_at_another_number_of_calls_are_counted():
         module.count = count
         step.step(inputs, target)
         spent.append(budget.spent)
-    assert spent == [4, 7, 11, 14]
+    # Beside three a step: which sample is which, who consumes, what is reached; it is reached twice before it is enough.
+    assert spent == [6, 10, 15, 18]
 
 
 def test_samples_are_found_behind_time():
@@ -214,8 +303,8 @@ def test_dropout_is_the_same_for_all_vertices_and_buffers_advance_once():
     module.drop.register_forward_hook(lambda layer, given, out: SEEN.append(out == 0))
     LayerStep(module, LOSS, LayerSpace(radius=1e-3)).step(inputs, target)
     assert module.passes == 1
-    # The unprobed pass, the one that looks which sample is which, and two vertices.
-    assert len(SEEN) == 4
+    # The unprobed pass, the one that looks which sample is which, who consumes, what is reached, and two vertices.
+    assert len(SEEN) == 6
     assert all(torch.equal(SEEN[0], mask) for mask in SEEN[2:])
     assert 0 < SEEN[0].double().mean() < 1
 
@@ -228,13 +317,15 @@ def test_a_first_layer_that_is_called_once_runs_in_the_unprobed_pass_alone():
             runs.append(1)
             return super().forward(x)
 
-    module, (inputs, target) = made(lambda: nn.Sequential(Counted(12, 6), nn.ReLU(), nn.Linear(6, 3))), batch()
+    module, (inputs, target) = made(lambda: nn.Sequential(Counted(12, 6), nn.Tanh(), nn.Linear(6, 3))), batch()
     step = LayerStep(module, LOSS)
     step.step(inputs, target)
-    # The first step has looked which sample is which.
-    assert len(runs) == 2
+    # The first step has looked which sample is which, who consumes, and what is reached.
+    assert len(runs) == 4
     step.step(inputs, target)
-    assert len(runs) == 3
+    assert len(runs) == 6
+    step.step(inputs, target)
+    assert len(runs) == 7
     assert "forward" not in vars(module[0])
 
 
