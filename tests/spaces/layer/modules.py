@@ -3,7 +3,22 @@
 import torch
 from torch import nn
 
+from polystep_snn import LayerStep
+
 LOSS = nn.CrossEntropyLoss(reduction="none")
+
+
+class Told(LayerStep):
+    """Keeps, or is told, the directions."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.drawn, self.given = [], None
+
+    def _signs(self, outputs):
+        signs = super()._signs(outputs) if self.given is None else self.given.pop(0)
+        self.drawn.append(signs)
+        return signs
 
 
 class Staircase(nn.Module):
