@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from polystep_snn.snn.readouts import MembraneReadout as MembraneReadout
     from polystep_snn.snn.readouts import SpikeCountReadout as SpikeCountReadout
     from polystep_snn.spaces.choose import PolyStep as PolyStep
+    from polystep_snn.spaces.hybrid import HybridStep as HybridStep
     from polystep_snn.spaces.layer.space import LayerSpace as LayerSpace
     from polystep_snn.spaces.layer.step import LayerStep as LayerStep
     from polystep_snn.spaces.node.space import NodeSpace as NodeSpace
@@ -58,6 +59,7 @@ _HOME = {
     "spaces.node.space": ("NodeSpace",),
     "spaces.node.step": ("NodeStep",),
     "spaces.choose": ("PolyStep",),
+    "spaces.hybrid": ("HybridStep",),
     "polystep.transport": ("Greedy", "Sinkhorn", "Softmax"),
     "spaces.weight.step": ("WeightStep",),
     "snn.encoders": ("DirectCurrent", "Latency", "Poisson", "Population", "Rate"),

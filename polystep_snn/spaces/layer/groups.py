@@ -95,7 +95,7 @@ class Unprobed:
     def only_once(self) -> Call | None:
         """The first call, if its layer is called once and probed: nothing before it is shifted, and it need not run again."""
         first = self.calls[0]
-        return first if self.head != 0 and all(call.name != first.name for call in self.calls[1:]) else None
+        return first if first.is_layer and self.head != 0 and all(call.name != first.name for call in self.calls[1:]) else None
 
     def candidates(self, name: str) -> list[list[int]]:
         """Calls, together those of another layer or the head, that may be all that a layer's shifts reach: nearest first."""
@@ -103,7 +103,7 @@ class Unprobed:
         found: dict[str, list[int]] = {}
         for k in range(min(own) + 1, len(self.calls)):
             call = self.calls[k]
-            if k not in own and call.given.is_floating_point():
+            if k not in own and call.is_layer and call.given.is_floating_point():
                 found.setdefault(call.name, []).append(k)
         places = list(found.values())
         return [*places[:_CANDIDATES], *(others for others in places[_CANDIDATES:] if self.head in others)]

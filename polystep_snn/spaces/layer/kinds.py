@@ -15,13 +15,14 @@ _CONVOLUTIONS = tuple(_OF_WEIGHTS)
 _KINDS = (nn.Linear, *_CONVOLUTIONS, nn.Embedding)
 
 
-def probed_layers(module: nn.Module, patterns: Sequence[str] | None) -> dict[str, nn.Module]:
-    """The layers that are probed, by name; those with nothing to train are left out.
+def probed_layers(module: nn.Module, patterns: Sequence[str] | None, parts: Sequence[str] = ()) -> dict[str, nn.Module]:
+    """The layers that are probed, by name; those with nothing to train are left out, and those inside of other parts.
 
     Raises:
         InputError: there is none, or a pattern matches none.
     """
-    modules: list[tuple[str, nn.Module]] = list(module.named_modules())
+    inside = tuple(f"{part}." for part in parts)
+    modules = [(name, layer) for name, layer in module.named_modules() if name not in parts and not name.startswith(inside)]
     found = {name: layer for name, layer in modules if isinstance(layer, _KINDS)}
     if patterns is not None:
         for pattern in patterns:
@@ -31,7 +32,7 @@ def probed_layers(module: nn.Module, patterns: Sequence[str] | None) -> dict[str
         found = {name: layer for name, layer in found.items() if any(fnmatchcase(name, pattern) for pattern in patterns)}
     trained = any(p.requires_grad for p in module.parameters())
     found = {name: layer for name, layer in found.items() if not trained or any(p.requires_grad for p in layer.parameters(recurse=False))}
-    if not found:
+    if not found and not parts:
         raise InputError(
             f"{type(module).__name__} has no linear layer, convolution or embedding to train: name its layers, or choose WeightStep, which "
             "trains the parameters of any module"

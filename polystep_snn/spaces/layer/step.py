@@ -18,6 +18,7 @@ module's, has a closed form (``head.py``).
 Source: node perturbation (Williams 1992; Fiete and Seung 2006) with a polytope, transport weights and a control variate.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -61,9 +62,12 @@ class LayerStep:
         transport: from costs to weights; its ``eps`` may be a schedule.
         budget: counts forward passes, shared with whom it is compared.
         seed: of the directions.
+        parts: other parts of the module, by name, whose outputs are probed, but whose parameters someone else trains. Each is called once.
 
     Attributes:
         layers: what is probed, by name.
+        passes: forward passes so far.
+        at_parts: of the last step, what each part was given, and the slopes ``[B, n]`` of samples' costs at its output.
 
     Raises:
         InputError: no layer to probe, names that match none, a budget below one step. From ``step``: samples that interact, layers whose
@@ -78,21 +82,24 @@ class LayerStep:
         transport: Transport = Softmax(),
         budget: Budget | None = None,
         seed: int = 0,
+        parts: Mapping[str, nn.Module] | None = None,
     ):
         self.module, self.loss, self.space, self.transport, self.budget = module, loss, space, transport, budget
-        self.layers = probed_layers(module, space.layers)
+        self._parts = dict(parts or {})
+        self.layers = probed_layers(module, space.layers, list(self._parts))
         self.generator = torch.Generator().manual_seed(seed)
-        self._watch = Watch(self.layers)
+        self._watch = Watch(self.layers, self._parts)
         self._points = vertices(space.polytope, space.dim)
         self._state: ModuleState | None = None
         self._layouts: list[Layout] | None = None
         self._consumers: dict[str, list[int]] | None = None
         self._spread: dict[str, Tensor] = {}
-        self._credit: dict[str, LayerCredit] = {name: LayerCredit() for name in self.layers}
+        self._credit: dict[str, LayerCredit] = {name: LayerCredit() for name in (*self.layers, *self._parts)}
         self._reach: dict[str, Reach | None] = {}
         self._share = Share()
         self._steps = 0
         self.passes = 0
+        self.at_parts: dict[str, tuple[Any, Tensor]] = {}
         if budget is not None:
             budget.affords(self.evaluations)
 
@@ -126,6 +133,9 @@ class LayerStep:
         passes = Passes(self.module, arguments, self._watch, self._state)
         output = passes.first()
         calls, cost = self._watch.calls, costs_of(self.loss, output, target)
+        again = next((name for name in self._parts if sum(call.name == name for call in calls) != 1), None)
+        if again is not None:
+            raise InputError(f"{again} is not called once in a forward pass: only then its part of the cost is known")
         if not calls:
             raise InputError(f"none of the layers {', '.join(self.layers)} ran: name those that do in `layers`")
         try:
@@ -253,6 +263,9 @@ class LayerStep:
         total: dict[nn.Parameter, Tensor] = {}
         for call, slope in zip(calls, slopes, strict=True):
             assert slope is not None
+            if not call.is_layer:
+                self.at_parts[call.name] = call.given, slope.reshape(size, -1)
+                continue
             for parameter, grad in gradients(self.layers[call.name], call.given, slope / size):
                 total[parameter] = total[parameter] + grad if parameter in total else grad
         for layer in self.layers.values():

@@ -14,13 +14,15 @@ class Call(NamedTuple):
     """One call of a layer in a forward pass.
 
     Attributes:
-        name: of the layer.
+        name: of the layer, or of another part of the module.
         given, output: its input, and its output with the shift.
+        is_layer: False for another part, whose input may be anything.
     """
 
     name: str
-    given: Tensor
+    given: Any
     output: Tensor
+    is_layer: bool = True
 
 
 class Watch:
@@ -28,13 +30,14 @@ class Watch:
 
     Args:
         layers: by name.
+        parts: others whose outputs, or the first of their outputs, are shifted too, by name.
 
     Attributes:
         calls: of the last pass, in order.
     """
 
-    def __init__(self, layers: dict[str, nn.Module]):
-        self._layers = layers
+    def __init__(self, layers: dict[str, nn.Module], parts: dict[str, nn.Module]):
+        self._layers, self._parts = layers, parts
         self.calls: list[Call] = []
         self._shifts: list[Tensor | None] | None = None
         self._held: dict[int, Tensor] = {}
@@ -52,9 +55,9 @@ class Watch:
             held: inputs that calls get in place of their own, by place. What is recorded is what they would have got.
         """
         self.calls, self._shifts, self._held = [], shifts, held or {}
-        handles = [layer.register_forward_hook(self._hook(name), with_kwargs=True) for name, layer in self._layers.items()]
+        handles = [layer.register_forward_hook(self._hook(name), with_kwargs=True) for name, layer in (self._layers | self._parts).items()]
         if held:
-            handles += [layer.register_forward_pre_hook(self._hold, with_kwargs=True) for layer in self._layers.values()]
+            handles += [layer.register_forward_pre_hook(self._hold, with_kwargs=True) for layer in (self._layers | self._parts).values()]
         kept = None
         if known is not None:
             kept = self._layers[known.name]
@@ -75,11 +78,13 @@ class Watch:
         return ((held, *arguments[1:]), options) if arguments else ((), options | {next(iter(options)): held})
 
     def _hook(self, name: str) -> Any:
-        def hook(layer: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any], output: Any) -> Tensor:
+        def hook(layer: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any], output: Any) -> Any:
+            rest, output = (output[1:], output[0]) if name in self._parts and isinstance(output, tuple) else (None, output)
             given = arguments[0] if arguments else next(iter(options.values()), None)
             if len(self.calls) in self._held:
                 given, self._reached = self._reached, None
-            if not isinstance(output, Tensor) or not isinstance(given, Tensor):
+            is_layer = name in self._layers
+            if not isinstance(output, Tensor) or (is_layer and not isinstance(given, Tensor)):
                 raise InputError(f"{name} takes or gives something else than a tensor: leave it out of `layers`")
             if self._shifts is not None:
                 place = len(self.calls)
@@ -91,8 +96,8 @@ class Watch:
                             "leave it out of `layers`"
                         )
                     output = output + shift
-            self.calls.append(Call(name, given, output))
-            return output
+            self.calls.append(Call(name, given, output, is_layer))
+            return output if rest is None else (output, *rest)
 
         return hook
 
