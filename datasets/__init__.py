@@ -11,7 +11,8 @@ from polystep_snn.datasets.framing import Framing as Framing
 from polystep_snn.datasets.recordings import EventSet
 from polystep_snn.errors import InputError
 
-NAMES = ("digits", "mnist", "nmnist", "shd", "dvsgesture")
+NAMES = ("digits", "mnist", "fashion-mnist", "nmnist", "shd", "dvsgesture")
+_IMAGES = ("digits", "mnist", "fashion-mnist")
 
 
 def load(name: str, data_dir: Path | None = None, framing: Framing | None = None) -> Dataset:
@@ -29,7 +30,7 @@ def load(name: str, data_dir: Path | None = None, framing: Framing | None = None
         InputError: an unknown name; a framing for images, or one that undoes N-MNIST's saccades for another set; files that are missing
             and cannot be downloaded, or that are damaged.
     """
-    if framing is not None and name in ("digits", "mnist"):
+    if framing is not None and name in _IMAGES:
         raise InputError(f"{name} holds images, which are not framed: leave framing out")
     if name == "digits":
         from polystep_snn.datasets.digits import load_digits
@@ -39,6 +40,10 @@ def load(name: str, data_dir: Path | None = None, framing: Framing | None = None
         from polystep_snn.datasets.mnist import load_mnist
 
         return load_mnist(data_dir)
+    if name == "fashion-mnist":
+        from polystep_snn.datasets.mnist import load_fashion_mnist
+
+        return load_fashion_mnist(data_dir)
     if name == "nmnist":
         from polystep_snn.datasets.nmnist import load_nmnist
 

@@ -30,7 +30,7 @@ _RESET_HIGH_WATER_MARK = "5"
 # Large blocks go straight back to the system, so that what one step leaves in the allocator is not lent to the next unseen.
 _STRICT_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 _TIME_BUDGET_S = 2.0
-_IMAGE_SHAPES = {"mnist": (1, 28, 28), "digits": (1, 8, 8)}
+_IMAGE_SHAPES = {"mnist": (1, 28, 28), "fashion-mnist": (1, 28, 28), "digits": (1, 8, 8)}
 # Events of a recording: N-MNIST's on average; of the others, which are not at hand, the order of magnitude.
 _EVENTS = {"nmnist": 4000, "shd": 8000, "dvsgesture": 100_000}
 

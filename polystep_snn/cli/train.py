@@ -18,6 +18,7 @@ _EXAMPLES = """examples:
   polystep-snn train mnist --out runs/maps --hidden 16c5s2 32c5s2 --num-steps 10 --probed 64 0
   polystep-snn train mnist --out runs/deep --hidden 256 128 --num-steps 10 --encoder rate
   polystep-snn train mnist --out runs/chip --neuron loihi
+  polystep-snn train fashion-mnist --out runs/fashion --hidden 512
   polystep-snn train nmnist --out runs/events
   polystep-snn train shd --out runs/spoken --data-dir data
   polystep-snn train mnist --out runs/weights --space weight --epochs 20

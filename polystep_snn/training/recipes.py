@@ -8,6 +8,7 @@ from polystep_snn.spaces.config import SPACE_OPTIONS
 # What a data set needs other than the defaults: small sets take smaller batches and more passes.
 RECIPES: dict[str, dict[str, Any]] = {
     "mnist": {},
+    "fashion-mnist": {},
     "digits": {"batch_size": 32, "epochs": 30},
     # Events move the weights of many active pixels at once. With a threshold that is large against a step of the optimizer, and a radius
     # that reaches it from far below, fewer neurons fall silent for good. Rounded weights generalise better from few recordings.
