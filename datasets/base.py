@@ -96,10 +96,10 @@ class Sequences:
             raise InputError(f"num_groups is {self.num_groups} for {self.values.shape[2]} features: choose a divisor of them")
         if self.values.dtype == np.float32 and not np.isfinite(self.values).all():
             raise InputError("values contain NaN or infinity: clean the data")
-        if self.numbers is None:
-            object.__setattr__(self, "numbers", np.arange(len(self.labels)))
-        if self.numbers.shape != self.labels.shape:
-            raise InputError(f"numbers are {list(self.numbers.shape)} for {len(self.labels)} sequences: give one a sequence")
+        numbers = np.arange(len(self.labels)) if self.numbers is None else self.numbers
+        if numbers.shape != self.labels.shape:
+            raise InputError(f"numbers are {list(numbers.shape)} for {len(self.labels)} sequences: give one a sequence")
+        object.__setattr__(self, "numbers", numbers)
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -68,7 +68,7 @@ def idx_files(*md5: str) -> dict[str, IdxFile]:
     names = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
     shapes: tuple[tuple[int, ...], ...] = ((60_000, 28, 28), (60_000,), (10_000, 28, 28), (10_000,))
     keys = ("train_images", "train_labels", "test_images", "test_labels")
-    return {key: IdxFile(*file) for key, *file in zip(keys, names, md5, shapes, strict=True)}
+    return {key: IdxFile(name, digest, shape) for key, name, digest, shape in zip(keys, names, md5, shapes, strict=True)}
 
 
 def load_idx_images(source: IdxImages, data_dir: Path | None = None) -> Dataset[Samples]:

@@ -110,7 +110,7 @@ def load_spoken_digits(data_dir: Path | None = None, features: SpeechFeatures | 
     if features.kind == "events":
         values = level_crossings(values, counts=features.counts)
     sequences = Sequences(values, np.array([file.digit for file in files], np.uint8), num_groups=features.num_groups)
-    speakers, indices = np.array([file.speaker for file in files]), np.array([file.index for file in files])
+    speakers, indices = np.array([file.speaker for file in files]), np.array([file.number for file in files])
     digits = SpokenDigits(sequences, speakers, indices, arrays["lengths"], features)
     if (digits.lengths > features.num_steps).mean() > _MOST_CUT:
         _log.warning("%s: choose more steps, or longer ones", digits.dropped)

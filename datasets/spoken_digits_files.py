@@ -32,11 +32,11 @@ _FOLDERS = (
 
 
 class NamedFile(NamedTuple):
-    """A recording as its name, ``DIGIT_SPEAKER_INDEX.wav``, tells of it."""
+    """A recording as its name, ``DIGIT_SPEAKER_INDEX.wav``, tells of it; ``number`` is the index."""
 
     digit: int
     speaker: str
-    index: int
+    number: int
     name: str
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from polystep_snn.datasets.config import EVENTS
+from polystep_snn.datasets.config import EVENTS, SEQUENCE
 from polystep_snn.spaces.config import SPACE_OPTIONS
 
 # What a data set needs other than the defaults: small sets take smaller batches and more passes.
@@ -59,7 +59,22 @@ RECIPES: dict[str, dict[str, Any]] = {
         "averaging": 0.995,
         "shift": 8,
     },
+    "spoken-digits": {
+        "encoder": SEQUENCE,
+        "num_steps": 40,
+        "batch_size": 32,
+        "epochs": 40,
+        "windows": 8,
+        "averaging": 0.99,
+        "time_shift": 3,
+        "stretch": 0.15,
+        "pitch": 1,
+    },
 }
+# Of these, a neuron or an encoder needs others.
+SPIKE_RECIPES: dict[str, dict[str, Any]] = {"spoken-digits": {"features": "events"}}
+# How many rows an image has that is read row by row.
+_NUM_ROWS = {"mnist": 28, "fashion-mnist": 28, "digits": 8}
 # What the chip's neuron needs.
 NEURON_RECIPES: dict[str, dict[str, Any]] = {
     "lif": {},
@@ -72,13 +87,17 @@ SPACE_RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
-def recipe(dataset: str, neuron: str = "lif", space: str = "node") -> dict[str, Any]:
-    """What is different from the defaults for a data set, a neuron and a space.
+def recipe(dataset: str, neuron: str = "lif", space: str = "node", encoder: str | None = None) -> dict[str, Any]:
+    """What is different from the defaults for a data set, a neuron, a space and an encoder.
 
     Of data set and neuron the data set's opinion counts, since it knows what the data is. Of all, the space's does: the data sets' radii,
     temperatures and learning rates were found in node space, where they are in other units, and what another space does not have is
     left out.
     """
     others = {**NEURON_RECIPES[neuron], **RECIPES[dataset]}
+    if neuron == "loihi":
+        others |= SPIKE_RECIPES.get(dataset, {})
+    if encoder == "rows" and dataset in _NUM_ROWS:
+        others |= {"num_steps": _NUM_ROWS[dataset], "windows": _NUM_ROWS[dataset] // 4}
     foreign = {name for owner, names in SPACE_OPTIONS.items() if owner != space for name in names}
     return {**{name: value for name, value in others.items() if name not in foreign}, **SPACE_RECIPES[space]}
