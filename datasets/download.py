@@ -6,8 +6,9 @@ import os
 import sys
 import urllib.request
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -17,6 +18,7 @@ from polystep_snn.files import make_folder, write_atomically
 DATA_DIR_VARIABLE = "POLYSTEP_SNN_DATA"
 _TIMEOUT_S = 20
 _CHUNK = 2**18
+T = TypeVar("T")
 
 
 def cache_dir() -> Path:
@@ -73,18 +75,38 @@ def fetch(urls: Sequence[str], target: Path, content_md5: str, largest: int) -> 
     Raises:
         InputError: no mirror worked; the message holds each one's reason.
     """
+
+    def check(packed: bytes, url: str) -> bytes:
+        content = decompress(packed, largest, url)
+        check_md5(content, content_md5, url)
+        return content
+
+    packed, content = first_intact(urls, 2 * largest, check)
+    _store(packed, target)
+    return content
+
+
+def first_intact(urls: Sequence[str], largest: int, check: Callable[[bytes, str], T]) -> tuple[bytes, T]:
+    """What the first mirror serves that has it intact.
+
+    Args:
+        urls: mirrors, tried in this order.
+        largest: bytes at most.
+        check: is given what a mirror serves, and its address; what it returns is returned. It raises ``ValueError`` for what is not intact.
+
+    Raises:
+        InputError: no mirror worked; the message holds each one's reason.
+    """
     reasons = []
     for url in urls:
         try:
-            packed = _get(url, 2 * largest)
-            content = decompress(packed, largest, url)
-            check_md5(content, content_md5, url)
+            served = _get(url, largest)
+            found = check(served, url)
         # A mirror that is down, speaks nonsense, lies or is cut off: the next one may do better.
         except (OSError, ValueError, http.client.HTTPException) as error:
             reasons.append(f"{url}: {getattr(error, 'reason', None) or error or type(error).__name__}")
             continue
-        _store(packed, target)
-        return content
+        return served, found
     raise InputError("; ".join(reasons))
 
 

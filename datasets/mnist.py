@@ -1,151 +1,69 @@
-"""MNIST: 70,000 handwritten 28 x 28 digits, in the four idx files of LeCun, Cortes and Burges."""
+"""MNIST (LeCun, Cortes and Burges 1998) and Fashion-MNIST (Xiao, Rasul and Vollgraf 2017), which has its format and its file names.
 
-import struct
-import zipfile
-import zlib
+70,000 grey images of 28 x 28 pixels each: handwritten digits, or articles of a fashion shop.
+"""
+
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
 
 from polystep_snn.datasets.base import Dataset, Samples
-from polystep_snn.datasets.download import cache_dir, check_md5, decompress, fetch, given_folders
-from polystep_snn.errors import InputError
+from polystep_snn.datasets.idx_images import IdxImages, idx_files, load_idx_images
 
-NUM_VALIDATION = 5_000
-_MIRRORS = (
-    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    "https://storage.googleapis.com/cvdf-datasets/mnist/",
-    "http://yann.lecun.com/exdb/mnist/",
+_MNIST_FILES = idx_files(
+    "6bbc9ace898e44ae57da46a324031adb",
+    "a25bea736e30d166cdddb491f175f624",
+    "2646ac647ad5339dbf082846283269ea",
+    "27ae3e4e09519cfbb04c329615203637",
 )
-# idx: two zero bytes, the type (8: unsigned byte), the number of dimensions; then each dimension as a big-endian int32.
-_UNSIGNED_BYTE = 8
-_GZIP = b"\x1f\x8b"
-# Where torchvision, tonic, snnTorch and others put them.
-_FOLDERS = ("MNIST/raw", "mnist", "MNIST", "raw", "mnist/MNIST/raw")
-_KERAS = "mnist.npz"
+_FASHION_FILES = idx_files(
+    "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+    "9018921c3c673c538a1fc5bad174d6f9",
+    "8181f5470baa50b63fa0f6fddb340f0a",
+    "15d484375f8d13e6eb1aabb0c3f46965",
+)
+MNIST = IdxImages(
+    "mnist",
+    "MNIST",
+    (
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        "http://yann.lecun.com/exdb/mnist/",
+    ),
+    # Where torchvision, tonic, snnTorch and others put them.
+    ("MNIST/raw", "mnist", "MNIST", "raw", "mnist/MNIST/raw"),
+    _MNIST_FILES,
+    tuple("0123456789"),
+    keras="mnist.npz",
+    same_names=tuple((file.md5, "Fashion-MNIST") for file in _FASHION_FILES.values()),
+)
+FASHION_MNIST = IdxImages(
+    "fashion-mnist",
+    "Fashion-MNIST",
+    (
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+        "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+    ),
+    # Where torchvision, Keras and the authors' repository put them.
+    ("FashionMNIST/raw", "fashion-mnist", "FashionMNIST", "fashion-mnist/data/fashion", "data/fashion", "fashion", "raw"),
+    _FASHION_FILES,
+    ("T-shirt or top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"),
+    same_names=tuple((file.md5, "MNIST") for file in _MNIST_FILES.values()),
+)
 
 
-class _File(NamedTuple):
-    name: str
-    md5: str  # of the decompressed content
-    shape: tuple[int, ...]
-
-
-_FILES = {
-    "train_images": _File("train-images-idx3-ubyte", "6bbc9ace898e44ae57da46a324031adb", (60_000, 28, 28)),
-    "train_labels": _File("train-labels-idx1-ubyte", "a25bea736e30d166cdddb491f175f624", (60_000,)),
-    "test_images": _File("t10k-images-idx3-ubyte", "2646ac647ad5339dbf082846283269ea", (10_000, 28, 28)),
-    "test_labels": _File("t10k-labels-idx1-ubyte", "27ae3e4e09519cfbb04c329615203637", (10_000,)),
-}
-
-
-def load_mnist(data_dir: Path | None = None) -> Dataset:
-    """MNIST with its last 5,000 training images as validation.
-
-    The four files, packed or not, are looked for in ``data_dir``, in ``$POLYSTEP_SNN_DATA`` and in the user's cache folder, each
-    time directly or in one of ``_FOLDERS``, with "-" or "." before "idx", or as Keras's ``mnist.npz``; else they are downloaded into the
-    cache folder.
+def load_mnist(data_dir: Path | None = None) -> Dataset[Samples]:
+    """MNIST with its last 5,000 training images as validation; see ``load_idx_images``.
 
     Raises:
         InputError: a damaged file; or files that are neither there nor to be downloaded, with what to put where.
     """
-    folder = _find(data_dir)
-    arrays = {key: _read(folder, file) if folder else _download(file) for key, file in _FILES.items()}
-    images, labels = arrays["train_images"], arrays["train_labels"]
-    return Dataset(
-        "mnist",
-        Samples(images[:-NUM_VALIDATION], labels[:-NUM_VALIDATION]),
-        Samples(images[-NUM_VALIDATION:], labels[-NUM_VALIDATION:]),
-        Samples(arrays["test_images"], arrays["test_labels"]),
-        10,
-        tuple("0123456789"),
-    )
+    return load_idx_images(MNIST, data_dir)
 
 
-def _find(data_dir: Path | None) -> Path | None:
-    """The first folder the user named that holds one of the files: what is missing beside it is then an error, not a download."""
-    for base in given_folders(data_dir):
-        if not base.is_dir():
-            raise InputError(f"the data folder {base} does not exist: create it, or leave --data-dir (or $POLYSTEP_SNN_DATA) out")
-        for folder in (*(base / name for name in _FOLDERS), base):
-            if (folder / _KERAS).is_file() or any(_path(folder, file) for file in _FILES.values()):
-                return folder
-    return None
-
-
-def _path(folder: Path, file: _File) -> Path | None:
-    # With a dot, as many archives unpack them; in a folder of the file's own name, as Kaggle does.
-    dotted = file.name.replace("-idx", ".idx")
-    names = [f"{file.name}.gz", file.name, f"{dotted}.gz", dotted, f"{file.name}/{file.name}", f"{file.name}/{dotted}"]
-    return next((folder / name for name in names if (folder / name).is_file()), None)
-
-
-def _expected() -> str:
-    return ", ".join(f"{file.name}.gz" for file in _FILES.values())
-
-
-def _read(folder: Path, file: _File) -> np.ndarray:
-    path = _path(folder, file)
-    if path is None and (folder / _KERAS).is_file():
-        return _read_keras(folder / _KERAS, file)
-    if path is None:
-        raise InputError(f"{folder} holds a part of MNIST, but not {file.name}.gz: put it there")
-    content = path.read_bytes()
-    # Browsers unpack some downloads and keep the name, so the content decides.
-    if content.startswith(_GZIP) or (path.suffix == ".gz" and not content.startswith(_header(file))):
-        content = decompress(content, _size(file), str(path))
-    return parse_idx(content, file, str(path))
-
-
-def _read_keras(path: Path, file: _File) -> np.ndarray:
-    """One of the four arrays of Keras's archive, checked as the idx file that it was made of."""
-    key = ("x" if len(file.shape) == 3 else "y") + ("_train" if file.name.startswith("train") else "_test")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            array = archive[key]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path} cannot be read ({' '.join(str(error).split())}): delete it and fetch it again") from None
-    if array.dtype != np.uint8 or array.shape != file.shape:
-        found, expected = f"{array.dtype} {list(array.shape)}", f"uint8 {list(file.shape)}"
-        raise InputError(f"{path} holds {found} as {key}, expected {expected}: delete it and fetch it again")
-    return parse_idx(_header(file) + array.tobytes(), file, str(path))
-
-
-def _download(file: _File) -> np.ndarray:
-    target = cache_dir() / "mnist" / f"{file.name}.gz"
-    if target.is_file():
-        return _read(target.parent, file)
-    try:
-        content = fetch([f"{mirror}{file.name}.gz" for mirror in _MIRRORS], target, file.md5, _size(file))
-    except InputError as error:
-        raise InputError(
-            f"MNIST was not found and could not be downloaded: put {_expected()} into {target.parent}, "
-            f"or into a folder named by --data-dir or $POLYSTEP_SNN_DATA ({error})"
-        ) from None
-    return parse_idx(content, file, str(target))
-
-
-def _header(file: _File) -> bytes:
-    return struct.pack(">HBB", 0, _UNSIGNED_BYTE, len(file.shape)) + struct.pack(f">{len(file.shape)}i", *file.shape)
-
-
-def _size(file: _File) -> int:
-    return 4 + 4 * len(file.shape) + int(np.prod(file.shape))
-
-
-def parse_idx(content: bytes, file: _File, where: str) -> np.ndarray:
-    """The array in the content of an idx file, after its header, length and MD5 have been checked.
+def load_fashion_mnist(data_dir: Path | None = None) -> Dataset[Samples]:
+    """Fashion-MNIST with its last 5,000 training images as validation; see ``load_idx_images``.
 
     Raises:
-        InputError: anything else than the file that it should be.
+        InputError: a damaged file; or files that are neither there nor to be downloaded, with what to put where.
     """
-    header = _header(file)
-    if not content:
-        raise InputError(f"{where} is empty: delete it and fetch it again")
-    if content[: len(header)] != header:
-        raise InputError(f"{where} is no idx file of {' x '.join(map(str, file.shape))} bytes: delete it and fetch it again")
-    if len(content) != _size(file):
-        raise InputError(f"{where} has {len(content)} bytes instead of {_size(file)}: delete it and fetch it again")
-    check_md5(content, file.md5, where)
-    return np.frombuffer(content, np.uint8, offset=len(header)).reshape(file.shape)
+    return load_idx_images(FASHION_MNIST, data_dir)

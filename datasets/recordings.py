@@ -3,10 +3,8 @@
 What is particular about a set is its ``EventSet`` and a function that reads its recordings one by one; everything else is the same for all.
 """
 
-import hashlib
 import importlib.metadata
 import logging
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from polystep_snn.datasets.base import Dataset
 from polystep_snn.datasets.download import cache_dir, given_folders
 from polystep_snn.datasets.events import EventSamples
 from polystep_snn.datasets.folds import stratified_folds, stratified_split
-from polystep_snn.datasets.frames_cache import cached
+from polystep_snn.datasets.frames_cache import cached, fingerprint
 from polystep_snn.datasets.framing import Framing, Sensor, check_events
 from polystep_snn.datasets.plausible import check_length, check_lengths
 from polystep_snn.errors import InputError
@@ -236,11 +234,7 @@ def _key(path: Path, files: Sequence[str], framing: Framing) -> dict:
         tonic = importlib.metadata.version("tonic")
     except importlib.metadata.PackageNotFoundError:
         raise InputError("tonic, which reads recordings, is not installed: pip install tonic") from None
-    identity = hashlib.sha256(str(path.resolve()).encode())
-    for name in files:
-        status = os.stat(path / name)
-        identity.update(f"\n{name} {status.st_size} {status.st_mtime_ns}".encode())
-    return {"framing": framing.settings, "recordings": identity.hexdigest(), "tonic": tonic}
+    return {"framing": framing.settings, "recordings": fingerprint(path, files), "tonic": tonic}
 
 
 def _frame_all(source: EventSet, recordings: Iterable[Recording], framing: Framing, total: int | None) -> dict[str, np.ndarray]:

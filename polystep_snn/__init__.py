@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from polystep_snn.snn.encoders import Poisson as Poisson
     from polystep_snn.snn.encoders import Population as Population
     from polystep_snn.snn.encoders import Rate as Rate
+    from polystep_snn.snn.encoders import Rows as Rows
     from polystep_snn.snn.frames import EventFrames as EventFrames
     from polystep_snn.snn.from_nir import from_nir as from_nir
     from polystep_snn.snn.from_norse import from_norse as from_norse
@@ -62,7 +63,7 @@ _HOME = {
     "spaces.hybrid": ("HybridStep",),
     "polystep.transport": ("Greedy", "Sinkhorn", "Softmax"),
     "spaces.weight.step": ("WeightStep",),
-    "snn.encoders": ("DirectCurrent", "Latency", "Poisson", "Population", "Rate"),
+    "snn.encoders": ("DirectCurrent", "Latency", "Poisson", "Population", "Rate", "Rows"),
     "snn.frames": ("EventFrames",),
     "snn.from_nir": ("from_nir",),
     "snn.from_norse": ("from_norse",),

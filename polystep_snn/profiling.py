@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from polystep_snn.datasets.config import EVENTS
+from polystep_snn.datasets.config import EVENTS, SEQUENCE
 from polystep_snn.errors import InputError
 from polystep_snn.training.config import TrainConfig
 
@@ -30,7 +30,7 @@ _RESET_HIGH_WATER_MARK = "5"
 # Large blocks go straight back to the system, so that what one step leaves in the allocator is not lent to the next unseen.
 _STRICT_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 _TIME_BUDGET_S = 2.0
-_IMAGE_SHAPES = {"mnist": (1, 28, 28), "digits": (1, 8, 8)}
+_IMAGE_SHAPES = {"mnist": (1, 28, 28), "fashion-mnist": (1, 28, 28), "digits": (1, 8, 8)}
 # Events of a recording: N-MNIST's on average; of the others, which are not at hand, the order of magnitude.
 _EVENTS = {"nmnist": 4000, "shd": 8000, "dvsgesture": 100_000}
 
@@ -55,11 +55,13 @@ class Point:
 
 
 def sample_shape(config: TrainConfig) -> tuple[int, int, int]:
-    """Channels, height and width of an image, or of a frame of events, of the data set that a configuration names."""
+    """Channels, height and width of an image, or of a step of events or of a sequence, of the data set that a configuration names."""
     from polystep_snn.datasets import event_set
     from polystep_snn.training.build import build_framing
 
-    framing = build_framing(config)
+    framing, features = build_framing(config), config.data.speech_features()
+    if features is not None:
+        return features.num_groups, 1, features.bands
     return framing.shape(event_set(config.data.dataset).sensor) if framing else _IMAGE_SHAPES[config.data.dataset]
 
 
@@ -126,12 +128,15 @@ def _random_samples(config: TrainConfig, num_classes: int):
     """A batch of images of which a fifth of the pixels are on, as in MNIST, or of recordings with as many events as there may be."""
     import numpy as np
 
-    from polystep_snn.datasets import Samples
+    from polystep_snn.datasets import Samples, Sequences
     from polystep_snn.datasets.events import EventSamples
 
     generator, n = np.random.default_rng(0), config.optimizer.batch_size
     labels = generator.integers(num_classes, size=n)
     shape = sample_shape(config)
+    if config.data.encoder == SEQUENCE:
+        values = generator.random((n, config.data.num_steps, prod(shape))) < 0.1
+        return Sequences(values.astype(np.uint8 if shape[0] == 2 else np.float32), labels, num_groups=shape[0])
     if config.data.encoder != EVENTS:
         images = generator.integers(1, 256, (n, *shape[1:])) * (generator.random((n, *shape[1:])) < 0.2)
         return Samples(images.astype(np.uint8), labels)

@@ -34,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from polystep_snn import plots
+    from polystep_snn.datasets import Sequences
     from polystep_snn.datasets.config import EVENTS
     from polystep_snn.errors import InputError
     from polystep_snn.files import make_folder, write_atomically
@@ -67,7 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
     name = f"test sample {arguments.sample} (a {dataset.classes[label]})"
     if pictured:
         plots.event_strip(axes["s"], inputs.reshape(-1, *dataset.test.shape), title=f"Events of {name}: ON blue, OFF orange")
-    if config.data.encoder == "direct":
+    samples = dataset.test
+    if config.data.gives_currents or (isinstance(samples, Sequences) and not samples.holds_spikes):
         plots.currents(axes["i"], inputs, f"Input current of {name}")
     else:
         plots.raster(axes["i"], inputs, "Input spikes" if pictured else f"Input spikes of {name}", plots.GREY)

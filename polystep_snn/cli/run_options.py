@@ -8,7 +8,7 @@ from polystep_snn.cli.console import number_or_name
 from polystep_snn.training.config import GROUPS, OPTIONS, options_of
 
 _TITLES = {
-    "data": "data: samples and their timesteps; from window-us on, for event recordings alone",
+    "data": "data: samples and their timesteps; from window-us to drop, for event recordings alone; from features on, for sequences",
     "network": "network",
     "method": "method: what is probed, and how",
     "optimizer": "optimizer",
@@ -43,5 +43,5 @@ def _add(section: Any, option: Field) -> None:
         default = " ".join(map(str, default)) or "none"
     else:
         settings |= {"type": type(default), "choices": choices, "metavar": None if choices else "X"}
-    settings["help"] += f" (default {default})"
+    settings["help"] += f" (default {'none' if default == '' else default})"
     section.add_argument(flag, **settings)

@@ -7,7 +7,7 @@ from pathlib import Path
 from polystep_snn.cli.console import ConsoleObserver, print_json, say, speaks
 from polystep_snn.cli.run_options import add_run_options, given_options
 from polystep_snn.datasets import NAMES
-from polystep_snn.datasets.config import EVENTS
+from polystep_snn.datasets.config import EVENTS, SEQUENCE
 from polystep_snn.errors import InputError
 from polystep_snn.training.config import TrainConfig
 from polystep_snn.training.recipes import RECIPES, recipe
@@ -18,7 +18,10 @@ _EXAMPLES = """examples:
   polystep-snn train mnist --out runs/maps --hidden 16c5s2 32c5s2 --num-steps 10 --probed 64 0
   polystep-snn train mnist --out runs/deep --hidden 256 128 --num-steps 10 --encoder rate
   polystep-snn train mnist --out runs/chip --neuron loihi
+  polystep-snn train fashion-mnist --out runs/fashion --hidden 512
   polystep-snn train nmnist --out runs/events
+  polystep-snn train mnist --out runs/rows --encoder rows
+  polystep-snn train spoken-digits --out runs/digits --speaker theo
   polystep-snn train shd --out runs/spoken --data-dir data
   polystep-snn train mnist --out runs/weights --space weight --epochs 20
   polystep-snn train nmnist --out runs/still --neuron loihi --window-us 105000 --stabilize --shift 2 --jitter 0.5
@@ -60,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     from polystep_snn.training.trainer import Trainer
 
     if arguments.on_chip:
-        if RECIPES[arguments.dataset].get("encoder") == EVENTS:
+        if RECIPES[arguments.dataset].get("encoder") in (EVENTS, SEQUENCE):
             raise InputError(f"{arguments.dataset} is not made of images, which --on-chip learns from: leave it out, or choose images")
         from polystep_snn.cli import on_chip
 
@@ -81,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
                 flag, theirs = name.replace("_", "-"), resumed[name]
                 raise InputError(f"{flag} is {wanted[name]}, but the run in {arguments.out} has {theirs}: leave it out, or start a new run")
     else:
-        defaults = recipe(arguments.dataset, given.get("neuron", "lif"), given.get("space", "node"))
+        defaults = recipe(arguments.dataset, given.get("neuron", "lif"), given.get("space", "node"), given.get("encoder"))
         config = TrainConfig(arguments.dataset, **{**defaults, **given})
     observer = ConsoleObserver(config.optimizer.epochs, config.optimizer.batch_size)
     with compiled_ahead(config):

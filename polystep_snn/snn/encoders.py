@@ -8,6 +8,7 @@ returns ``num_steps`` tensors ``[B, M]`` one after the other, so that training n
     poisson      s[t] = 1 with probability x                        independent in every step
     latency      s[t] = 1 at t = floor((1 - x) * (T - 1) + 0.5)     one spike, early where the image is bright, none where x = 0
     population   P receptive fields a pixel, then rate              M = P * N
+    rows         I[t] = x[t * M : (t + 1) * M]                      M = N / T pixels a step as currents: row by row where T is the height
 
 Poisson and population are Norse's (``poisson_encode_step``, ``population_encode``).
 """
@@ -79,6 +80,12 @@ class Encoder:
         raise NotImplementedError
 
 
+def check_finite(x: Tensor) -> None:
+    """InputError for NaN or infinity."""
+    if not math.isfinite(x.sum().item()):
+        raise InputError("the input contains NaN or infinity: clean the data")
+
+
 @dataclass(frozen=True)
 class DirectCurrent(Encoder):
     """The intensities as a constant input current. They may be any finite numbers."""
@@ -86,8 +93,7 @@ class DirectCurrent(Encoder):
     name = "direct"
 
     def _check_values(self, x):
-        if not math.isfinite(x.sum().item()):
-            raise InputError("the input contains NaN or infinity: clean the data")
+        check_finite(x)
 
     def _encode(self, x, generator):
         return Constant(x, self.num_steps)
@@ -176,7 +182,28 @@ class Population(Encoder):
         return Rate(self.num_steps)._spikes(response.to(x).flatten(1), generator)
 
 
-ENCODERS: dict[str, Callable[..., Encoder]] = {e.name: e for e in (DirectCurrent, Rate, Poisson, Latency, Population)}
+@dataclass(frozen=True)
+class Rows(Encoder):
+    """The image in reading order, ``N / T`` pixels a step as currents: row by row where T is its height. They may be any finite numbers."""
+
+    name = "rows"
+
+    def num_channels(self, num_inputs: int) -> int:
+        if num_inputs % self.num_steps:
+            raise InputError(
+                f"{num_inputs} pixels cannot be read in {self.num_steps} steps of equally many: choose a number of steps that divides "
+                "them, such as the number of rows"
+            )
+        return num_inputs // self.num_steps
+
+    def _check_values(self, x):
+        check_finite(x)
+
+    def _spikes(self, x, generator):
+        yield from x.view(len(x), self.num_steps, self.num_channels(x.shape[1])).unbind(1)
+
+
+ENCODERS: dict[str, Callable[..., Encoder]] = {e.name: e for e in (DirectCurrent, Rate, Poisson, Latency, Population, Rows)}
 
 
 def make_encoder(name: str, num_steps: int) -> Encoder:

@@ -42,7 +42,7 @@ def _step(config: TrainConfig, ended: Event) -> None:
         from polystep_snn.engine.loops.jit import stop_compiling_at
 
         stop_compiling_at(ended)
-        shape = _SHAPE if config.data.holds_events else (28, 28)
+        shape = _SHAPE if config.data.holds_events or config.data.holds_sequences else (28, 28)
         network = build_network(config, shape, _CLASSES)
         method = build_polystep(config, network)
         assert isinstance(method, NodeStep)
@@ -59,6 +59,8 @@ def _batch(config: TrainConfig, num_inputs: int) -> Frames:
         places = torch.arange(0, config.data.num_steps * size * num_inputs, num_inputs, dtype=torch.int64)
         values = torch.ones(len(places)) if config.data.counts else None
         return EventFrames(places, (config.data.num_steps, size, num_inputs), values)
+    if config.data.holds_sequences:
+        return Frames(torch.rand(config.data.num_steps, size, num_inputs).round(), config.data.num_steps)
     pixels = torch.zeros(size, 28 * 28)
     pixels[:, ::8] = 0.5
     return build_encoder(config)(pixels, torch.Generator().manual_seed(0))

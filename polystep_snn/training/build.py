@@ -9,7 +9,7 @@ import torch
 from polystep_snn.baselines.bptt import SurrogateBPTT
 from polystep_snn.datasets import Dataset, Framing, load
 from polystep_snn.datasets.augment import Augmentation
-from polystep_snn.datasets.config import EVENTS
+from polystep_snn.datasets.config import EVENTS, SEQUENCE
 from polystep_snn.errors import InputError
 from polystep_snn.geometry import Conv, Shape, SumPool
 from polystep_snn.polystep.cost import CrossEntropy, RateTarget, rate_scale
@@ -32,6 +32,10 @@ from polystep_snn.training.workers import Workers
 
 # A spike-count readout learns from counts alone only once its outputs fire: until then half of the final membrane counts too.
 _RESIDUAL = Schedule(0.5, 0.0, until=0.9)
+
+
+# What needs no encoder, and what stands in its place.
+_NO_ENCODER: dict[str | None, str] = {EVENTS: f"event recordings: choose {EVENTS!r}", SEQUENCE: f"sequences: choose {SEQUENCE!r}"}
 
 
 def resolve(config: TrainConfig) -> TrainConfig:
@@ -77,11 +81,14 @@ def load_data(config: TrainConfig, data_dir: Path | None = None) -> Dataset:
     Raises:
         InputError: an encoder that is not for such data.
     """
-    holds_events = RECIPES.get(config.data.dataset, {}).get("encoder") == EVENTS
-    if config.data.dataset in RECIPES and holds_events != (config.data.encoder == EVENTS):
-        holds = f"event recordings: choose {EVENTS!r}" if holds_events else "images: choose another one"
-        raise InputError(f"encoder is {config.data.encoder!r}, but {config.data.dataset} holds {holds}")
-    return load(config.data.dataset, data_dir, build_framing(config))
+    data = config.data
+    if data.dataset in RECIPES:
+        needed = RECIPES[data.dataset].get("encoder")
+        if needed != (data.encoder if data.encoder in _NO_ENCODER else None):
+            raise InputError(
+                f"encoder is {data.encoder!r}, but {data.dataset} holds {_NO_ENCODER.get(needed, 'images: choose another one')}"
+            )
+    return load(data.dataset, data_dir, build_framing(config), data.speech_features(), data.speaker)
 
 
 def build_cost(config: TrainConfig) -> CrossEntropy:
@@ -93,7 +100,7 @@ def build_network(config: TrainConfig, shape: Sequence[int], num_classes: int) -
     """The network of a run with its initial weights, thresholds not yet chosen.
 
     Args:
-        shape: of an image, or of a frame of events: height and width, or channels, height and width.
+        shape: of an image, or of a step of events or of a sequence: height and width, or channels, height and width.
         num_classes: width of the readout.
     """
     neuron: Neuron
@@ -104,11 +111,13 @@ def build_network(config: TrainConfig, shape: Sequence[int], num_classes: int) -
         if config.network.alpha:
             neuron = neuron._replace(tau_syn_inv=(1 - config.network.alpha) / neuron.dt).checked()
     readout: Readout = MembraneReadout(config.network.readout_decay) if config.network.readout == "membrane" else SpikeCountReadout(neuron)
-    num_inputs = prod(shape) if config.data.encoder == EVENTS else build_encoder(config).num_channels(prod(shape))
+    num_inputs = prod(shape) if config.data.encoder in _NO_ENCODER else build_encoder(config).num_channels(prod(shape))
     hidden = config.network.layers
     flat = all(isinstance(item, int) for item in hidden)
     if not flat and num_inputs != prod(shape):
-        raise InputError(f"encoder is {config.data.encoder!r}, which gives a pixel several inputs: choose another one for convolutions")
+        raise InputError(
+            f"encoder is {config.data.encoder!r}, which does not give every pixel one input: choose another one for convolutions"
+        )
     maps = (shape[0] if len(shape) == 3 else 1, shape[-2], shape[-1])
     architecture: list[int | Shape | Conv | SumPool] = [num_inputs if flat else maps, *hidden, num_classes]
     generator = torch.Generator().manual_seed(config.run.seed)

@@ -89,13 +89,17 @@ class TrainConfig:
     def _check_together(self) -> None:
         """InputError where options of different groups do not go together."""
         data, network, method = self.data, self.network, self.method
-        data.check_events()
+        data.check_recordings()
         method.check_probed(network.num_spiking)
         if method.windows > data.num_steps:
             raise InputError(f"windows is {method.windows}, but there are {data.num_steps} timesteps: choose at most as many")
         if network.neuron == "loihi":
-            if data.encoder == "direct":
-                raise InputError("encoder is 'direct', but the neuron 'loihi' takes spikes: choose rate, poisson, latency or population")
+            if data.gives_currents and data.holds_sequences:
+                raise InputError(f"features is {data.features!r}, but the neuron 'loihi' takes spikes: choose events")
+            if data.gives_currents:
+                raise InputError(
+                    f"encoder is {data.encoder!r}, but the neuron 'loihi' takes spikes: choose rate, poisson, latency or population"
+                )
             if data.counts:
                 raise InputError("counts is True, but the neuron 'loihi' takes spikes, 0 or 1: leave it out")
             if method.space == "weight":

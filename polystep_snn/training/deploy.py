@@ -9,6 +9,8 @@ from torch import Tensor
 
 import polystep_snn
 from polystep_snn.convert import LayerFit, quantized, record_registers, to_integer_network
+from polystep_snn.datasets import Sequences
+from polystep_snn.datasets.config import EVENTS
 from polystep_snn.errors import InputError
 from polystep_snn.hardware.backend import Backend
 from polystep_snn.hardware.integer_network import IntegerNetwork
@@ -47,8 +49,13 @@ def deploy(run: OpenedRun) -> Deployed:
         InputError: an input current instead of spikes, or neurons without a counterpart on the chip.
     """
     config = run.config
-    if config.data.encoder == "direct":
-        raise InputError("the run's encoder is 'direct', but the chip takes spikes: train with --neuron loihi, or with another --encoder")
+    samples = run.dataset.train
+    if isinstance(samples, Sequences) and not samples.holds_spikes:
+        raise InputError("the run's sequences are currents, but the chip takes spikes: train with --features events, or on others")
+    if config.data.gives_currents:
+        raise InputError(
+            f"the run's encoder is {config.data.encoder!r}, but the chip takes spikes: train with --neuron loihi, or with another --encoder"
+        )
     if config.data.counts:
         raise InputError("the run's inputs are numbers of events, but the chip takes spikes: train without --counts")
     network = run.network
@@ -65,10 +72,10 @@ def deploy(run: OpenedRun) -> Deployed:
         "trained_in": "floating point" if fits else "integers",
         "polystep_snn": polystep_snn.__version__,
     }
-    shape = run.dataset.train.shape
-    return Deployed(
-        network, to_integer_network(network, config.data.num_steps, config.data.encoder, shape, run.dataset.classes, provenance), fits
-    )
+    # The integers' file knows spikes that need no encoder by one name.
+    encoder = EVENTS if config.data.holds_sequences else config.data.encoder
+    integers = to_integer_network(network, config.data.num_steps, encoder, samples.shape, run.dataset.classes, provenance)
+    return Deployed(network, integers, fits)
 
 
 def encoded_test_set(run: OpenedRun, limit: int | None = None) -> Iterator[tuple[Tensor, np.ndarray]]:

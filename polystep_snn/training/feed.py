@@ -1,4 +1,4 @@
-"""Where a network's batches come from: images through an encoder, or event recordings that are spikes already.
+"""Where a network's batches come from: images through an encoder; or event recordings and sequences, which need none.
 
 A feed gives a batch as ``Frames``, one timestep at a time: neither training nor evaluation ever holds a batch's ``[T, B, N]``.
 """
@@ -11,9 +11,10 @@ from torch import Tensor
 
 from polystep_snn.datasets import Samples
 from polystep_snn.datasets.augment import Augmentation
-from polystep_snn.datasets.base import Part
-from polystep_snn.datasets.config import EVENTS
+from polystep_snn.datasets.base import Part, Sequences
+from polystep_snn.datasets.config import EVENTS, SEQUENCE
 from polystep_snn.datasets.events import EventSamples
+from polystep_snn.datasets.sequence_augment import SequenceAugmentation
 from polystep_snn.errors import InputError
 from polystep_snn.snn.encoders import Encoder
 from polystep_snn.snn.frames import EventFrames, Frames
@@ -98,6 +99,32 @@ class EventFeed:
         return EventFrames(torch.from_numpy(places).to(self.device), shape, numbers), self.labels[indices.to(self.device)]
 
 
+class SequenceFeed:
+    """Sequences, a step of each at a time.
+
+    Args:
+        samples: the sequences.
+        device: where frames go.
+        augmentation: what may happen to a sequence, a function of its own seed, the epoch and the sequence alone; None: nothing.
+    """
+
+    def __init__(self, samples: Sequences, device: torch.device, augmentation: SequenceAugmentation | None = None):
+        self.samples, self.device, self.augmentation = samples, device, augmentation or SequenceAugmentation()
+        self.labels = torch.from_numpy(samples.labels.astype(np.int64)).to(device)
+        self.num_inputs = samples.values.shape[2]
+        # Where a band never has two spikes in a step, it has none after its sequence was changed.
+        self._most = int(samples.values.max(initial=1)) if samples.holds_spikes else 1
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, indices: Tensor, epoch: int = 0, generator: torch.Generator | None = None) -> tuple[Frames, Tensor]:
+        """See ``Feed``; nothing is drawn from the generator."""
+        frames = self.augmentation.frames(self.samples, indices.cpu().numpy(), epoch, self._most)
+        steps = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device, torch.float32)
+        return Frames(steps, len(steps)), self.labels[indices.to(self.device)]
+
+
 def make_feed(config: TrainConfig, samples: Part, training: bool = False) -> Feed:
     """The feed of a run for some of its samples.
 
@@ -111,11 +138,19 @@ def make_feed(config: TrainConfig, samples: Part, training: bool = False) -> Fee
     """
     device = torch.device(config.run.device)
     if isinstance(samples, Samples):
-        if config.data.encoder == EVENTS:
-            raise InputError(f"encoder is {EVENTS!r}, but {config.data.dataset} holds images: choose another encoder")
+        if config.data.encoder in (EVENTS, SEQUENCE):
+            raise InputError(f"encoder is {config.data.encoder!r}, but {config.data.dataset} holds images: choose another encoder")
         return ImageFeed(samples, build_encoder(config), device)
+    if isinstance(samples, Sequences):
+        if config.data.encoder != SEQUENCE:
+            raise InputError(f"encoder is {config.data.encoder!r}, but {config.data.dataset} holds sequences: choose {SEQUENCE!r}")
+        if samples.num_steps != config.data.num_steps:
+            raise InputError(
+                f"the sequences have {samples.num_steps} steps, but the configuration says {config.data.num_steps}: give the same"
+            )
+        return SequenceFeed(samples, device, config.data.sequence_augmentation(config.run.seed) if training else None)
     if not isinstance(samples, EventSamples):
-        raise InputError(f"{config.data.dataset} holds {type(samples).__name__}: give Samples or EventSamples")
+        raise InputError(f"{config.data.dataset} holds {type(samples).__name__}: give Samples, EventSamples or Sequences")
     if config.data.encoder != EVENTS:
         raise InputError(f"encoder is {config.data.encoder!r}, but {config.data.dataset} holds event recordings: choose {EVENTS!r}")
     if samples.num_steps != config.data.num_steps or samples.counts != config.data.counts:

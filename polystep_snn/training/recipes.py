@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from polystep_snn.datasets.config import EVENTS
+from polystep_snn.datasets.config import EVENTS, SEQUENCE
 from polystep_snn.spaces.config import SPACE_OPTIONS
 
 # What a data set needs other than the defaults: small sets take smaller batches and more passes.
 RECIPES: dict[str, dict[str, Any]] = {
     "mnist": {},
+    "fashion-mnist": {},
     "digits": {"batch_size": 32, "epochs": 30},
     # Events move the weights of many active pixels at once. With a threshold that is large against a step of the optimizer, and a radius
     # that reaches it from far below, fewer neurons fall silent for good. Rounded weights generalise better from few recordings.
@@ -25,6 +26,19 @@ RECIPES: dict[str, dict[str, Any]] = {
         "lr": 1e-2,
         "averaging": 0.98,
         "shift": 2,
+    },
+    "spoken-digits": {
+        "encoder": SEQUENCE,
+        "num_steps": 40,
+        "batch_size": 32,
+        "epochs": 40,
+        "windows": 8,
+        "lr": 1e-2,
+        "weight_decay": 0.05,
+        "averaging": 0.99,
+        "time_shift": 3,
+        "stretch": 0.15,
+        "pitch": 1,
     },
     # The sets below are not at hand: their recipes are N-MNIST's, changed for lengths, sizes and sensors, and have not been tuned.
     "shd": {
@@ -59,6 +73,10 @@ RECIPES: dict[str, dict[str, Any]] = {
         "shift": 8,
     },
 }
+# Of these, a neuron or an encoder needs others.
+SPIKE_RECIPES: dict[str, dict[str, Any]] = {"spoken-digits": {"features": "events"}}
+# How many rows an image has that is read row by row.
+_NUM_ROWS = {"mnist": 28, "fashion-mnist": 28, "digits": 8}
 # What the chip's neuron needs.
 NEURON_RECIPES: dict[str, dict[str, Any]] = {
     "lif": {},
@@ -71,13 +89,17 @@ SPACE_RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
-def recipe(dataset: str, neuron: str = "lif", space: str = "node") -> dict[str, Any]:
-    """What is different from the defaults for a data set, a neuron and a space.
+def recipe(dataset: str, neuron: str = "lif", space: str = "node", encoder: str | None = None) -> dict[str, Any]:
+    """What is different from the defaults for a data set, a neuron, a space and an encoder.
 
     Of data set and neuron the data set's opinion counts, since it knows what the data is. Of all, the space's does: the data sets' radii,
     temperatures and learning rates were found in node space, where they are in other units, and what another space does not have is
     left out.
     """
     others = {**NEURON_RECIPES[neuron], **RECIPES[dataset]}
+    if neuron == "loihi":
+        others |= SPIKE_RECIPES.get(dataset, {})
+    if encoder == "rows" and dataset in _NUM_ROWS:
+        others |= {"num_steps": _NUM_ROWS[dataset], "windows": _NUM_ROWS[dataset] // 4, "weight_decay": 0.05}
     foreign = {name for owner, names in SPACE_OPTIONS.items() if owner != space for name in names}
     return {**{name: value for name, value in others.items() if name not in foreign}, **SPACE_RECIPES[space]}

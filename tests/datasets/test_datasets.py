@@ -6,6 +6,7 @@ import http.server
 import socket
 import struct
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 
 from polystep_snn.datasets import Dataset, Samples, download, load, mnist
 from polystep_snn.datasets import digits as digits_module
+from polystep_snn.datasets.idx_images import IdxFile
 from polystep_snn.errors import InputError
 
 
@@ -51,19 +53,22 @@ def test_an_unknown_name():
         load("cifar")
 
 
+def serve_from(monkeypatch, mirrors):
+    monkeypatch.setattr(mnist, "MNIST", replace(mnist.MNIST, mirrors=mirrors))
+
+
 @pytest.fixture
 def small(monkeypatch):
     """A small set in MNIST's format takes MNIST's place: names and layout are the real ones, sizes and sums its own."""
     generator = np.random.default_rng(0)
     contents, files = {}, {}
-    for key, file in mnist._FILES.items():
+    for key, file in mnist.MNIST.files.items():
         shape = (40 if key.startswith("train") else 10, *(() if key.endswith("labels") else (2, 2)))
         array = generator.integers(0, 10, shape, dtype=np.uint8)
         content = struct.pack(">HBB", 0, 8, len(shape)) + struct.pack(f">{len(shape)}i", *shape) + array.tobytes()
         contents[file.name] = content
-        files[key] = mnist._File(file.name, hashlib.md5(content).hexdigest(), shape)
-    monkeypatch.setattr(mnist, "_FILES", files)
-    monkeypatch.setattr(mnist, "NUM_VALIDATION", 8)
+        files[key] = IdxFile(file.name, hashlib.md5(content).hexdigest(), shape)
+    monkeypatch.setattr(mnist, "MNIST", replace(mnist.MNIST, files=files, num_validation=8))
     return contents
 
 
@@ -72,7 +77,7 @@ def home(monkeypatch, tmp_path):
     """An empty cache folder, no data folder in the environment, no network."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv(download.DATA_DIR_VARIABLE, raising=False)
-    monkeypatch.setattr(mnist, "_MIRRORS", ("http://127.0.0.1:9/",))
+    serve_from(monkeypatch, ("http://127.0.0.1:9/",))
     return tmp_path
 
 
@@ -178,13 +183,13 @@ def test_the_first_intact_mirror_serves(small, home, server, monkeypatch):
     put(root / "cut", small)
     for file in (root / "cut").iterdir():
         file.write_bytes(file.read_bytes()[:-9])
-    monkeypatch.setattr(mnist, "_MIRRORS", ("http://127.0.0.1:9/", f"{url}/missing/", f"{url}/damaged/", f"{url}/cut/", f"{url}/good/"))
+    serve_from(monkeypatch, ("http://127.0.0.1:9/", f"{url}/missing/", f"{url}/damaged/", f"{url}/cut/", f"{url}/good/"))
     expected = load("mnist", root / "good")
     found = load("mnist")
     cache = home / "cache" / "polystep-snn" / "mnist"
     assert np.array_equal(found.train.images, expected.train.images)
     assert sorted(p.name for p in cache.iterdir()) == sorted(f"{name}.gz" for name in small), "no temporary files are left"
-    monkeypatch.setattr(mnist, "_MIRRORS", ())
+    serve_from(monkeypatch, ())
     assert np.array_equal(load("mnist").test.images, expected.test.images), "the second time nothing is fetched"
 
 
@@ -201,7 +206,7 @@ def test_a_mirror_that_speaks_nonsense_is_passed_over(small, home, server, monke
                 connection.close()
 
         threading.Thread(target=nonsense, daemon=True).start()
-        monkeypatch.setattr(mnist, "_MIRRORS", (f"http://127.0.0.1:{listener.getsockname()[1]}/", f"{url}/good/"))
+        serve_from(monkeypatch, (f"http://127.0.0.1:{listener.getsockname()[1]}/", f"{url}/good/"))
         assert len(load("mnist").test) == 10
 
 
@@ -209,7 +214,7 @@ def test_a_cache_that_cannot_be_written(small, home, server, monkeypatch):
     root, url = server
     put(root / "good", small)
     (home / "cache").write_text("a file where the folder should be")
-    monkeypatch.setattr(mnist, "_MIRRORS", (f"{url}/good/",))
+    serve_from(monkeypatch, (f"{url}/good/",))
     with pytest.raises(InputError, match=r"through \$XDG_CACHE_HOME"):
         load("mnist")
 
@@ -219,14 +224,14 @@ def test_an_interrupted_download_goes_on(small, home, server, monkeypatch):
     put(root / "good", small)
     first = dict(list(small.items())[:2])
     put(home / "cache" / "polystep-snn" / "mnist", first)
-    monkeypatch.setattr(mnist, "_MIRRORS", (f"{url}/good/",))
+    serve_from(monkeypatch, (f"{url}/good/",))
     assert len(load("mnist").test) == 10
 
 
 def test_no_mirror_is_intact(small, home, server, monkeypatch):
     root, url = server
     put(root / "damaged", {name: content[:-1] for name, content in small.items()})
-    monkeypatch.setattr(mnist, "_MIRRORS", (f"{url}/damaged/", f"{url}/missing/"))
+    serve_from(monkeypatch, (f"{url}/damaged/", f"{url}/missing/"))
     with pytest.raises(InputError, match=r"could not be downloaded: put .* into .*MD5.*File not found"):
         load("mnist")
     cache = home / "cache"

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from polystep_snn.datasets import load
-from polystep_snn.datasets import mnist as reader
+from polystep_snn.datasets.idx_images import _header
+from polystep_snn.datasets.mnist import MNIST
 from polystep_snn.errors import InputError
 
 
@@ -16,7 +17,7 @@ def contents(mnist):
     images = np.concatenate([mnist.train.images, mnist.validation.images])
     labels = np.concatenate([mnist.train.labels, mnist.validation.labels])
     arrays = {"train_images": images, "train_labels": labels, "test_images": mnist.test.images, "test_labels": mnist.test.labels}
-    return {file.name: reader._header(file) + arrays[key].tobytes() for key, file in reader._FILES.items()}
+    return {file.name: _header(file) + arrays[key].tobytes() for key, file in MNIST.files.items()}
 
 
 def check(folder, mnist):

@@ -86,7 +86,7 @@ def test_recordings_that_do_not_fit_the_configuration(blinks, config, message):
 def test_images_are_no_events(digits):
     with pytest.raises(InputError, match="encoder is 'events', but digits holds images"):
         make_feed(TrainConfig("digits", encoder="events", device="cpu"), digits.train)
-    with pytest.raises(InputError, match="digits holds ndarray: give Samples or EventSamples"):
+    with pytest.raises(InputError, match="digits holds ndarray: give Samples, EventSamples or Sequences"):
         make_feed(TrainConfig("digits", device="cpu"), digits.train.images)
 
 
