@@ -113,7 +113,9 @@ class Learner:
             if layer.convolution is not None:
                 raise InputError(f"layer {k} is a convolution, but networks that learn on the chip are dense: choose a dense one")
             if layer.recurrent is not None:
-                raise InputError(f"layer {k} is recurrent, but networks that learn on the chip are not: choose one without recurrent weights")
+                raise InputError(
+                    f"layer {k} is recurrent, but networks that learn on the chip are not: choose one without recurrent weights"
+                )
             if layer.max_delay:
                 raise InputError(f"layer {k} has delays, but networks that learn on the chip have none: choose one without them")
             if layer.weight_exp:

@@ -98,9 +98,7 @@ def test_a_delay_line_by_hand():
 
 def test_delays_of_nothing_and_weights_of_nothing_change_nothing():
     network, spikes = random_with_memory("both", 1)
-    empty = [
-        replace(x, recurrent=np.zeros((x.num_neurons,) * 2, np.int8), delays=np.zeros(x.num_inputs, np.uint8)) for x in network.layers
-    ]
+    empty = [replace(x, recurrent=np.zeros((x.num_neurons,) * 2, np.int8), delays=np.zeros(x.num_inputs, np.uint8)) for x in network.layers]
     plain = without_memory(network)
     assert_same_recordings(Simulator(replace(network, layers=tuple(empty))).record(spikes), Simulator(plain).record(spikes))
 

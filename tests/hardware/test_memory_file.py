@@ -80,10 +80,16 @@ def test_the_attackers_tool_writes_good_files_too(tmp_path):
         (lambda t, m: m.update(schema=3), "its tensors are not those of its layers"),
         (lambda t, m: t.update({"layers.2.delays": t["layers.0.delays"]}), "its tensors are not those of its layers"),
         (lambda t, m: t.update({"layers.0.delays": t["layers.0.delays"].astype(np.int8)}), "layers.0.delays is I8 instead of U8"),
-        (lambda t, m: t.update({"layers.0.recurrent": t["layers.0.recurrent"].astype(np.int16)}), "layers.0.recurrent is I16 instead of I8"),
+        (
+            lambda t, m: t.update({"layers.0.recurrent": t["layers.0.recurrent"].astype(np.int16)}),
+            "layers.0.recurrent is I16 instead of I8",
+        ),
         (lambda t, m: t.update({"layers.0.delays": t["layers.0.delays"][:5]}), r"layers.0.delays has shape \[5\] instead of \[6\]"),
         (lambda t, m: t.update({"layers.0.recurrent": t["layers.0.recurrent"][:2]}), r"recurrent has shape \[2, 3\] instead of \[3, 3\]"),
-        (lambda t, m: t.update({"layers.1.recurrent": t["layers.0.recurrent"]}), r"layers.1.recurrent has shape \[3, 3\] instead of \[2, 2\]"),
+        (
+            lambda t, m: t.update({"layers.1.recurrent": t["layers.0.recurrent"]}),
+            r"1.recurrent has shape \[3, 3\] instead of \[2, 2\]",
+        ),
         (lambda t, m: t.update({"layers.0.delays": np.full(6, 63, np.uint8)}), "a delay is 63, but the chip holds"),
         (lambda t, m: t.update({"layers.0.delays": np.full(6, 16, np.uint8)}), "layer 0 has a delay of 16 in samples of 16 steps"),
         (lambda t, m: m["layers"][0].update(delays=1), "damaged"),
