@@ -1,8 +1,8 @@
 """How layers lie on a chip's cores.
 
-A layer has cores of its own. Every neuron of a dense one brings its synapses along, and all inputs reach every core; so do the spikes of all
-its neurons where it is recurrent. Every synapse of a delayed layer holds a delay, as assumed of Loihi 2: the delays are the inputs', and the
-chip's are the synapses'. Recurrent synapses hold none.
+A layer has cores of its own. Every neuron of a dense one brings its synapses along, and all inputs reach every core; so do the spikes
+of all its neurons where it is recurrent. Every synapse from inputs with delays holds one, as assumed of Loihi 2; recurrent synapses hold
+none.
 
 Convolutions share their weights, as assumed of Loihi 2: a core stores one kernel for all the neurons of a channel that it has, and
 nothing else in its synaptic memory. It gets a rectangle of places, with the neurons of all channels there or of a part of them, and

@@ -8,8 +8,8 @@ A dense layer may have recurrent weights R, by which its own spikes of the step 
 
     a[t, n] = 2^weight_exp * (sum_m weight[n, m] x[t - delays[m], m] + sum_k recurrent[n, k] z[t - 1, k])
 
-x are the spikes of layer l - 1, or the network's input; z are the layer's own. Before the first step of a sample there are no spikes, and what is
-still on its way after the last one is lost: nothing of a sample arrives in another one.
+x are the spikes of layer l - 1, or the network's input; z are the layer's own. Before the first step of a sample there are no spikes, and
+what is still on its way after the last one is lost: nothing of a sample arrives in another one.
 """
 
 import math
@@ -33,7 +33,7 @@ ENCODERS = ("rate", "latency", "poisson", "population", "events")
 MAX_NUM_STEPS = 2**16
 MAX_DIMENSIONS = 8
 MAX_DELAY = 62
-"""Steps. Delays have 6 bits on Loihi 2 (lava-nc 0.10, ``PyDelayDenseModelBitAcc``), of which lava-dl 0.6 uses 0 to 62 (``netx/utils.py``)."""
+"""Steps. Delays have 6 bits on Loihi 2 (lava-nc 0.10, ``PyDelayDenseModelBitAcc``); lava-dl 0.6 uses 0 to 62 (``netx/utils.py``)."""
 # Of a convolution, whose few weights may look at any number of inputs: as many as a file can hold of a neuron that sees all of them.
 MAX_INPUTS = 2**28
 

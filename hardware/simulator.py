@@ -1,7 +1,7 @@
 """What the chip computes, spike for spike, on a CPU: every layer's ``cuba_step`` at the same step as the layer before it.
 
-The weighted sums of a block of steps come from ``products.py``, in one piece; those of recurrent weights step by step. A sample starts without
-spikes on their way: delays and recurrent weights carry nothing from one to another.
+The weighted sums of a block of steps come from ``products.py``, in one piece; those of recurrent weights step by step. A sample starts
+without spikes on their way: delays and recurrent weights carry nothing from one to another.
 """
 
 from collections.abc import Iterator

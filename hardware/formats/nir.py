@@ -21,8 +21,8 @@ layer; NIR counts dimensions without the batch. Three things have no place there
 its height for its width when it checks shapes), biases that differ within a channel unless ``v_leak`` carries them, and neurons that
 are numbered anew in front of a convolution.
 
-**Recurrent weights** are a ``Linear`` from neurons back to themselves: ``neurons_k - recurrent_k - neurons_k``. Programs that count time in steps send
-through it what fired in the step before, as the chip does. **Delays** are a ``Delay`` in front of a layer's weights, in s: steps times ``dt``.
+**Recurrent weights** are a ``Linear`` from neurons back to themselves: ``neurons_k - recurrent_k - neurons_k``. What passes it arrives
+in the next step, as on the chip. **Delays** are a ``Delay`` in front of a layer's weights, in s: steps times ``dt``.
 
 What floats cannot say: ``decay`` rounds toward zero, ``u`` wraps and ``v`` saturates at 24 bits. With ``dv = 0`` and ``du = 4095``
 spikes are equal to the last one; otherwise a membrane at its threshold may fall to the other side. The network itself, integer for
@@ -87,6 +87,9 @@ def write(path: str | Path, network: IntegerNetwork, dt: float = DT) -> None:
 def who_reads(network: IntegerNetwork) -> str:
     """Which programs have the nodes that ``write`` makes of a network; said with every export."""
     kinds = {fields["type"] for fields in describe(network, DT)["nodes"].values()}
+    if "Delay" in kinds or any(layer.recurrent is not None for layer in network.layers):
+        # As tried: Norse 1.1.0 with nirtorch 2.6.
+        return "it has delays or spikes that come back, which Norse 1.1 does not run as they are: hold a reader's spikes against ours"
     integrating = sorted(kinds & set(_INTEGRATING))
     if integrating:
         return (

@@ -9,8 +9,8 @@ Samples follow one another without a pause. What the first layer sees at time st
 every Dense sends what it summed a step before; layer k is k steps further behind, and clears its neurons as the first step of a
 sample reaches it. Lossless int8: a Dense of mixed signs keeps even weights only, so it holds ``2 w`` and shifts its sums right by one.
 
-Recurrent weights are a Dense from neurons to themselves, delays a DelayDense in place of the Dense. What is still on its way in them where a sample
-ends is cleared, as the neurons are: without that it would arrive in the next one.
+Recurrent weights are a Dense from neurons to themselves, delays a DelayDense in place of the Dense. What is still on its way in them
+where a sample ends is cleared, as the neurons are: without that it would arrive in the next one.
 
 A convolution takes the place of a Dense, with the same delay. Lava's lays channels innermost and mirrors its kernels; the ports around
 it transpose, so neurons keep their numbers. Its model in Lava keeps all bits of all weights, and knows no exponent.

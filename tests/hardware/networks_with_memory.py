@@ -27,7 +27,7 @@ def random_layer(rng, num_neurons, num_inputs, memory, longest, du=None, dv=None
 
 
 def random_with_memory(memory, seed, num_samples=3, num_steps=None, longest=None):
-    """1 to 3 layers, of which at least one has what ``memory`` says, and spikes ``[T, B, M]`` for them, some to the very end of a sample."""
+    """1 to 3 layers, of which at least one has what ``memory`` says, and spikes ``[T, B, M]`` for them, many at the end of a sample."""
     rng = np.random.default_rng([seed, MEMORIES.index(memory)])
     num_steps = num_steps or int(rng.integers(8, 40))
     sizes = rng.integers(2, 9, 1 + seed % 3 + 1).tolist()

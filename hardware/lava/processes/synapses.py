@@ -37,7 +37,13 @@ class PyRecurrentDense(PyDenseModelBitAcc):
 
 
 class AxonalDelayDense(DelayDense):
-    """A ``DelayDense`` with a delay an input; ``RecurrentDense`` says of the arguments. It is beside the delay a step late, as a ``Dense`` is."""
+    """A ``DelayDense`` with delays ``[M]``, one an input; beside these it is a step late, as a ``Dense`` is.
+
+    Args:
+        weights: ``[N, M]``.
+        delays: ``[M]`` whole numbers.
+        num_steps, first_step: as of a ``RecurrentDense``.
+    """
 
     def __init__(self, *, weights: np.ndarray, delays: np.ndarray, num_steps: int, first_step: int, **options: Any):
         super().__init__(weights=weights, delays=np.broadcast_to(delays.astype(int), weights.shape).copy(), **options)
@@ -61,7 +67,7 @@ class PyAxonalDelayDense(PyDelayDenseModelBitAcc):
         super().run_spk()
 
     def calc_act(self, s_in: np.ndarray) -> np.ndarray:
-        """``[N, longest delay + 1]`` sums. Lava's own makes the matrix anew and multiplies all of it in every step; these are its numbers."""
+        """``[N, longest delay + 1]`` sums: the numbers of Lava's own, which makes the matrix anew in every step and multiplies all of it."""
         if self._by_delay is None:
             self._by_delay = self.get_delay_wgts_mat(self.weights, self.delays, self.a_buff.shape[-1] - 1)
         return self._by_delay[:, s_in].sum(axis=1).reshape(self.a_buff.shape[::-1]).T

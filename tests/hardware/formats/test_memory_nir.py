@@ -168,5 +168,5 @@ def test_a_network_that_seven_programs_ran():
     assert found == [("input", "Input"), *inner, ("output", "Output")]
     ((neurons, (weights, node)),) = ways_back.items()
     assert (neurons, weights, node["type"], node["weight"].shape) == ("lif1.lif", "lif1.w_rec", "Affine", (38, 38))
-    with pytest.raises(InputError, match="holds no integer network, another program wrote it: polystep_snn.from_nir reads float networks"):
+    with pytest.raises(InputError, match=r"holds no integer network, another program wrote it: polystep_snn.from_nir reads float networks"):
         nir_format.read(path)
