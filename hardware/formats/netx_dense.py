@@ -10,8 +10,8 @@ shifted it is -256, and Lava's inhibitory synapses end at -255. Weights and recu
 
 **Delays.** While lava-dl trains, ``delay`` [N] holds a layer's outputs back. Its loader has no place for that: it takes [N] as delays of
 what arrives at each neuron (the same where there are no biases), and [M], if M is not N, as delays of the inputs. Written are all [N, M],
-which cannot be mistaken. Read are delays of the inputs ([M], or [N, M] with the same row N times), and [N] as lava-dl means it: as delays of
-the inputs of the next layer. In a recurrent layer the loader takes them for its own spikes too and forgets the exponent: refused.
+which cannot be mistaken. Read are delays of the inputs ([M], or [N, M] with the same row N times), and [N] as lava-dl means it: delays of
+the next layer's inputs. In a recurrent layer the loader takes them for its own spikes too and forgets an exponent: refused.
 
 Source: lava-dl ``netx/hdf5.py: create_dense``, ``netx/utils.py``, ``netx/blocks/process.py`` and ``slayer/block/base.py``.
 """

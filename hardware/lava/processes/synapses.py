@@ -67,7 +67,7 @@ class PyAxonalDelayDense(PyDelayDenseModelBitAcc):
         super().run_spk()
 
     def calc_act(self, s_in: np.ndarray) -> np.ndarray:
-        """``[N, longest delay + 1]`` sums: the numbers of Lava's own, which makes the matrix anew in every step and multiplies all of it."""
+        """``[N, longest delay + 1]`` sums, those of Lava's own, which makes the matrix anew in every step and multiplies all of it."""
         if self._by_delay is None:
             self._by_delay = self.get_delay_wgts_mat(self.weights, self.delays, self.a_buff.shape[-1] - 1)
         return self._by_delay[:, s_in].sum(axis=1).reshape(self.a_buff.shape[::-1]).T
