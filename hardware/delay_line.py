@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from polystep_snn.hardware.integer_network import IntegerLayer
+
 
 class DelayLine:
     """Holds the spikes of a layer's inputs back, each by its own number of steps. Before the first step of a sample there were none."""
@@ -27,3 +29,8 @@ class DelayLine:
             arrived[:, :, inputs] = sent[start : start + len(z), :, inputs]
         self._sent = sent[len(z) :]
         return arrived
+
+
+def delay_line_of(layer: IntegerLayer, num_samples: int, dtype: type | np.dtype) -> DelayLine | None:
+    """A new one for the inputs of a layer; None where all arrive at once."""
+    return None if layer.delays is None or not layer.max_delay else DelayLine(layer.delays, num_samples, dtype)

@@ -114,8 +114,7 @@ def load(path: Path) -> IntegerNetwork:
         return IntegerNetwork(
             layers=tuple(
                 IntegerLayer(
-                    **{name: tensors[f"layers.{k}.{name}"] for name in _TENSORS},
-                    **{name: tensors.get(f"layers.{k}.{name}") for name in _OPTIONAL},
+                    **{name: tensors[f"layers.{k}.{name}"] for name in (*_TENSORS, *_OPTIONAL) if f"layers.{k}.{name}" in tensors},
                     **(fields | {"convolution": convolution}),
                 )
                 for k, (fields, convolution) in enumerate(zip(meta["layers"], convolutions, strict=True))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from polystep_snn.errors import InputError
-from polystep_snn.hardware.delay_line import DelayLine
+from polystep_snn.hardware.delay_line import delay_line_of
 from polystep_snn.hardware.fixed_point import ALIGNMENT, DECAY_BITS, STATE_BITS, V_LIMIT, CubaRegisters
 from polystep_snn.hardware.integer_network import IntegerLayer, IntegerNetwork
 from polystep_snn.hardware.products import product_of, recurrent_product_of
@@ -98,7 +98,7 @@ class Simulator:
         """A block of steps goes through one layer after the other, then the next block, while the registers stand."""
         layers, num_samples = self.network.layers, spikes.shape[1]
         registers = [CubaRegisters((num_samples, x.num_neurons), x.du, x.dv, x.vth, x.bias) for x in layers]
-        lines = [DelayLine(x.delays, num_samples, np.float32 if k else spikes.dtype) if x.max_delay else None for k, x in enumerate(layers)]
+        lines = [delay_line_of(x, num_samples, np.float32 if k else spikes.dtype) for k, x in enumerate(layers)]
         counts = np.zeros_like(registers[-1].v)
         for start in range(0, len(spikes), _BLOCK_STEPS):
             z = spikes[start : start + _BLOCK_STEPS]

@@ -59,7 +59,7 @@ class Graph:
         first_step = 3 if on_chip else 2
         for k, layer in enumerate(network.layers):
             neurons = _neurons(layer, network.num_steps, first_step + k, stock=on_chip, name=f"layer {k}")
-            times = {"num_steps": network.num_steps, "first_step": first_step + k}
+            times: dict[str, Any] = {"num_steps": network.num_steps, "first_step": first_step + k}
             _synapses(layer, port, times, stock=on_chip, name=f"weights {k}").connect(neurons.a_in)
             port = neurons.s_out
             if layer.recurrent is not None:
@@ -108,11 +108,14 @@ def _lossless(layer: IntegerLayer, weight: np.ndarray) -> dict[str, Any]:
     return {"weights": 2 * weight.astype(np.int32), "weight_exp": layer.weight_exp - 1, "sign_mode": SignMode.MIXED}
 
 
-def _synapses(layer: IntegerLayer, port: Any, times: dict[str, int], stock: bool, name: str) -> Any:
+def _synapses(layer: IntegerLayer, port: Any, times: dict[str, Any], stock: bool, name: str) -> Any:
     """The out port of a layer's weights, connected to what sends spikes. ``times`` are a sample's length and the layer's first step."""
     if layer.convolution is None:
-        options = _lossless(layer, layer.weight) | {"name": name}
-        dense = AxonalDelayDense(delays=layer.delays, **options, **times) if layer.max_delay else Dense(**options)
+        dense_options = _lossless(layer, layer.weight) | {"name": name}
+        if layer.delays is None or not layer.max_delay:
+            dense = Dense(**dense_options)
+        else:
+            dense = AxonalDelayDense(**dense_options, delays=layer.delays, **times)
         port.connect(dense.s_in)
         return dense.a_out
     from lava.proc.conv.process import Conv

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from lava.magma.core.model.py.type import LavaPyType
 from lava.proc.dense.models import PyDelayDenseModelBitAcc, PyDenseModelBitAcc
 from lava.proc.dense.process import DelayDense, Dense
 
@@ -25,6 +26,7 @@ class PyRecurrentDense(PyDenseModelBitAcc):
     """What is computed is Lava's; this clears what the last step of a sample has left. Protocol, resources and tags are inherited."""
 
     implements_process: type = RecurrentDense  # the decorator refuses a model whose parent implements another Process
+    a_buff: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=16)
 
     def __init__(self, proc_params):
         super().__init__(proc_params)
