@@ -24,13 +24,16 @@ class Row:
     Attributes:
         name: "layer 0" and so on.
         neurons: their number.
-        fan_in: inputs that reach a core; of a convolution that fits none, a neuron's.
-        synapses: stored weights, zeros among them too; of a convolution, once for every core that has neurons of the channel.
+        fan_in: inputs that reach a core, a recurrent layer's own spikes among them; of a convolution that fits none, a neuron's.
+        synapses: stored weights, recurrent ones and zeros among them too; of a convolution, once for every core that has neurons of the
+            channel.
         synapse_bytes: of all stored weights.
         cores: of its own; 0 where not even one neuron fits a core.
         weight_bits, vth_bits, bias_bits, decay_bits: that its parameters use, signs included.
         input_max: the largest ``|a|``.
         u_max, v_max: the largest magnitudes that any input could ask of the registers, before they wrap or saturate.
+        recurrent: how many of the synapses are recurrent.
+        max_delay: the longest delay, in steps.
     """
 
     name: str
@@ -46,6 +49,8 @@ class Row:
     input_max: int
     u_max: int
     v_max: int
+    recurrent: int = 0
+    max_delay: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,8 @@ class Report:
                 limit, used = getattr(chip, name), getattr(row, name)
                 if used > limit.value:
                     found.append(f"{row.name} uses {used} {name.replace('_', ' ')}, the chip has {limit.value}: scale the layer down")
+            if row.max_delay > chip.delay_steps.value:
+                found.append(f"{row.name} has a delay of {row.max_delay} steps, the chip has {chip.delay_steps.value}: shorten it")
             if row.fan_in > chip.fan_in.value:
                 assumed = " (assumed of Loihi 2)" if chip.fan_in.assumed else ""
                 found.append(f"{row.name} has {row.fan_in} inputs, a core takes {chip.fan_in.value}{assumed}: use fewer inputs")
@@ -151,15 +158,24 @@ class Report:
             *bits,
         )
         rows = [head, *lines, total, per_chip, per_core]
+        with_memory = any(row.recurrent or row.max_delay for row in self.rows)
+        if with_memory:
+            more = [(f"{row.recurrent:,}", str(row.max_delay)) for row in self.rows]
+            recurrent = f"{sum(row.recurrent for row in self.rows):,}"
+            more = [("recurrent", "delay"), *more, (recurrent, ""), ("", ""), ("", str(chip.delay_steps.value))]
+            rows = [(*row, *cells) for row, cells in zip(rows, more, strict=True)]
         columns = [max(map(len, column)) for column in zip(*rows, strict=True)]
         table = ["  ".join([r[0].ljust(columns[0]), *map(str.rjust, r[1:], columns[1:])]).rstrip() for r in rows]
         rule = "-" * max(map(len, table))
         table = [table[0], rule, *table[1:-3], rule, *table[-3:]]
         text = [*table, f"From weight to v: bits; u and v: the most that any input of {self.num_steps} steps could ask for."]
+        if with_memory:
+            text.append("Recurrent: those of the synapses that are; delay: the longest one, in steps.")
         text += [f"Does not fit: {problem}" for problem in self.problems()]
         text += [f"Note: {note}" for note in self.notes()]
+        delays = ", that a delay is stored with every synapse" if any(row.max_delay for row in self.rows) else ""
         shares = ", and that a core stores one kernel for all the neurons of a channel that it has" if self.shares_weights else ""
-        text.append(f"* Assumed of Loihi 2, and that no two layers share a core{shares}. Sources:")
+        text.append(f"* Assumed of Loihi 2, and that no two layers share a core{delays}{shares}. Sources:")
         limits = {name.replace("_", " "): limit for name, limit in chip._asdict().items()}
         for key, source in SOURCES.items():
             names = [name + "*" * limit.assumed for name, limit in limits.items() if limit.source == key]
@@ -181,15 +197,17 @@ def _row(name: str, layer: IntegerLayer, num_steps: int, chip: Chip) -> Row:
         layer.num_neurons,
         layout.fan_in,
         layout.synapses,
-        layout.synapses * chip.bytes_per_synapse.value,
+        layout.synapse_bytes,
         layout.cores,
-        weight_bits=_bits_of(layer.weight),
+        weight_bits=max(_bits_of(weight) for weight in (layer.weight, layer.recurrent) if weight is not None),
         vth_bits=int(layer.vth.max()).bit_length(),
         bias_bits=_bits_of(layer.bias_mant),
         decay_bits=max(int(layer.du), int(layer.dv)).bit_length(),
         input_max=input_max,
         u_max=u_max,
         v_max=v_max,
+        recurrent=0 if layer.recurrent is None else layer.recurrent.size,
+        max_delay=layer.max_delay,
     )
 
 

@@ -1,6 +1,8 @@
 """How layers lie on a chip's cores.
 
-A layer has cores of its own. Every neuron of a dense one brings its synapses along, and all inputs reach every core.
+A layer has cores of its own. Every neuron of a dense one brings its synapses along, and all inputs reach every core; so do the spikes
+of all its neurons where it is recurrent. Every synapse from inputs with delays holds one, as assumed of Loihi 2; recurrent synapses hold
+none.
 
 Convolutions share their weights, as assumed of Loihi 2: a core stores one kernel for all the neurons of a channel that it has, and
 nothing else in its synaptic memory. It gets a rectangle of places, with the neurons of all channels there or of a part of them, and
@@ -18,11 +20,19 @@ from polystep_snn.hardware.limits import Chip
 
 
 class Layout(NamedTuple):
-    """How a layer lies on cores: how many (0 where not even one neuron fits), the inputs that reach one, and all stored weights."""
+    """How a layer lies on cores.
+
+    Attributes:
+        cores: how many; 0 where not even one neuron fits.
+        fan_in: inputs that reach one.
+        synapses: all stored weights.
+        synapse_bytes: that they take.
+    """
 
     cores: int
     fan_in: int
     synapses: int
+    synapse_bytes: int
 
 
 def layout_of(layer: IntegerLayer, chip: Chip) -> Layout:
@@ -31,13 +41,16 @@ def layout_of(layer: IntegerLayer, chip: Chip) -> Layout:
 
 
 def _dense(layer: IntegerLayer, chip: Chip) -> Layout:
-    synapse_bytes = layer.num_inputs * chip.bytes_per_synapse.value
+    fan_in = layer.num_inputs + (0 if layer.recurrent is None else layer.num_neurons)
+    delays = layer.num_inputs if layer.max_delay else 0
+    synapse_bytes = fan_in * chip.bytes_per_synapse.value + delays * chip.bytes_per_delay.value
     per_core = min(
         chip.neurons_per_core.value,
         chip.synapse_memory_per_core.value // synapse_bytes,
         chip.memory_per_core.value // (synapse_bytes + chip.bytes_per_neuron.value),
     )
-    return Layout(-(-layer.num_neurons // per_core) if per_core else 0, layer.num_inputs, layer.weight.size)
+    cores = -(-layer.num_neurons // per_core) if per_core else 0
+    return Layout(cores, fan_in, layer.num_neurons * fan_in, layer.num_neurons * synapse_bytes)
 
 
 def _convolution(convolution: Convolution, chip: Chip) -> Layout:
@@ -51,7 +64,8 @@ def _convolution(convolution: Convolution, chip: Chip) -> Layout:
             (rows, columns), (height, width), convolution.kernel, convolution.stride, convolution.padding, strict=True
         )
     )
-    best = Layout(0, inputs * int(seen_rows[0] * seen_columns[0]), channels * taps)
+    weight_bytes = chip.bytes_per_synapse.value
+    best = Layout(0, inputs * int(seen_rows[0] * seen_columns[0]), channels * taps, channels * taps * weight_bytes)
     for groups in range(1, channels + 1):
         depth = -(-channels // groups)
         kernel_bytes = depth * taps * chip.bytes_per_synapse.value
@@ -69,7 +83,7 @@ def _convolution(convolution: Convolution, chip: Chip) -> Layout:
         cores, synapses = groups * int(rectangles[k]), int(rectangles[k]) * channels * taps
         if not best.cores or (cores, synapses) < (best.cores, best.synapses):
             reached = seen_rows[possible[k]] * seen_columns[widest[possible[k]] - 1]
-            best = Layout(cores, inputs * int(reached), synapses)
+            best = Layout(cores, inputs * int(reached), synapses, synapses * weight_bytes)
     return best
 
 

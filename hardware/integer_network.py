@@ -3,6 +3,13 @@
 Layer after layer, the spikes of a step are multiplied by int8 weights and drive the CUBA neurons of ``fixed_point.py``. Layer
 l at step t sees the spikes of layer l - 1 at the same step; a backend that delays each layer by a step computes the same trains,
 shifted. Every neuron starts a sample at ``u = v = 0``.
+
+A dense layer may have recurrent weights R, by which its own spikes of the step before arrive, and delays, one for each of its inputs::
+
+    a[t, n] = 2^weight_exp * (sum_m weight[n, m] x[t - delays[m], m] + sum_k recurrent[n, k] z[t - 1, k])
+
+x are the spikes of layer l - 1, or the network's input; z are the layer's own. Before the first step of a sample there are no spikes, and
+what is still on its way after the last one is lost: nothing of a sample arrives in another one.
 """
 
 import math
@@ -25,6 +32,8 @@ READOUTS = ("membrane", "count")
 ENCODERS = ("rate", "latency", "poisson", "population", "events")
 MAX_NUM_STEPS = 2**16
 MAX_DIMENSIONS = 8
+MAX_DELAY = 62
+"""Steps. Delays have 6 bits on Loihi 2 (lava-nc 0.10, ``PyDelayDenseModelBitAcc``); lava-dl 0.6 uses 0 to 62 (``netx/utils.py``)."""
 # Of a convolution, whose few weights may look at any number of inputs: as many as a file can hold of a neuron that sees all of them.
 MAX_INPUTS = 2**28
 
@@ -42,6 +51,10 @@ class IntegerLayer:
         scale: what one unit of weight stood for while training; exchange formats keep it, nothing computes with it.
         convolution: where the neurons look, numbered by channel, then row, then column, as the inputs are; None where each sees all.
         weight_exp: 0 to 7; what arrives is multiplied by ``2 ** weight_exp``, as the chip's synapses can.
+        recurrent: ``[N, N]`` int8, from neuron k (column) to neuron n (row), in the unit and with the exponent of ``weight``; the layer's
+            spikes of a step arrive in the next one, by no other delay. None where there are none, as in every convolution.
+        delays: ``[M]`` uint8, 0 to ``MAX_DELAY``; how many steps later the spikes of each input arrive. None where all arrive at once, as
+            in every convolution.
     """
 
     weight: np.ndarray
@@ -53,6 +66,8 @@ class IntegerLayer:
     scale: float = 1.0
     convolution: Convolution | None = None
     weight_exp: int = 0
+    recurrent: np.ndarray | None = None
+    delays: np.ndarray | None = None
 
     def __post_init__(self):
         _check_array("weights", self.weight, np.int8, 2 if self.convolution is None else 4)
@@ -64,6 +79,7 @@ class IntegerLayer:
             _check_array(name, getattr(self, name), dtype, 1)
             if len(getattr(self, name)) != self.num_neurons:
                 raise InputError(f"{name} has {len(getattr(self, name))} entries for {self.num_neurons} neurons: give one a neuron")
+        self._check_memory()
         low, high = int(self.vth.min()), int(self.vth.max())
         if low < 0 or high >= 2**VTH_BITS:
             raise InputError(f"a threshold is {low if low < 0 else high}: it must fit {VTH_BITS} bits, 0 to {2**VTH_BITS - 1}")
@@ -83,6 +99,30 @@ class IntegerLayer:
             )
         if convolution.num_inputs > MAX_INPUTS:
             raise InputError(f"a convolution sees {convolution.num_inputs} inputs: give it at most {MAX_INPUTS}")
+
+    def _check_memory(self) -> None:
+        """InputError unless recurrent weights and delays, where there are any, are a dense layer's."""
+        if self.recurrent is not None:
+            if self.convolution is not None:
+                raise InputError("a convolution has recurrent weights, but recurrent layers are dense: take a dense layer")
+            _check_array("recurrent", self.recurrent, np.int8, 2)
+            if self.recurrent.shape != (self.num_neurons, self.num_neurons):
+                raise InputError(
+                    f"recurrent is {list(self.recurrent.shape)} for {self.num_neurons} neurons: give one weight from each to each"
+                )
+        if self.delays is not None:
+            if self.convolution is not None:
+                raise InputError("the inputs of a convolution have delays, but those of dense layers alone can: take a dense layer")
+            _check_array("delays", self.delays, np.uint8, 1)
+            if len(self.delays) != self.num_inputs:
+                raise InputError(f"delays has {len(self.delays)} entries for {self.num_inputs} inputs: give one an input")
+            if self.max_delay > MAX_DELAY:
+                raise InputError(f"a delay is {self.max_delay}, but the chip holds a spike back for at most {MAX_DELAY} steps: shorten it")
+
+    @property
+    def max_delay(self) -> int:
+        """The longest delay, in steps; 0 where all inputs arrive at once."""
+        return 0 if self.delays is None else int(self.delays.max())
 
     @property
     def num_neurons(self) -> int:
@@ -112,8 +152,12 @@ class IntegerLayer:
         return matrix.reshape(self.num_neurons, self.num_inputs)
 
     def input_sums(self) -> tuple[np.ndarray, np.ndarray]:
-        """Sums of each neuron's negative weights and of its positive ones, exponent included, ``[N]`` int64: what arrives lies between."""
-        negative, positive = (f(self.weight, 0).sum(1, dtype=np.int64) << self.weight_exp for f in (np.minimum, np.maximum))
+        """Sums of each neuron's negative weights and of its positive ones, recurrent ones and exponent included, ``[N]`` int64.
+
+        What arrives in a step lies between.
+        """
+        weight = self.weight if self.recurrent is None else np.hstack([self.weight, self.recurrent])
+        negative, positive = (f(weight, 0).sum(1, dtype=np.int64) << self.weight_exp for f in (np.minimum, np.maximum))
         if self.convolution is None:
             return negative, positive
         return _windows(negative, self.convolution), _windows(positive, self.convolution)
@@ -152,6 +196,12 @@ class IntegerNetwork:
             if getattr(self, name) not in choices:
                 raise InputError(f"{name} is {shown(getattr(self, name))}: choose one of {', '.join(choices)}")
         check_whole("num_steps", self.num_steps, 1, MAX_NUM_STEPS)
+        for k, layer in enumerate(self.layers):
+            if layer.max_delay >= self.num_steps:
+                raise InputError(
+                    f"layer {k} has a delay of {layer.max_delay} in samples of {self.num_steps} steps, so those spikes never arrive: "
+                    "shorten the delay, or let samples go on with blank steps"
+                )
         self._check_input()
         if len(self.classes) != self.layers[-1].num_neurons:
             raise InputError(f"{len(self.classes)} classes for a readout of {self.layers[-1].num_neurons} neurons: give one a neuron")

@@ -104,14 +104,20 @@ class Learner:
             num_updates: batches in the run, for the schedule.
 
         Raises:
-            InputError: a readout that is not linear, no hidden layer, a convolution, more inputs or steps than 32 bits hold the sums of,
-                a radius or a rate that no register holds.
+            InputError: a readout that is not linear, no hidden layer, a convolution, recurrent weights, delays, more inputs or
+                steps than 32 bits hold the sums of, a radius or a rate that no register holds.
         """
         if len(network.layers) < 2:
             raise InputError("the network has no hidden layer: give one")
         for k, layer in enumerate(network.layers):
             if layer.convolution is not None:
                 raise InputError(f"layer {k} is a convolution, but networks that learn on the chip are dense: choose a dense one")
+            if layer.recurrent is not None:
+                raise InputError(
+                    f"layer {k} is recurrent, but networks that learn on the chip are not: choose one without recurrent weights"
+                )
+            if layer.max_delay:
+                raise InputError(f"layer {k} has delays, but networks that learn on the chip have none: choose one without them")
             if layer.weight_exp:
                 raise InputError(f"layer {k} has a weight exponent of {layer.weight_exp}, but layers that learn have 0: take another one")
             if layer.num_inputs > _MOST_INPUTS:

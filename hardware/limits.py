@@ -3,12 +3,13 @@
 from typing import NamedTuple
 
 from polystep_snn.hardware.fixed_point import DECAY_BITS, STATE_BITS
-from polystep_snn.hardware.integer_network import BIAS_BITS, VTH_BITS
+from polystep_snn.hardware.integer_network import BIAS_BITS, MAX_DELAY, VTH_BITS
 
 SOURCES = {
     "Intel": "Intel Labs, Taking Neuromorphic Computing to the Next Level with Loihi 2, technology brief, 2021",
     "Davies": "Davies et al., Loihi: A Neuromorphic Manycore Processor with On-Chip Learning, IEEE Micro 38(1), 2018",
-    "Lava": "lava-nc 0.10, lava.proc.lif.models (PyLifModelBitAcc) and lava.proc.dense.models (PyDenseModelBitAcc)",
+    "Lava": "lava-nc 0.10, lava.proc.lif.models (PyLifModelBitAcc), lava.proc.dense.models (PyDenseModelBitAcc, PyDelayDenseModelBitAcc)",
+    "lava-dl": "lava-dl 0.6, lava.lib.dl.netx.utils (num_delay_bits)",
 }
 
 
@@ -28,8 +29,10 @@ class Chip(NamedTuple):
         neurons_per_core, memory_per_core, synapse_memory_per_core: the synapses' memory is a part of a core's.
         fan_in: inputs (axons) that reach a core.
         bytes_per_synapse: a dense 8-bit weight, zeros included, uncompressed.
+        bytes_per_delay: that a synapse takes more where inputs are delayed: 6 bits, filled up.
         bytes_per_neuron: state and parameters of a CUBA neuron.
         weight_bits, vth_bits, bias_bits, decay_bits, state_bits: signed ones with their sign.
+        delay_steps: how long a spike may be on its way. Lava's 6 bits hold 63 steps, lava-dl uses 62.
         input_bits: of the weighted sum that reaches a neuron in a step. Lava declares it and does not enforce it.
         documented_bias_bits: of the mantissa. Lava documents 13 and computes with 16.
     """
@@ -42,12 +45,14 @@ class Chip(NamedTuple):
     synapse_memory_per_core: Limit = Limit(128 * 1024, "Intel")
     fan_in: Limit = Limit(4096, "Davies", assumed=True)
     bytes_per_synapse: Limit = Limit(1, "Lava", assumed=True)
+    bytes_per_delay: Limit = Limit(1, "Lava", assumed=True)
     bytes_per_neuron: Limit = Limit(24, "Intel", assumed=True)
     weight_bits: Limit = Limit(8, "Lava")
     vth_bits: Limit = Limit(VTH_BITS, "Lava")
     bias_bits: Limit = Limit(BIAS_BITS, "Lava")
     decay_bits: Limit = Limit(DECAY_BITS, "Lava")
     state_bits: Limit = Limit(STATE_BITS, "Lava")
+    delay_steps: Limit = Limit(MAX_DELAY, "lava-dl")
     input_bits: Limit = Limit(16, "Lava", assumed=True)
     documented_bias_bits: Limit = Limit(13, "Lava", assumed=True)
 

@@ -6,7 +6,8 @@ tensors. A file is checked from the outside in, and nothing is allocated before 
 
 Schema 1 is that of dense layers. Schema 2 has convolutions too: a layer with the field ``convolution``, an object of ``input_shape``,
 ``stride`` and ``padding``, has weights [channels, input channels, kernel height, kernel width]. Schema 3 has layers with the field
-``weight_exp`` too. A network is written in the oldest one that can hold it.
+``weight_exp`` too. Schema 4 has dense layers with recurrent weights and delays: two more tensors, ``layers.k.recurrent`` [N, N] int8 and
+``layers.k.delays`` [M] uint8, either of which may be there or not. A network is written in the oldest one that can hold it.
 """
 
 import json
@@ -23,10 +24,11 @@ from polystep_snn.files import write_atomically
 from polystep_snn.geometry import Convolution
 from polystep_snn.hardware.integer_network import IntegerLayer, IntegerNetwork
 
-# Of dense layers alone, of convolutions too, and the newest, which has exponents of weights.
+# Of dense layers alone, of convolutions too, of exponents of weights, and the newest, which has recurrent weights and delays.
 DENSE_SCHEMA = 1
 _CONVOLUTION_SCHEMA = 2
-SCHEMA = 3
+_EXPONENT_SCHEMA = 3
+SCHEMA = 4
 # Far beyond one chip: 256 MiB hold as many 8-bit synapses as 16 Loihi 2 chips, and the header a few thousand names of classes.
 MAX_FILE_BYTES = 2**28
 MAX_HEADER_BYTES = 2**20
@@ -36,7 +38,8 @@ MAX_SIZE = 2**31
 
 _KEY = "polystep_snn"
 _TENSORS: dict[str, np.dtype] = {"weight": np.dtype(np.int8), "vth": np.dtype(np.int32), "bias_mant": np.dtype(np.int16)}
-_SAFETENSORS_NAMES = {"weight": "I8", "vth": "I32", "bias_mant": "I16"}
+_OPTIONAL: dict[str, np.dtype] = {"recurrent": np.dtype(np.int8), "delays": np.dtype(np.uint8)}
+_SAFETENSORS_NAMES = {"weight": "I8", "vth": "I32", "bias_mant": "I16", "recurrent": "I8", "delays": "U8"}
 _NUMBER = (int, float)
 _LAYER_FIELDS: dict[str, Any] = {"bias_exp": int, "du": int, "dv": int, "scale": _NUMBER}
 _CONVOLUTION_SIZES = {"input_shape": 3, "stride": 2, "padding": 2}
@@ -73,7 +76,8 @@ def save(path: Path, network: IntegerNetwork) -> None:
     tensors: dict[str, np.ndarray] = {
         f"layers.{k}.{name}": np.ascontiguousarray(getattr(layer, name), dtype)
         for k, layer in enumerate(network.layers)
-        for name, dtype in _TENSORS.items()
+        for name, dtype in (_TENSORS | _OPTIONAL).items()
+        if getattr(layer, name) is not None
     }
     size = sum(tensor.nbytes for tensor in tensors.values())
     if len(network.layers) > MAX_LAYERS or size > MAX_FILE_BYTES - MAX_HEADER_BYTES:
@@ -100,7 +104,7 @@ def load(path: Path) -> IntegerNetwork:
     try:
         with safe_open(path, framework="np") as file:
             meta = _parse(path, file.metadata() or {})
-            convolutions = _check_tensors(path, file, meta["layers"])
+            convolutions = _check_tensors(path, file, meta["layers"], meta["schema"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (OSError, SafetensorError) as error:
         raise _damaged(path, str(error)) from None
@@ -109,7 +113,10 @@ def load(path: Path) -> IntegerNetwork:
     try:
         return IntegerNetwork(
             layers=tuple(
-                IntegerLayer(**{name: tensors[f"layers.{k}.{name}"] for name in _TENSORS}, **(fields | {"convolution": convolution}))
+                IntegerLayer(
+                    **{name: tensors[f"layers.{k}.{name}"] for name in (*_TENSORS, *_OPTIONAL) if f"layers.{k}.{name}" in tensors},
+                    **(fields | {"convolution": convolution}),
+                )
                 for k, (fields, convolution) in enumerate(zip(meta["layers"], convolutions, strict=True))
             ),
             readout=meta["readout"],
@@ -134,8 +141,10 @@ def _fields_of(layer: IntegerLayer) -> dict[str, Any]:
 
 def _schema_of(network: IntegerNetwork) -> int:
     """The oldest that can hold it."""
-    if any(layer.weight_exp for layer in network.layers):
+    if any(getattr(layer, name) is not None for layer in network.layers for name in _OPTIONAL):
         return SCHEMA
+    if any(layer.weight_exp for layer in network.layers):
+        return _EXPONENT_SCHEMA
     return DENSE_SCHEMA if all(layer.convolution is None for layer in network.layers) else _CONVOLUTION_SCHEMA
 
 
@@ -198,7 +207,7 @@ def _has(value: Any, fields: dict[str, Any]) -> bool:
 
 def _is_layer(value: Any, schema: int) -> bool:
     fields = _LAYER_FIELDS
-    if schema == SCHEMA and isinstance(value, dict) and "weight_exp" in value:
+    if schema >= _EXPONENT_SCHEMA and isinstance(value, dict) and "weight_exp" in value:
         fields = fields | {"weight_exp": int}
     if schema == DENSE_SCHEMA or not isinstance(value, dict) or "convolution" not in value:
         return _has(value, fields)
@@ -211,13 +220,16 @@ def _is_layer(value: Any, schema: int) -> bool:
     )
 
 
-def _check_tensors(path: Path, file: Any, layers: list[Any]) -> list[Convolution | None]:
+def _check_tensors(path: Path, file: Any, layers: list[Any], schema: int) -> list[Convolution | None]:
     """The layers' convolutions; InputError unless just their tensors are there, in dtypes and shapes that fit. Their data is not read."""
-    if sorted(file.keys()) != sorted(f"layers.{k}.{name}" for k in range(len(layers)) for name in _TENSORS):
+    present = set(file.keys())
+    needed = {f"layers.{k}.{name}" for k in range(len(layers)) for name in _TENSORS}
+    optional = {f"layers.{k}.{name}" for k in range(len(layers)) for name in _OPTIONAL} if schema == SCHEMA else set()
+    if not needed <= present <= needed | optional:
         raise _damaged(path, "its tensors are not those of its layers")
     convolutions = []
     for k, layer in enumerate(layers):
-        parts = {name: file.get_slice(f"layers.{k}.{name}") for name in _TENSORS}
+        parts = {name: file.get_slice(f"layers.{k}.{name}") for name in (*_TENSORS, *_OPTIONAL) if f"layers.{k}.{name}" in present}
         for name, part in parts.items():
             if part.get_dtype() != _SAFETENSORS_NAMES[name]:
                 raise _damaged(path, f"layers.{k}.{name} is {part.get_dtype()} instead of {_SAFETENSORS_NAMES[name]}")
@@ -227,6 +239,11 @@ def _check_tensors(path: Path, file: Any, layers: list[Any]) -> list[Convolution
         dimensions = 2 if convolution is None else 4
         if len(shapes["weight"]) != dimensions or any(shapes[name] != num_neurons for name in ("vth", "bias_mant")):
             raise _damaged(path, f"the tensors of layer {k} have shapes {list(shapes.values())}")
+        wanted = {"recurrent": num_neurons * 2, "delays": shapes["weight"][1:]}
+        for name in _OPTIONAL:
+            # A convolution has neither, which the layer itself says.
+            if name in shapes and convolution is None and shapes[name] != wanted[name]:
+                raise _damaged(path, f"layers.{k}.{name} has shape {shapes[name]} instead of {wanted[name]}")
         convolutions.append(convolution)
     return convolutions
 

@@ -7,6 +7,7 @@ bits changes its exponent only.
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -32,6 +33,11 @@ def product_of(layer: IntegerLayer, reach: int) -> Product:
     dtype = np.dtype(np.float32 if reach <= _FLOAT32_INTEGERS else np.float64)
     weight = layer.weight.astype(dtype) * dtype.type(2 ** (ALIGNMENT + layer.weight_exp))
     return _Dense(weight) if layer.convolution is None else _Convolution(weight, layer.convolution)
+
+
+def recurrent_product_of(layer: IntegerLayer, reach: int) -> Product | None:
+    """The same for the layer's own spikes ``[S, N]``, and exact added to it; None without recurrent weights."""
+    return None if layer.recurrent is None else product_of(replace(layer, weight=layer.recurrent, recurrent=None, delays=None), reach)
 
 
 class _Dense:

@@ -1,6 +1,7 @@
 """What the chip computes, spike for spike, on a CPU: every layer's ``cuba_step`` at the same step as the layer before it.
 
-The weighted sums of a block of steps come from ``products.py``, in one piece.
+The weighted sums of a block of steps come from ``products.py``, in one piece; those of recurrent weights step by step. A sample starts
+without spikes on their way: delays and recurrent weights carry nothing from one to another.
 """
 
 from collections.abc import Iterator
@@ -10,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from polystep_snn.errors import InputError
+from polystep_snn.hardware.delay_line import delay_line_of
 from polystep_snn.hardware.fixed_point import ALIGNMENT, DECAY_BITS, STATE_BITS, V_LIMIT, CubaRegisters
 from polystep_snn.hardware.integer_network import IntegerLayer, IntegerNetwork
-from polystep_snn.hardware.products import product_of
+from polystep_snn.hardware.products import product_of, recurrent_product_of
 
 # Bytes of spikes and of drives at a time, about what a CPU's caches hold.
 _BLOCK_BYTES = 2**24
@@ -49,11 +51,12 @@ class Simulator:
             InputError: a layer whose currents 32 bits cannot hold.
         """
         self.network = network
-        self._products = []
+        self._products, self._recurrent = [], []
         for k, layer in enumerate(network.layers):
             reach = largest_input(layer)
             _check_int32(k, layer, reach, network.num_steps)
             self._products.append(product_of(layer, reach))
+            self._recurrent.append(recurrent_product_of(layer, reach))
 
     def run(self, spikes: np.ndarray) -> np.ndarray:
         """What the readout says at the end of each sample; the decision is the ``argmax``, the first one where several are equal.
@@ -86,7 +89,8 @@ class Simulator:
 
     def _chunks(self, num_samples: int) -> Iterator[slice]:
         widest = max(sum(pair) for pair in pairwise(self.network.sizes))
-        steps = min(self.network.num_steps, _BLOCK_STEPS)
+        # Of delayed spikes, those that were sent before the block are held too.
+        steps = min(self.network.num_steps, _BLOCK_STEPS + max(layer.max_delay for layer in self.network.layers))
         size = max(1, _BLOCK_BYTES // (4 * widest * steps))
         return (slice(start, min(start + size, num_samples)) for start in range(0, num_samples, size))
 
@@ -94,13 +98,19 @@ class Simulator:
         """A block of steps goes through one layer after the other, then the next block, while the registers stand."""
         layers, num_samples = self.network.layers, spikes.shape[1]
         registers = [CubaRegisters((num_samples, x.num_neurons), x.du, x.dv, x.vth, x.bias) for x in layers]
+        lines = [delay_line_of(x, num_samples, np.float32 if k else spikes.dtype) for k, x in enumerate(layers)]
         counts = np.zeros_like(registers[-1].v)
         for start in range(0, len(spikes), _BLOCK_STEPS):
             z = spikes[start : start + _BLOCK_STEPS]
-            for k, (product, neurons) in enumerate(zip(self._products, registers, strict=True)):
+            for k, (product, recurrent, line, neurons) in enumerate(zip(self._products, self._recurrent, lines, registers, strict=True)):
+                if line is not None:
+                    z = line(z)
                 drive = product(z.reshape(-1, z.shape[-1])).reshape(len(z), num_samples, -1)
                 z = np.empty(drive.shape, np.float32)
                 for i in range(len(z)):
+                    if recurrent is not None:
+                        # Of the step before; none before the first.
+                        drive[i] += recurrent(neurons.z)
                     neurons.step(drive[i])
                     z[i] = neurons.z
                     if records is not None:

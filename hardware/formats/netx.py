@@ -1,21 +1,17 @@
 r"""Integer networks as lava-dl's ``.net`` files, which ``lava.lib.dl.netx.hdf5.Network`` loads. Written with h5py alone.
 
-``layer/<k>`` holds ``type`` b"dense", ``shape``, ``inFeatures``, ``outFeatures``, ``weight`` [N, M] float32, ``bias`` [N] if there is
+``layer/<k>`` holds a dense layer as in ``netx_dense.py`` or a convolution as in ``netx_convolution.py``, ``bias`` [N] if there is
 one, and ``neuron`` with ``type`` "CUBA", ``iDecay`` = du + 1, ``vDecay`` = dv, ``vThMant``, ``refDelay`` = 1, ``gradedSpike`` = False.
-Convolutions are in ``netx_convolution.py``; a network that starts with one has a layer "input" of their shape in front, and a layer
-"flatten" stands between one and a dense layer.
-
-**Weights** of dense layers are the integers themselves. The loader (``netx/utils.py: optimize_weight_bits``) shifts them left by as
-many bits as 8 bits leave room for and undoes that with the weight exponent, which is lossless: its sums are those of ``fixed_point.py``.
-Three exceptions are refused here: a layer of zeros (it takes the logarithm of 255 / 0), and a layer without a positive weight whose
-lowest one is a power of two: shifted it is -256, and Lava's inhibitory synapses end at -255.
+A network that starts with a convolution has a layer "input" of its shape in front, and a layer "flatten" stands between one and a dense
+layer.
 
 **Biases** are shifted by 6 bits (the loader knows no other exponent), so the others cannot be carried. **Thresholds** are one a layer:
 Lava's LIF has one, of shape (1,).
 
 **Readout.** The network's output port carries spikes. For a readout whose membranes decide, look at ``network.out_layer.neuron.v`` after
 the last step; with the largest threshold, 2^17 - 1, it never fires below saturation. Every layer answers a step later than the one
-before it, though its bias acts from the first step on: the loader's ``reset_interval`` resets the layers one after the other.
+before it, though its bias acts from the first step on: the loader's ``reset_interval`` resets the layers one after the other. It does not
+clear spikes that are on their way by delays or recurrent weights: leave blank steps between samples there, or run each by itself.
 
 lava-dl takes no notice of the dataset ``polystep_snn`` beside ``layer``: our own file, with everything that has no place here.
 
@@ -33,10 +29,11 @@ import numpy as np
 
 from polystep_snn.errors import InputError
 from polystep_snn.files import write_atomically
-from polystep_snn.hardware.formats import netx_convolution
+from polystep_snn.hardware.formats import netx_convolution, netx_dense
 from polystep_snn.hardware.formats.embedded import NAME, embed, extract, same
-from polystep_snn.hardware.formats.hdf5 import Tree, one_number, part, read_tree, require, whole
-from polystep_snn.hardware.integer_network import EXPONENTS, IntegerLayer, IntegerNetwork
+from polystep_snn.hardware.formats.hdf5 import Tree, one_number, part, read_tree, require
+from polystep_snn.hardware.formats.netx_dense import split_weights as split_weights
+from polystep_snn.hardware.integer_network import IntegerLayer, IntegerNetwork
 
 BIAS_EXP = 6
 _log = logging.getLogger("polystep_snn")
@@ -136,27 +133,7 @@ def _layer_fields(where: str, layer: IntegerLayer) -> Tree:
     if layer.convolution is not None:
         weight = layer.weight.astype(np.int16) << layer.weight_exp
         return netx_convolution.describe(where, weight, layer.convolution, mantissas) | {"neuron": neuron}
-    _check_dense_weights(where, layer.weight)
-    fields: Tree = {
-        "type": ["dense"],
-        "shape": np.array([layer.num_neurons], np.int64),
-        "inFeatures": np.int64(layer.num_inputs),
-        "outFeatures": np.int64(layer.num_neurons),
-        "weight": layer.weight.astype(np.float32) * 2**layer.weight_exp,
-        "neuron": neuron,
-    }
-    return fields if mantissas is None else fields | {"bias": mantissas.astype(np.float32)}
-
-
-def _check_dense_weights(where: str, weight: np.ndarray) -> None:
-    low, high = int(weight.min()), int(weight.max())
-    if low == high == 0:
-        raise InputError(f"{where}: all weights are 0, which lava-dl cannot scale: leave the layer out, or give it one other weight")
-    if high <= 0 and -low & (-low - 1) == 0:
-        raise InputError(
-            f"{where}: no weight is positive and the lowest is {low}, which lava-dl would clip: "
-            f"make it {low + 1 if low < -2 else -3}, or any weight positive"
-        )
+    return netx_dense.describe(where, layer, mantissas) | {"neuron": neuron}
 
 
 def _mantissas(where: str, layer: IntegerLayer) -> np.ndarray:
@@ -185,6 +162,8 @@ def _foreign(path: Path, groups: Tree, num_steps: int) -> IntegerNetwork:
     numbered = [groups.get(str(k)) for k in range(len(groups))]
     layers: list[IntegerLayer] = []
     shape: tuple[int, ...] | None = None
+    # By how many steps the outputs of the layer before are delayed.
+    late: np.ndarray | None = None
     flat = False
     for k, group in enumerate(numbered):
         where = f"{path}: layer {k}"
@@ -204,17 +183,21 @@ def _foreign(path: Path, groups: Tree, num_steps: int) -> IntegerNetwork:
                 flat = True
                 continue
             if kind == "conv" and not flat:
-                layers.append(_foreign_convolution(group, shape))
-            elif kind == "dense" and (flat or not layers or layers[-1].convolution is None):
-                layers.append(_foreign_layer(group))
+                layers.append(_foreign_convolution(group, shape, late))
+            elif kind in netx_dense.TYPES and (flat or not layers or layers[-1].convolution is None):
+                fields, late = netx_dense.foreign(group, kind == "dense_rec", late)
+                layers.append(IntegerLayer(**fields, **_foreign_neurons(group, len(fields["weight"]))))
             else:
-                raise InputError(f"it is {shown(kind)}: only 'dense' layers are read, and 'conv' with a 'flatten' between the two")
+                kinds = " and ".join(map(repr, netx_dense.TYPES))
+                raise InputError(f"it is {shown(kind)}: only {kinds} layers are read, and 'conv' with a 'flatten' between the two")
             shape, flat = netx_convolution.output_shape(layers[-1]), False
             _layer_fields("its meaning in lava-dl", layers[-1])
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
     if not layers:
         raise InputError(f"{path} has no dense layer and no convolution: export a network")
+    if late is not None:
+        raise InputError(f"{path}: the outputs of its last layer are delayed by up to {late.max()} steps, and nothing comes after it here")
     first = layers[0].convolution
     return IntegerNetwork(
         layers=tuple(layers),
@@ -234,48 +217,15 @@ def _type_of(group: Tree, where: str) -> str:
     return part({"type": value}, "type", str, where)
 
 
-def _foreign_layer(group: Tree) -> IntegerLayer:
-    weight, exponent = split_weights(whole("weight", part(group, "weight", np.ndarray, "it"), np.int16))
-    if weight.ndim == 1:  # lava-dl's loader takes a flattened matrix too
-        rows = one_number(group, "shape")
-        if rows < 1 or weight.size % rows:
-            raise InputError(f"{weight.size} weights for {rows} neurons: give the same number to each")
-        weight = weight.reshape(rows, -1)
-    if weight.ndim != 2:
-        raise InputError(f"weight is {list(weight.shape)}: give [outputs, inputs]")
-    size = len(weight)
-    bias = whole("bias", part(group, "bias", np.ndarray, "it"), np.int16) if "bias" in group else np.zeros(size, np.int16)
-    return IntegerLayer(weight=weight, bias_mant=bias.reshape(-1), weight_exp=exponent, **_foreign_neurons(group, size))
-
-
-def split_weights(weight: np.ndarray) -> tuple[np.ndarray, int]:
-    """int8 weights and an exponent for whole numbers: lava-dl quantizes to even ones, of 8 bits and an exponent of 1.
-
-    Raises:
-        InputError: numbers that 8 bits and an exponent cannot hold.
-    """
-    for exponent in EXPONENTS:
-        low = weight >> exponent
-        if (low << exponent != weight).any():
-            break
-        if not low.size or (low.min() >= -128 and low.max() <= 127):
-            return low.astype(np.int8), exponent
-    raise InputError(
-        f"weights reach from {int(weight.min())} to {int(weight.max())} in steps of {2 ** max(0, exponent - 1)}, which 8 bits and an "
-        "exponent do not hold: quantize to even numbers from -256 to 254, or to -128 to 127"
-    )
-
-
-def _foreign_convolution(group: Tree, input_shape: tuple[int, ...] | None) -> IntegerLayer:
+def _foreign_convolution(group: Tree, input_shape: tuple[int, ...] | None, late: np.ndarray | None) -> IntegerLayer:
+    if "delay" in group or late is not None:
+        raise InputError("it is a convolution with delays, or behind delays, which have no counterpart here: dense layers have")
     weight, convolution, bias = netx_convolution.foreign(group, input_shape)
     neurons = _foreign_neurons(group, convolution.num_neurons)
     return IntegerLayer(weight=weight, bias_mant=bias, convolution=convolution, **neurons)
 
 
 def _foreign_neurons(group: Tree, size: int) -> dict[str, Any]:
-    for name in ("delay", "weight_rec"):
-        if name in group:
-            raise InputError(f"it has {name!r}, which has no counterpart here")
     neuron = part(group, "neuron", dict, "it")
     kind = _type_of(neuron, "its 'neuron'")
     if kind not in ("CUBA", "LOIHI"):

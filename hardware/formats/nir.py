@@ -21,6 +21,9 @@ layer; NIR counts dimensions without the batch. Three things have no place there
 its height for its width when it checks shapes), biases that differ within a channel unless ``v_leak`` carries them, and neurons that
 are numbered anew in front of a convolution.
 
+**Recurrent weights** are a ``Linear`` from neurons back to themselves: ``neurons_k - recurrent_k - neurons_k``. What passes it arrives
+in the next step, as on the chip. **Delays** are a ``Delay`` in front of a layer's weights, in s: steps times ``dt``.
+
 What floats cannot say: ``decay`` rounds toward zero, ``u`` wraps and ``v`` saturates at 24 bits. With ``dv = 0`` and ``du = 4095``
 spikes are equal to the last one; otherwise a membrane at its threshold may fall to the other side. The network itself, integer for
 integer, is kept as metadata, and only from there is it read back.
@@ -40,15 +43,16 @@ from polystep_snn.files import write_atomically
 from polystep_snn.geometry import Convolution
 from polystep_snn.hardware.fixed_point import ALIGNMENT, DECAY_BITS
 from polystep_snn.hardware.formats.embedded import NAME, embed, extract, same
-from polystep_snn.hardware.formats.hdf5 import Tree, part, read_tree, require
+from polystep_snn.hardware.formats.hdf5 import Tree, part, require
+from polystep_snn.hardware.formats.nir_graph import chain as chain
+from polystep_snn.hardware.formats.nir_graph import read_graph as read_graph
+from polystep_snn.hardware.formats.nir_graph import recurrent_chain as recurrent_chain
 from polystep_snn.hardware.integer_network import VTH_BITS, IntegerLayer, IntegerNetwork
 
 # snnTorch reads time constants with this step, whatever the file says; Norse is told.
 DT = 1e-4
 _NO_LEAK = 2.0**-60
-
-# Graphs within graphs.
-_DEEPEST = 16
+_INTEGRATING = ("I", "LI", "CubaLI")
 
 
 def write(path: str | Path, network: IntegerNetwork, dt: float = DT) -> None:
@@ -83,7 +87,10 @@ def write(path: str | Path, network: IntegerNetwork, dt: float = DT) -> None:
 def who_reads(network: IntegerNetwork) -> str:
     """Which programs have the nodes that ``write`` makes of a network; said with every export."""
     kinds = {fields["type"] for fields in describe(network, DT)["nodes"].values()}
-    integrating = sorted(kinds & {"I", "LI", "CubaLI"})
+    if "Delay" in kinds or any(layer.recurrent is not None for layer in network.layers):
+        # As tried: Norse 1.1.0 with nirtorch 2.6.
+        return "it has delays or spikes that come back, which Norse 1.1 does not run as they are: hold a reader's spikes against ours"
+    integrating = sorted(kinds & set(_INTEGRATING))
     if integrating:
         return (
             f"the last layer integrates ({', '.join(integrating)}), which snnTorch and SpikingJelly do not read: "
@@ -113,75 +120,6 @@ def read(path: str | Path) -> IntegerNetwork:
     return network
 
 
-def read_graph(path: str | Path) -> Tree:
-    """The graph of any NIR file as nested dicts: ``nodes`` by name, ``edges`` as pairs of names, ``metadata`` if there is any.
-
-    Raises:
-        InputError: what ``hdf5.read_tree`` refuses, or a file without a graph.
-    """
-    graph = part(read_tree(path), "node", dict, f"{path} is no NIR file: it")
-    kind = part(graph, "type", str, f"{path}: the graph")
-    if kind != "NIRGraph":
-        raise InputError(f"{path} holds {shown(kind)} instead of a NIRGraph: write the whole graph")
-    return graph
-
-
-def chain(graph: Tree) -> list[tuple[str, Tree]]:
-    """Names and fields of the nodes from input to output, both included.
-
-    Raises:
-        InputError: anything but a chain that takes in all nodes; names the node.
-    """
-    return _chain(graph, "", 0)
-
-
-def _chain(graph: Tree, prefix: str, depth: int) -> list[tuple[str, Tree]]:
-    if depth > _DEEPEST:
-        raise InputError(f"the graph holds graphs within graphs, {depth} deep: at most {_DEEPEST} are read")
-    nodes = part(graph, "nodes", dict, "the graph")
-    edges = graph.get("edges")
-    # A graph in memory has pairs of strings, one from a file lists of them.
-    if not isinstance(edges, list) or not all(_is_pair(e) for e in edges):
-        raise InputError("the graph has no usable 'edges': give pairs of names")
-    for name, node in nodes.items():
-        if not isinstance(node, dict) or not isinstance(node.get("type"), str):
-            raise InputError(f"node {shown(name)} has no type: write the graph again")
-    ends = {kind: [name for name, node in nodes.items() if node["type"] == kind] for kind in ("Input", "Output")}
-    for kind, names in ends.items():
-        if len(names) != 1:
-            raise InputError(f"the graph has {len(names)} nodes of type {kind}: one chain from one input to one output is read")
-    after: dict[str, str] = {}
-    before: dict[str, str] = {}
-    for source, target in edges:
-        for name in (source, target):
-            if name not in nodes:
-                raise InputError(f"an edge leads to or from {shown(name)}, but there is no such node")
-        if source in after or target in before:
-            name = source if source in after else target
-            raise InputError(f"node {shown(name)} has more than one edge {'out' if source in after else 'in'}: only chains are read")
-        after[source], before[target] = target, source
-    name = ends["Input"][0]
-    names = [name]
-    while name in after and after[name] != names[0]:
-        name = after[name]
-        names.append(name)
-    if names[-1] != ends["Output"][0] or len(names) != len(nodes):
-        loose = sorted(set(nodes) - set(names))
-        raise InputError(f"node {shown((loose or names[-1:])[0])} is not on the way from input to output: only chains are read")
-    found: list[tuple[str, Tree]] = []
-    for name in names:
-        if nodes[name]["type"] == "NIRGraph":
-            # Its own input and output hand on what arrives.
-            found += _chain(nodes[name], f"{prefix}{name}.", depth + 1)[1:-1]
-        else:
-            found.append((prefix + name, nodes[name]))
-    return found
-
-
-def _is_pair(edge: Any) -> bool:
-    return isinstance(edge, list | tuple) and len(edge) == 2 and all(isinstance(name, str) for name in edge)
-
-
 def describe(network: IntegerNetwork, dt: float) -> Tree:
     """The graph of a network as nested dicts, just as ``read_graph`` returns it.
 
@@ -198,11 +136,19 @@ def describe(network: IntegerNetwork, dt: float) -> Tree:
             nodes[f"flatten_{k}"] = _flatten(shape)
         elif seen != shape:
             raise InputError(f"layer {k} sees {list(seen)}, but what comes before it has shape {list(shape)}: NIR cannot reshape it")
+        if layer.max_delay:
+            assert layer.delays is not None
+            nodes[f"delay_{k}"] = {"type": "Delay", "delay": layer.delays * dt, "metadata": {"delays": layer.delays}}
         nodes[f"{name}_{k}"], nodes[f"neurons_{k}"] = _weights_and_neurons(f"layer {k}", layer, dt, integrates)
         shape = after
     nodes["output"] = _end("Output", shape)
-    names = list(nodes)
-    edges = [list(pair) for pair in pairwise(names)]
+    edges = [list(pair) for pair in pairwise(nodes)]
+    for k, layer in enumerate(network.layers):
+        if layer.recurrent is not None:
+            if nodes[f"neurons_{k}"]["type"] in _INTEGRATING:
+                raise InputError(f"layer {k} integrates and never fires, but has recurrent weights: leave them out, they do nothing")
+            nodes[f"recurrent_{k}"] = _linear(layer.recurrent, layer)
+            edges += [[f"neurons_{k}", f"recurrent_{k}"], [f"recurrent_{k}", f"neurons_{k}"]]
     return {"type": "NIRGraph", "nodes": nodes, "edges": edges, "metadata": {NAME: embed(network), "dt": np.float64(dt)}}
 
 
@@ -223,21 +169,19 @@ def _end(kind: str, shape: tuple[int, ...]) -> Tree:
 
 def _weights_and_neurons(where: str, layer: IntegerLayer, dt: float, integrates: bool) -> tuple[Tree, Tree]:
     """A layer's two nodes; see the top of this file."""
-    unit = 2.0 ** min(max(round(math.log2(layer.scale)), -40), 40)
-    bias, keeps_current = layer.bias * unit / 2**ALIGNMENT, layer.du + 1 < 2**DECAY_BITS
+    unit, gain, keeps_current = _unit(layer), _gain(layer), _keeps_current(layer)
+    bias = layer.bias * unit / 2**ALIGNMENT
     leak, shape = layer.dv / 2**DECAY_BITS, _shapes(layer)[1]
 
     def full(value: Any) -> np.ndarray:
         return np.broadcast_to(value, layer.num_neurons).astype(np.float32).reshape(shape)
 
     fields: dict[str, Any]
-    gain = 1.0
     if keeps_current:
         leak, rise = leak or _NO_LEAK, (layer.du + 1) / 2**DECAY_BITS
         fields = {"tau_syn": full(dt / rise), "tau_mem": full(dt / leak), "r": full(1 / leak), "w_in": full(1 / rise)}
         fields["v_leak"] = full(bias / leak)
     elif leak:
-        gain = 1 / leak
         fields = {"tau": full(dt / leak), "r": full(1), "v_leak": full(0)}
     else:
         fields = {"r": full(1 / dt)}
@@ -246,16 +190,35 @@ def _weights_and_neurons(where: str, layer: IntegerLayer, dt: float, integrates:
         kind += "F"
         fields |= {"v_threshold": full(layer.vth * unit), "v_reset": full(0)}
 
-    weights: Tree = {"type": "Linear", "weight": (layer.weight * (unit * gain * 2.0**layer.weight_exp)).astype(np.float32)}
+    weights = _linear(layer.weight, layer)
     added = None if keeps_current or not layer.bias.any() else bias * gain
     if layer.convolution is not None:
         weights |= {"type": "Conv2d", **_convolution(where, layer.convolution, added)}
     elif added is not None:
         weights |= {"type": "Affine", "bias": added.astype(np.float32)}
-    # For those who look: the integers under the chip's names.
-    weights["metadata"] = {"weight": layer.weight, "scale": np.float64(layer.scale)}
     constants = {name: np.int64(getattr(layer, name)) for name in ("bias_exp", "du", "dv", "weight_exp")}
     return weights, {"type": kind, **fields, "metadata": {"vth": layer.vth, "bias_mant": layer.bias_mant, **constants}}
+
+
+def _keeps_current(layer: IntegerLayer) -> bool:
+    return layer.du + 1 < 2**DECAY_BITS
+
+
+def _unit(layer: IntegerLayer) -> float:
+    """What 64 of the chip's membrane are in the file."""
+    return 2.0 ** min(max(round(math.log2(layer.scale)), -40), 40)
+
+
+def _gain(layer: IntegerLayer) -> float:
+    """By which an ``LIF``, whose input is multiplied by its leak, gets more."""
+    return 1.0 if _keeps_current(layer) or not layer.dv else 1 / (layer.dv / 2**DECAY_BITS)
+
+
+def _linear(weight: np.ndarray, layer: IntegerLayer) -> Tree:
+    """Some weights of a layer, and for those who look the integers under the chip's names."""
+    factor = _unit(layer) * _gain(layer) * 2.0**layer.weight_exp
+    metadata = {"weight": weight, "scale": np.float64(layer.scale)}
+    return {"type": "Linear", "weight": (weight * factor).astype(np.float32), "metadata": metadata}
 
 
 def _convolution(where: str, convolution: Convolution, bias: np.ndarray | None) -> Tree:

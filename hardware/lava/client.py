@@ -213,6 +213,11 @@ class LavaBackend:
         if self.network.readout != "count":
             raise InputError("the readout is read by its membranes, which are not read from the chip: train with spike counts")
         for k, layer in enumerate(self.network.layers):
+            if layer.recurrent is not None or layer.max_delay:
+                raise InputError(
+                    f"layer {k} is {'delayed' if layer.recurrent is None else 'recurrent'}, and how its synapses on the chip forget "
+                    "a sample's last spikes before the next one is not known: choose lava"
+                )
             if layer.vth.min() != layer.vth.max():
                 raise InputError(f"layer {k} has several thresholds, Lava's neurons on the chip have one: train with one a layer")
 

@@ -9,6 +9,9 @@ Samples follow one another without a pause. What the first layer sees at time st
 every Dense sends what it summed a step before; layer k is k steps further behind, and clears its neurons as the first step of a
 sample reaches it. Lossless int8: a Dense of mixed signs keeps even weights only, so it holds ``2 w`` and shifts its sums right by one.
 
+Recurrent weights are a Dense from neurons to themselves, delays a DelayDense in place of the Dense. What is still on its way in them
+where a sample ends is cleared, as the neurons are: without that it would arrive in the next one.
+
 A convolution takes the place of a Dense, with the same delay. Lava's lays channels innermost and mirrors its kernels; the ports around
 it transpose, so neurons keep their numbers. Its model in Lava keeps all bits of all weights, and knows no exponent.
 """
@@ -28,6 +31,7 @@ from polystep_snn.hardware.lava.execution import run, shared
 from polystep_snn.hardware.lava.processes.neurons import Neurons
 from polystep_snn.hardware.lava.processes.sinks import Readout, Recorder
 from polystep_snn.hardware.lava.processes.source import SpikeSource
+from polystep_snn.hardware.lava.processes.synapses import AxonalDelayDense, RecurrentDense
 
 
 class Graph:
@@ -55,8 +59,13 @@ class Graph:
         first_step = 3 if on_chip else 2
         for k, layer in enumerate(network.layers):
             neurons = _neurons(layer, network.num_steps, first_step + k, stock=on_chip, name=f"layer {k}")
-            _synapses(layer, port, stock=on_chip, name=f"weights {k}").connect(neurons.a_in)
+            times: dict[str, Any] = {"num_steps": network.num_steps, "first_step": first_step + k}
+            _synapses(layer, port, times, stock=on_chip, name=f"weights {k}").connect(neurons.a_in)
             port = neurons.s_out
+            if layer.recurrent is not None:
+                own = RecurrentDense(**_lossless(layer, layer.recurrent), **times, name=f"recurrent weights {k}")
+                port.connect(own.s_in)
+                own.a_out.connect(neurons.a_in)
             if record:
                 self._record(k, neurons, len(rows), first_step + k)
         last_step = first_step + k
@@ -94,10 +103,19 @@ class Graph:
         run(self._source, configuration(select_tag="fixed_pt"), self.num_steps, lambda: on_step(int(self.clock[0])))
 
 
-def _synapses(layer: IntegerLayer, port: Any, stock: bool, name: str) -> Any:
-    """The out port of a layer's weights, connected to what sends spikes."""
+def _lossless(layer: IntegerLayer, weight: np.ndarray) -> dict[str, Any]:
+    """A Dense's options for some weights of a layer; see the top of this file."""
+    return {"weights": 2 * weight.astype(np.int32), "weight_exp": layer.weight_exp - 1, "sign_mode": SignMode.MIXED}
+
+
+def _synapses(layer: IntegerLayer, port: Any, times: dict[str, Any], stock: bool, name: str) -> Any:
+    """The out port of a layer's weights, connected to what sends spikes. ``times`` are a sample's length and the layer's first step."""
     if layer.convolution is None:
-        dense = Dense(weights=2 * layer.weight.astype(np.int32), weight_exp=layer.weight_exp - 1, sign_mode=SignMode.MIXED, name=name)
+        dense_options = _lossless(layer, layer.weight) | {"name": name}
+        if layer.delays is None or not layer.max_delay:
+            dense = Dense(**dense_options)
+        else:
+            dense = AxonalDelayDense(**dense_options, delays=layer.delays, **times)
         port.connect(dense.s_in)
         return dense.a_out
     from lava.proc.conv.process import Conv

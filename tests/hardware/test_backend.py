@@ -1,5 +1,7 @@
 """Every backend answers the same calls with the same numbers, and says why it cannot be opened."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -88,6 +90,11 @@ def test_what_the_chip_cannot_give_is_refused(lava_python, monkeypatch):
             LavaBackend(make_network([dense([[1]])]), on_chip=True, worker=worker)
         with pytest.raises(InputError, match="layer 0 has several thresholds"):
             LavaBackend(several, on_chip=True, worker=worker)
+        layer = counting.layers[0]
+        recurrent, delayed = replace(layer, recurrent=np.ones((1, 1), np.int8)), replace(layer, delays=np.ones(1, np.uint8))
+        for memory, message in ((recurrent, "layer 0 is recurrent, and how"), (delayed, "layer 0 is delayed, and how its synapses")):
+            with pytest.raises(InputError, match=message):
+                LavaBackend(make_network([memory], 2, readout="count"), on_chip=True, worker=worker)
         chip = LavaBackend(counting, on_chip=True, worker=worker)
         assert chip.name == "loihi2"
         with pytest.raises(InputError, match="not read from the chip"):

@@ -8,6 +8,7 @@ import pytest
 from polystep_snn.errors import InputError
 from polystep_snn.hardware.chip import LOIHI_2, SOURCES, Chip, Limit, preflight, register_bounds
 from polystep_snn.hardware.simulator import Simulator
+from tests.hardware.networks_with_memory import MEMORIES, random_with_memory
 from tests.hardware.test_simulator import DU, DV, KINDS, dense, make_network, random_network
 
 
@@ -120,3 +121,64 @@ def test_no_simulated_register_exceeds_its_bounds(kind, du, dv):
 def test_long_runs_come_to_rest():
     """2^16 steps of a neuron that soon stands still are not all computed."""
     assert register_bounds(dense([[10, -4]], du=100, dv=100, vth=2**17 - 1), 2**16)[2] < 2**23
+
+
+def remembering(n, m, recurrent=False, delay=0):
+    """A layer of zeros, with one recurrent weight and one delay that are not."""
+    layer = zeros(n, m)
+    own = np.zeros((n, n), np.int8)
+    own[0, 0] = -128
+    return replace(layer, recurrent=own if recurrent else None, delays=np.array([delay] + [0] * (m - 1), np.uint8) if delay else None)
+
+
+def test_recurrent_synapses_and_delays_are_counted():
+    """A recurrent neuron has a synapse more from each of its layer; a delayed synapse from an input takes two bytes."""
+    layers = [remembering(128, 784, recurrent=True), remembering(300, 128), remembering(100, 300, recurrent=True, delay=5)]
+    report = preflight(make_network(layers, 16))
+    assert [row.recurrent for row in report.rows] == [128**2, 0, 100**2]
+    assert [row.max_delay for row in report.rows] == [0, 0, 5]
+    assert [row.synapses for row in report.rows] == [128 * (784 + 128), 300 * 128, 100 * (300 + 100)]
+    assert [row.synapse_bytes for row in report.rows] == [128 * 912, 300 * 128, 100 * (2 * 300 + 100)]
+    assert [row.fan_in for row in report.rows] == [912, 128, 400]
+    assert [row.weight_bits for row in report.rows] == [8, 1, 8]
+    for neurons, recurrent, delay, cores in ((143, True, 0, 2), (83, False, 3, 1), (84, False, 3, 2), (77, True, 3, 1), (80, True, 3, 2)):
+        row = preflight(make_network([remembering(neurons, 784, recurrent, delay)], 16)).rows[0]
+        per_core = 131_072 // (784 * (2 if delay else 1) + (neurons if recurrent else 0))
+        assert row.cores == -(-neurons // per_core) == cores
+    report.check()
+
+
+def test_the_table_of_a_network_with_memory():
+    text = preflight(make_network([remembering(8, 4, recurrent=True), remembering(2, 8, delay=5)], 16)).table()
+    lines = text.splitlines()
+    assert lines[0].split()[-4:] == ["u", "v", "recurrent", "delay"]
+    assert lines[2].split()[-2:] == ["64", "0"]
+    assert lines[3].split()[-2:] == ["0", "5"]
+    assert lines[5].split()[-1] == "64"
+    assert lines[7].split()[-1] == "62"
+    assert "a delay is stored with every synapse. Sources:" in text
+    assert "num_delay_bits): delay steps" in text
+    assert "recurrent" not in preflight(make_network([zeros(8, 4)], 16)).table()
+
+
+@pytest.mark.parametrize(
+    ("layer", "chip", "message"),
+    [
+        (remembering(2, 3, delay=9), Chip(delay_steps=Limit(8, "Lava")), "layer 0 has a delay of 9 steps, the chip has 8: shorten it"),
+        (remembering(3000, 1200, recurrent=True), LOIHI_2, r"layer 0 has 4200 inputs, a core takes 4096 \(assumed of Loihi 2\)"),
+        (remembering(3, 4, recurrent=True), Chip(synapses=Limit(20, "Intel")), "brings the network to 21 synapses"),
+    ],
+)
+def test_memory_that_does_not_fit(layer, chip, message):
+    with pytest.raises(InputError, match=message):
+        preflight(make_network([layer], 16), chip).check()
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_no_register_of_a_network_with_memory_exceeds_its_bounds(memory):
+    for seed in range(20):
+        network, spikes = random_with_memory(memory, seed)
+        for layer, found in zip(network.layers, Simulator(network).record(spikes).layers, strict=True):
+            _, u_max, v_max = register_bounds(layer, network.num_steps)
+            assert np.abs(found.u).max() <= u_max
+            assert np.abs(found.v).max() <= v_max

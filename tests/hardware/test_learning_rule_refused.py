@@ -1,5 +1,7 @@
 """Rules and networks that cannot learn on the chip."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,14 @@ def test_networks_and_rules_that_do_not_fit():
     ):
         with pytest.raises(InputError, match=message):
             Learner(make_network(layers, 3, readout), rule, 1)
+    first, last = network.layers
+    for layer, message in (
+        (replace(first, recurrent=np.ones((9, 9), np.int8)), "layer 0 is recurrent, but networks that learn on the chip are not"),
+        (replace(first, delays=np.ones(12, np.uint8)), "layer 0 has delays, but networks that learn on the chip have none"),
+    ):
+        with pytest.raises(InputError, match=message):
+            Learner(replace(network, layers=(layer, last)), rule, 1)
+    assert Learner(replace(network, layers=(replace(first, delays=np.zeros(12, np.uint8)), last)), rule, 1).num_copies == 3
     for radius in (1e-6, 1e3):
         with pytest.raises(InputError, match="no bias register holds it"):
             Learner(network, LearningRule(("hidden",), radius=radius), 1)

@@ -79,8 +79,8 @@ def test_the_attackers_tool_writes_good_files_too(path):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda t, m: m.update(schema=4), "has schema 4, this version reads up to 3: install a newer polystep-snn"),
-        (lambda t, m: m.update(schema=4, surprise=1), "has schema 4"),
+        (lambda t, m: m.update(schema=5), "has schema 5, this version reads up to 4: install a newer polystep-snn"),
+        (lambda t, m: m.update(schema=5, surprise=1), "has schema 5"),
         (lambda t, m: m.update(schema=10**100), "has schema 1000"),
         (lambda t, m: m.update(schema=0), "damaged"),
         (lambda t, m: m.update(schema=True), "damaged"),

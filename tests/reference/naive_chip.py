@@ -2,7 +2,8 @@
 
 Written from the equations at the top of ``hardware/fixed_point.py``, and without its code::
 
-    a = sum of the weights whose input fired, times 2^weight_exp
+    a = sum of the weights whose input fired ``delay`` steps ago, and of the recurrent weights whose neuron fired a step ago,
+        times 2^weight_exp
     u <- toward_zero(u * (4096 - (du + 1)) / 4096) + 64 a     above 2^23 minus 2^24, at -2^23 or below plus 2^24, once
     v <- toward_zero(v * (4096 - dv) / 4096) + u + bias       held within plus or minus (2^23 - 1)
     fired = v > 64 vth; then v <- 0
@@ -59,25 +60,47 @@ def naive_weights(layer, n):
     return weights
 
 
+class NaiveLayer:
+    """Remembers all that it was ever sent, and what its neurons did in the step before."""
+
+    def __init__(self, layer):
+        own = np.zeros((layer.num_neurons, 0), np.int8) if layer.recurrent is None else layer.recurrent
+        self.neurons = [
+            NaiveNeuron(
+                naive_weights(layer, n) + [2**layer.weight_exp * w for w in own[n].tolist()],
+                int(layer.vth[n]),
+                int(layer.bias_mant[n]) * 2**layer.bias_exp,
+                layer.du,
+                layer.dv,
+            )
+            for n in range(layer.num_neurons)
+        ]
+        self.delays = [0] * layer.num_inputs if layer.delays is None else layer.delays.tolist()
+        self.sent = []
+        self.own = [False] * own.shape[1]
+
+    def step(self, inputs):
+        self.sent.append(inputs)
+        now = len(self.sent) - 1
+        arrived = [now >= delay and self.sent[now - delay][m] for m, delay in enumerate(self.delays)]
+        fired = [neuron.step(arrived + self.own) for neuron in self.neurons]
+        self.own = fired if self.own else []
+        return fired
+
+
 def naive_run(network, spikes):
     """``[(z, u, v), ...]`` of each layer, int64 [T, B, N] each, and the readout's values [B, C]."""
     num_steps, num_samples, _ = spikes.shape
     records = [np.zeros((3, num_steps, num_samples, layer.num_neurons), np.int64) for layer in network.layers]
     values = []
     for b in range(num_samples):
-        layers = [
-            [
-                NaiveNeuron(naive_weights(layer, n), int(layer.vth[n]), int(layer.bias_mant[n]) * 2**layer.bias_exp, layer.du, layer.dv)
-                for n in range(layer.num_neurons)
-            ]
-            for layer in network.layers
-        ]
+        layers = [NaiveLayer(layer) for layer in network.layers]
         for t in range(num_steps):
             signal = spikes[t, b].tolist()
-            for record, neurons in zip(records, layers, strict=True):
-                signal = [neuron.step(signal) for neuron in neurons]
-                record[:, t, b] = [signal, [neuron.u for neuron in neurons], [neuron.v for neuron in neurons]]
-        membranes = [neuron.v for neuron in layers[-1]]
+            for record, layer in zip(records, layers, strict=True):
+                signal = layer.step(signal)
+                record[:, t, b] = [signal, [neuron.u for neuron in layer.neurons], [neuron.v for neuron in layer.neurons]]
+        membranes = [neuron.v for neuron in layers[-1].neurons]
         counts = records[-1][0, :, b].sum(0).tolist()
         values.append(counts if network.readout == "count" else membranes)
     return records, np.array(values)

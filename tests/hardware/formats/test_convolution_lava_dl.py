@@ -129,11 +129,11 @@ def test_what_lava_dl_writes_otherwise(tmp_path):
         ("layer/1/bias", np.ones((4, 9, 3)), r"bias is \[4, 9, 3\]: give one a channel, 4, or \[3, 9, 4\]"),
         ("layer/1/bias", np.full(4, 0.5), "bias has 0.5"),
         ("layer/1/bias", "none", "layer 1: it has an unusable 'bias', expected numbers"),
-        ("layer/1/delay", np.ones(4), "it has 'delay'"),
+        ("layer/1/delay", np.ones(4), "it is a convolution with delays"),
         ("layer/1/neuron/vThMant", -1, "a threshold is -1"),
         ("layer/3/type", "conv", r"layer 3: it has no 'weight'"),
         ("layer/2/type", "flatten", "layer 1 takes 48 inputs, but layer 0 has 108 neurons"),
-        ("layer/2/type", "dense", "layer 2: it is 'dense': only 'dense' layers are read, and 'conv' with a 'flatten' between"),
+        ("layer/2/type", "dense", "layer 2: it is 'dense': only 'dense' and 'dense_rec' layers are read, and 'conv' with a 'flatten'"),
     ],
 )
 def test_what_has_no_counterpart_in_a_file_of_lava_dl_is_named(tmp_path, place, value, message):

@@ -24,5 +24,12 @@ def test_a_readout_that_integrates_names_who_cannot_read_it():
     assert "(I)" in nir.who_reads(replace(membrane, layers=(membrane.layers[0], leakless)))
 
 
+def test_delays_and_spikes_that_come_back_are_told():
+    first, last = network("count", 60).layers
+    for layer in (replace(first, recurrent=np.ones((3, 3), np.int8)), replace(first, delays=np.ones(4, np.uint8))):
+        found = nir.who_reads(replace(network("count", 60), layers=(layer, last)))
+        assert found.startswith("it has delays or spikes that come back, which Norse 1.1 does not run as they are")
+
+
 def test_a_readout_that_counts_names_the_reset():
     assert nir.who_reads(network("count", 60)).startswith("its neurons fire and restart at 0")
