@@ -22,7 +22,9 @@ def probed_layers(module: nn.Module, patterns: Sequence[str] | None, parts: Sequ
         InputError: there is none, or a pattern matches none.
     """
     inside = tuple(f"{part}." for part in parts)
-    modules = [(name, layer) for name, layer in module.named_modules() if name not in parts and not name.startswith(inside)]
+    modules: list[tuple[str, nn.Module]] = [
+        (name, layer) for name, layer in module.named_modules() if name not in parts and not name.startswith(inside)
+    ]
     found = {name: layer for name, layer in modules if isinstance(layer, _KINDS)}
     if patterns is not None:
         for pattern in patterns:
