@@ -7,10 +7,8 @@ has a softmax. Writes ``argmax_attention.png``: a digit, and where its patches l
 import torch
 from torch import nn
 
-from polystep_snn import plots
+from polystep_snn import LayerStep, plots
 from polystep_snn.datasets import load
-from polystep_snn.spaces.weight.step import WeightSpace, WeightStep
-from polystep_snn.spaces.weight.subspaces import HybridLowRank
 from polystep_snn.training.feed import to_tensors
 
 
@@ -54,11 +52,10 @@ def main():
     digits = load("digits")
     images, labels = to_tensors(digits.train, torch.device("cpu"))
     network = argmax_attention(side=8, size=2)
-    space = WeightSpace(radius=0.5, subspace=HybridLowRank(8), particle_dim=8, polytope="simplex")
-    polystep = WeightStep(network, nn.CrossEntropyLoss(), space)
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
-    for epoch in range(3):
-        for batch in torch.randperm(len(labels)).split(32):
+    polystep = LayerStep(network, nn.CrossEntropyLoss(reduction="none"))
+    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
+    for epoch in range(20):
+        for batch in torch.randperm(len(labels)).split(32)[:-1]:
             result = polystep.step(images[batch], labels[batch])  # forward passes only; fills .grad
             optimizer.step()
         print(f"epoch {epoch + 1}: loss {result.loss:.3f}")

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from polystep_snn.errors import InputError as InputError
     from polystep_snn.geometry import Conv as Conv
     from polystep_snn.geometry import SumPool as SumPool
+    from polystep_snn.modules.attention import MultiheadAttention as MultiheadAttention
+    from polystep_snn.modules.lstm import LSTM as LSTM
     from polystep_snn.polystep.ask_tell import PolyStepES as PolyStepES
     from polystep_snn.polystep.ask_tell import minimize as minimize
     from polystep_snn.polystep.cost import CrossEntropy as CrossEntropy
@@ -51,6 +53,8 @@ __version__ = "0.1.0"
 _HOME = {
     "errors": ("InputError",),
     "geometry": ("Conv", "SumPool"),
+    "modules.attention": ("MultiheadAttention",),
+    "modules.lstm": ("LSTM",),
     "polystep.ask_tell": ("PolyStepES", "minimize"),
     "polystep.cost": ("CrossEntropy", "RateTarget", "ZeroOne"),
     "spaces.weight.space": ("WeightSpace",),

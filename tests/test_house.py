@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
     "polystep": set(),
     "engine": set(),
+    "modules": set(),
     "snn": {"hardware"},
     "spaces": {"polystep", "engine", "snn"},
     "hardware": set(),

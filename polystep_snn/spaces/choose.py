@@ -35,8 +35,8 @@ def PolyStep(module: nn.Module, *arguments: Any, **options: Any) -> Any:  # noqa
         return HybridStep(module, *arguments, **options)
     try:
         layers = probed_layers(module, None)
-    except InputError:
-        _log.info("%s has no layers that can be probed: weight space", name)
+    except InputError as error:
+        _log.info("%s has no layers that can be probed: weight space (%s)", name, error)
         return WeightStep(module, *arguments, **options)
     _log.info("%s has %d layers that can be probed: layer space", name, len(layers))
     return LayerStep(module, *arguments, **options)

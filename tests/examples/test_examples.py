@@ -215,7 +215,17 @@ def test_the_chip_has_two_stand_ins(monkeypatch, capsys):
 
 def test_examples_say_in_one_line_what_they_cannot_do(monkeypatch, capsys):
     monkeypatch.setenv(PYTHON_VARIABLE, "/nowhere/python")
-    cases = {"learn_on_chip a.png lava": "is no program: run `make lava-env`", "landscape a b c": "unrecognized arguments: c"}
+    monkeypatch.setenv("POLYSTEP_SNN_DATA", "/nowhere")
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *_: None if name == "snntorch" else find(name))
+    cases = {
+        "learn_on_chip a.png lava": "is no program: run `make lava-env`",
+        "landscape a b c": "unrecognized arguments: c",
+        "snntorch_network": "snntorch is not installed: pip install snntorch",
+        "snntorch_network digits 0": "epochs is 0: choose at least 1",
+        "lstm_etth1": "/nowhere/ETT/ETTh1.csv is missing: get ETTh1.csv from https://github.com/zhouhaoyi/ETDataset and give its path",
+        "lstm_etth1 --steps 0": "steps is 0: choose at least 1",
+    }
     for line, message in cases.items():
         name, *arguments = line.split()
         monkeypatch.setattr("sys.argv", [f"{name}.py", *arguments])
@@ -232,6 +242,8 @@ EXAMPLES = {
     "landscape": (r"loss [\d.]+ -> 0.00 after (\d+) steps", 5, ["landscape.png", "landscape.gif"]),
     "train_digits": (r"test accuracy ([\d.]+)%", 90, ["digits.png"]),
     "train_nmnist 4": (r"test accuracy ([\d.]+)%", 70, ["nmnist.png"]),
+    "argmax_attention": (r"test accuracy ([\d.]+)%", 90, ["argmax_attention.png"]),
+    "snntorch_network digits 4": (r"test accuracy ([\d.]+)%", 90, ["snntorch_network.png"]),
     "deploy_digits": (r"([\d.]+)%; [\d,]+ spikes compared, 0 differences", 90, ["deployed.png", "digits.safetensors"]),
 }
 
@@ -241,6 +253,8 @@ EXAMPLES = {
 def test_examples_run_and_reach_what_they_say(line, tmp_path, monkeypatch, capsys):
     if line == "cartpole":
         pytest.importorskip("gymnasium")
+    if line.startswith("snntorch_network"):
+        pytest.importorskip("snntorch")
     if line.startswith("train_nmnist") and not (Path(os.environ.get("POLYSTEP_SNN_DATA", "")) / "NMNIST").is_dir():
         pytest.skip("POLYSTEP_SNN_DATA is not set, or has no folder NMNIST: no recordings here")
     name, *arguments = line.split()

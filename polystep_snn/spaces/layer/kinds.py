@@ -13,6 +13,8 @@ _OF_WEIGHTS = {nn.Conv1d: conv1d_weight, nn.Conv2d: conv2d_weight, nn.Conv3d: co
 _OF_INPUTS = {nn.Conv1d: conv1d_input, nn.Conv2d: conv2d_input, nn.Conv3d: conv3d_input}
 _CONVOLUTIONS = tuple(_OF_WEIGHTS)
 _KINDS = (nn.Linear, *_CONVOLUTIONS, nn.Embedding)
+# Modules of torch that compute inside of one call, and those of `polystep_snn` that do the same by layers.
+_CLOSED = {nn.LSTM: "LSTM", nn.MultiheadAttention: "MultiheadAttention"}
 
 
 def probed_layers(module: nn.Module, patterns: Sequence[str] | None, parts: Sequence[str] = ()) -> dict[str, nn.Module]:
@@ -26,13 +28,15 @@ def probed_layers(module: nn.Module, patterns: Sequence[str] | None, parts: Sequ
         (name, layer) for name, layer in module.named_modules() if name not in parts and not name.startswith(inside)
     ]
     found = {name: layer for name, layer in modules if isinstance(layer, _KINDS)}
-    if patterns is not None:
+    trained = any(p.requires_grad for p in module.parameters())
+    if patterns is None:
+        _refuse_closed(modules, trained)
+    else:
         for pattern in patterns:
             if not any(fnmatchcase(name, pattern) for name in found):
                 names = ", ".join(list(found)[:5]) or "none"
                 raise InputError(f"no layer is called {pattern!r}: the linear layers, convolutions and embeddings here are {names}")
         found = {name: layer for name, layer in found.items() if any(fnmatchcase(name, pattern) for pattern in patterns)}
-    trained = any(p.requires_grad for p in module.parameters())
     found = {name: layer for name, layer in found.items() if not trained or any(p.requires_grad for p in layer.parameters(recurse=False))}
     if not found and not parts:
         raise InputError(
@@ -43,6 +47,17 @@ def probed_layers(module: nn.Module, patterns: Sequence[str] | None, parts: Sequ
     if odd is not None:
         raise InputError(f"{odd}, whose gradient is not known here: choose 'zeros', or leave the layer out of `layers`")
     return found
+
+
+def _refuse_closed(modules: list[tuple[str, nn.Module]], trained: bool) -> None:
+    """Weights that would silently stay as they are."""
+    for name, part in modules:
+        ours = next((ours for kind, ours in _CLOSED.items() if isinstance(part, kind)), None)
+        if ours is not None and (not trained or any(p.requires_grad for p in part.parameters())):
+            raise InputError(
+                f"{name or 'the module'} is torch's {type(part).__name__}, inside of which no layer can be probed: put "
+                f"polystep_snn.{ours}.from_torch(...) in its place, or name in `layers` what else is trained"
+            )
 
 
 def _pads_oddly(layer: nn.Module) -> bool:
