@@ -67,7 +67,7 @@ class LSTM(nn.Module):
             if getattr(lstm, name):
                 raise InputError(f"the LSTM has {name}={getattr(lstm, name)}, which polystep_snn.LSTM has not: give one without")
         made = cls(lstm.input_size, lstm.hidden_size, lstm.num_layers, lstm.bias, lstm.batch_first)
-        made.to(lstm.weight_ih_l0).train(lstm.training)
+        made.to(next(lstm.parameters())).train(lstm.training)
         with torch.no_grad():
             for layers, kind in ((made.input_gates, "ih"), (made.recurrent_gates, "hh")):
                 for k, layer in enumerate(layers):
