@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from polystep_snn.errors import InputError
-from polystep_snn.geometry import Convolution
+from polystep_snn.geometry import MAX_DELAY, Convolution
 from polystep_snn.hardware.fixed_point import DECAY_BITS
 
 VTH_BITS = 17
@@ -32,8 +32,6 @@ READOUTS = ("membrane", "count")
 ENCODERS = ("rate", "latency", "poisson", "population", "events")
 MAX_NUM_STEPS = 2**16
 MAX_DIMENSIONS = 8
-MAX_DELAY = 62
-"""Steps. Delays have 6 bits on Loihi 2 (lava-nc 0.10, ``PyDelayDenseModelBitAcc``); lava-dl 0.6 uses 0 to 62 (``netx/utils.py``)."""
 # Of a convolution, whose few weights may look at any number of inputs: as many as a file can hold of a neuron that sees all of them.
 MAX_INPUTS = 2**28
 

@@ -18,8 +18,9 @@ from polystep_snn.geometry import Convolution
 from polystep_snn.hardware.integer_network import IntegerLayer, IntegerNetwork
 from polystep_snn.hardware.simulator import LayerRecording
 from polystep_snn.snn.frames import Frames
+from polystep_snn.snn.layer import Layer
 from polystep_snn.snn.loihi import ALIGNMENT, CubaNeuron, CubaParameters
-from polystep_snn.snn.network import Layer, Neuron, SpikingNetwork
+from polystep_snn.snn.network import Neuron, SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.quantize import IntegerWeights, check_rows
 from polystep_snn.snn.readouts import MembraneReadout, Readout, SpikeCountReadout

@@ -12,6 +12,8 @@ from typing import NamedTuple
 from polystep_snn.errors import InputError
 
 Shape = tuple[int, int, int]
+MAX_DELAY = 62
+"""Steps. Delays have 6 bits on Loihi 2 (lava-nc 0.10, ``PyDelayDenseModelBitAcc``); lava-dl 0.6 uses 0 to 62 (``netx/utils.py``)."""
 
 
 class Conv(NamedTuple):
@@ -37,6 +39,33 @@ class SumPool(NamedTuple):
     """
 
     size: int
+
+
+class Recurrent(NamedTuple):
+    """A dense layer of spiking neurons that also receive each other's spikes, one step later.
+
+    Attributes:
+        width: neurons.
+        scale: of the recurrent weights at the start: uniform within ±scale/sqrt(width).
+    """
+
+    width: int
+    scale: float = 1.0
+
+
+class Delayed(NamedTuple):
+    """A dense layer of spiking neurons whose spikes leave late: those of each neuron by its own whole number of steps.
+
+    Attributes:
+        width: neurons.
+        max_delay: of their axons, in steps: delays are drawn evenly from 0 to it.
+    """
+
+    width: int
+    max_delay: int
+
+
+Item = int | Shape | Conv | SumPool | Recurrent | Delayed
 
 
 class Convolution(NamedTuple):

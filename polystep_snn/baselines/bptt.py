@@ -19,8 +19,9 @@ from polystep_snn.errors import InputError
 from polystep_snn.polystep.cost import Cost, CrossEntropy, rate_scale
 from polystep_snn.polystep.method import StepResult
 from polystep_snn.snn.frames import Constant, EventBlock, Frames, check_block, time_blocks
+from polystep_snn.snn.layer import Layer
 from polystep_snn.snn.loihi import CubaParameters
-from polystep_snn.snn.network import Layer, SpikingNetwork
+from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.readouts import SpikeCountReadout
 from polystep_snn.spaces.node.currents import multiply

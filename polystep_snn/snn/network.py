@@ -1,73 +1,38 @@
-"""Feed-forward spiking networks: dense and convolutional layers of LIF neurons and a readout."""
+"""Spiking networks: dense, recurrent, delayed and convolutional layers of LIF neurons and a readout."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from math import prod
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from polystep_snn.errors import InputError
-from polystep_snn.geometry import Conv, Shape, SumPool
+from polystep_snn.geometry import Item, Recurrent
 from polystep_snn.snn.frames import Constant, EventBlock, EventFrames, time_blocks
+from polystep_snn.snn.layer import Layer, NetworkState, past_steps, remembered
 from polystep_snn.snn.loihi import ALIGNMENT, CubaNeuron, CubaParameters
 from polystep_snn.snn.magnitude import flaw
-from polystep_snn.snn.neurons import LIFParameters, LIFState
+from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.quantize import IntegerWeights, quantize
-from polystep_snn.snn.readouts import MembraneReadout, Readout, ReadoutState, SpikeCountReadout
+from polystep_snn.snn.readouts import MembraneReadout, Readout, SpikeCountReadout
 from polystep_snn.snn.wiring import Wiring, wirings_of
 
 Neuron = LIFParameters | CubaParameters
-
-
-class NetworkState(NamedTuple):
-    """Everything a network carries from one step to the next.
-
-    Attributes:
-        hidden: the state of every hidden layer, ``[B, N_l]`` each.
-        readout: the readout's state.
-    """
-
-    hidden: tuple[LIFState, ...]
-    readout: ReadoutState
-
-
-class Layer(NamedTuple):
-    """What a layer computes with.
-
-    Attributes:
-        weight: ``[N, M]``, or a convolution's ``[C, C_in, kernel, kernel]``.
-        bias: ``[N]``.
-        wiring: where the weights go.
-        neuron: its neurons; None for a readout that integrates in floating point.
-        unit: what a current of 1 in the readout's layer is worth in units of the latent weights; None for 1.
-        integers: where weight and neuron come from, on the int8 grid; None in floating point.
-    """
-
-    weight: Tensor
-    bias: Tensor
-    wiring: Wiring
-    neuron: LIFParameters | CubaNeuron | None
-    unit: Tensor | None = None
-    integers: IntegerWeights | None = None
-
-    def current(self, x: Tensor) -> Tensor:
-        """What the neurons receive, ``[B, N]``, of spikes or currents ``[B, M]``."""
-        if self.wiring.is_matrix:
-            return torch.nn.functional.linear(x, self.weight, self.bias)
-        return self.wiring.multiply(self.weight, x) + self.bias
 
 
 class SpikingNetwork(nn.Module):
     """Layers of hard-threshold LIF neurons, and a readout on top.
 
     ``SpikingNetwork([784, 128, 10])`` has 128 LIF neurons and ten integrators without leak;
-    ``SpikingNetwork([(1, 28, 28), Conv(12, 5), SumPool(2), 10])`` has 12 maps of 24 x 24 neurons. All weights start uniform in
+    ``SpikingNetwork([(1, 28, 28), Conv(12, 5), SumPool(2), 10])`` has 12 maps of 24 x 24 neurons; the neurons of ``Recurrent(128)`` receive
+    each other's spikes one step later; those of ``Delayed(128, 16)`` arrive up to 16 steps later. All weights start uniform in
     ±1/sqrt(fan-in), all biases at zero. Parameters do not require gradients: call ``requires_grad_()`` to differentiate.
 
     Args:
         architecture: from input to readout: the input's width, or its channels, height and width; then widths of dense layers,
-            ``Conv`` and ``SumPool``; the number of classes last.
+            ``Recurrent``, ``Delayed``, ``Conv`` and ``SumPool``; the number of classes last.
         neuron: constants of the hidden neurons, one for all layers or one a layer.
         readout: how the last layer's currents become an output.
         generator: source of the initial weights.
@@ -78,13 +43,14 @@ class SpikingNetwork(nn.Module):
         sizes: neurons of every layer, the input's numbers first.
         wirings: where each layer's weights go, the readout's last.
         linears: one ``nn.Linear`` or ``nn.Conv2d`` a layer, the readout's last.
+        recurrents: the recurrent weights ``[N_l, N_l]`` of those layers that have some, by the layer's number.
         neurons: the hidden layers' constants.
         readout: as given. May be replaced by another one of the same width at any time.
     """
 
     def __init__(
         self,
-        architecture: Sequence[int | Shape | Conv | SumPool],
+        architecture: Sequence[Item],
         neuron: Neuron | Sequence[Neuron] = LIFParameters(),
         readout: Readout = MembraneReadout(),
         generator: torch.Generator | None = None,
@@ -122,6 +88,14 @@ class SpikingNetwork(nn.Module):
                 bound = weight[0].numel() ** -0.5
                 weight.uniform_(-bound, bound, generator=generator)
                 bias.zero_()
+            self.recurrents = nn.ParameterDict()
+            for k, wiring in enumerate(self.wirings):
+                self.register_buffer(f"delays_{k}", _delays(wiring, generator))
+                if wiring.recurrent:
+                    self.recurrents[str(k)] = nn.Parameter(torch.empty(wiring.num_neurons, wiring.num_neurons))
+            widths = [item for item in architecture if isinstance(item, Recurrent)]
+            for weight, item in zip(self.recurrents.values(), widths, strict=True):
+                weight.uniform_(-item.scale * item.width**-0.5, item.scale * item.width**-0.5, generator=generator)
         # Whoever trains it fills .grad without autograd, and a forward pass keeps no graph, whatever the number of steps.
         self.requires_grad_(False)
 
@@ -135,6 +109,16 @@ class SpikingNetwork(nn.Module):
         """The biases of every layer, one a neuron or one a convolution's channel, the readout's last."""
         return [cast(nn.Parameter, linear.bias) for linear in self.linears]
 
+    @property
+    def delays(self) -> list[Tensor | None]:
+        """For every layer how many steps later the spikes of each of its inputs arrive, ``[N_{l-1}]``; None where all arrive at once."""
+        return [cast("Tensor | None", getattr(self, f"delays_{k}")) for k in range(len(self.wirings))]
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether spikes of earlier steps arrive anywhere: by recurrent weights or by delays."""
+        return any(wiring.recurrent or wiring.max_delay for wiring in self.wirings)
+
     def layers(self, quantizer: Callable[..., IntegerWeights] = quantize) -> list[Layer]:
         """What the network computes with, from the parameters as they are now; the readout's layer last.
 
@@ -143,25 +127,31 @@ class SpikingNetwork(nn.Module):
         """
         neurons: list[Neuron | None] = [*self.neurons, self.readout.neuron if isinstance(self.readout, SpikeCountReadout) else None]
         return [
-            self._layer(weight.detach(), bias.detach(), wiring, p, quantizer)
-            for weight, bias, wiring, p in zip(self.weights, self.biases, self.wirings, neurons, strict=True)
+            self._layer(k, weight.detach(), bias.detach(), p, quantizer)
+            for k, (weight, bias, p) in enumerate(zip(self.weights, self.biases, neurons, strict=True))
         ]
 
-    def _layer(self, weight: Tensor, bias: Tensor, wiring: Wiring, p: Neuron | None, quantizer: Callable[..., IntegerWeights]) -> Layer:
+    def _layer(self, k: int, weight: Tensor, bias: Tensor, p: Neuron | None, quantizer: Callable[..., IntegerWeights]) -> Layer:
+        wiring, delays = self.wirings[k], self.delays[k]
+        recurrent = self.recurrents[str(k)].detach() if wiring.recurrent else None
         if self.weight_bits == 32:
             assert not isinstance(p, CubaParameters)
-            return Layer(weight, wiring.spread(bias), wiring, p)
-        integers = quantizer(weight, bias, None if p is None else p.v_th)
+            return Layer(weight, wiring.spread(bias), wiring, p, recurrent=recurrent, delays=delays)
+        integers = quantizer(weight, bias, None if p is None else p.v_th, recurrent)
+        recurrent = integers.recurrent
         if not self.integer:
             assert not isinstance(p, CubaParameters)
-            return Layer(integers.weight * integers.scale, wiring.spread(bias), wiring, p, None, integers)
+            recurrent = None if recurrent is None else recurrent * integers.scale
+            return Layer(integers.weight * integers.scale, wiring.spread(bias), wiring, p, None, integers, recurrent, delays)
         if p is None:
             assert isinstance(self.readout, MembraneReadout)
             p = CubaParameters.from_beta(self.readout.decay)
         assert isinstance(p, CubaParameters)
         offset = wiring.spread(integers.bias)
         neuron = CubaNeuron(p.du, p.dv, ALIGNMENT * integers.vth, offset)
-        return Layer(ALIGNMENT * integers.weight, torch.zeros_like(offset), wiring, neuron, integers.scale / ALIGNMENT, integers)
+        recurrent = None if recurrent is None else ALIGNMENT * recurrent
+        unit = integers.scale / ALIGNMENT
+        return Layer(ALIGNMENT * integers.weight, torch.zeros_like(offset), wiring, neuron, unit, integers, recurrent, delays)
 
     def initial_state(self, batch_size: int) -> NetworkState:
         """The state at rest, on the device and in the dtype of the weights."""
@@ -170,7 +160,9 @@ class SpikingNetwork(nn.Module):
     def _initial_state(self, batch_size: int, layers: list[Layer]) -> NetworkState:
         rest = [layer.weight.new_zeros(batch_size, layer.wiring.num_neurons) for layer in layers]
         hidden = tuple(_neuron(layer).initial_state(v) for v, layer in zip(rest[:-1], layers, strict=False))
-        return NetworkState(hidden, self.readout.initial_state(rest[-1], _on_chip(layers[-1])))
+        numbers = [past_steps(layer, behind) for layer, behind in pairwise(layers)]
+        past = tuple(like.expand(n, *like.shape) if n else None for n, like in zip(numbers, rest, strict=False))
+        return NetworkState(hidden, self.readout.initial_state(rest[-1], _on_chip(layers[-1])), past)
 
     def step(self, x: Tensor, state: NetworkState, layers: list[Layer] | None = None) -> tuple[list[Tensor], NetworkState]:
         """One timestep.
@@ -188,13 +180,14 @@ class SpikingNetwork(nn.Module):
 
     def _advance(self, current: Tensor, state: NetworkState, layers: list[Layer]) -> tuple[list[Tensor], NetworkState]:
         """One timestep from the first layer's input current on."""
-        spikes, hidden = [], []
-        for layer, behind, before in zip(layers, layers[1:], state.hidden, strict=False):
-            z, after = _neuron(layer).step(current, before)
+        spikes, hidden, remaining = [], [], []
+        for layer, behind, before, past in zip(layers, layers[1:], state.hidden, state.past, strict=False):
+            z, after = _neuron(layer).step(layer.with_own(current, past), before)
             spikes.append(z)
             hidden.append(after)
-            current = behind.current(z)
-        return spikes, NetworkState(tuple(hidden), self.readout.step(current, state.readout, _on_chip(layers[-1])))
+            current = behind.current(behind.arriving(z, past))
+            remaining.append(remembered(z, past))
+        return spikes, NetworkState(tuple(hidden), self.readout.step(current, state.readout, _on_chip(layers[-1])), tuple(remaining))
 
     def forward(self, x: Tensor | Iterable[Tensor], state: NetworkState | None = None) -> tuple[Tensor, NetworkState]:
         """The readout's value after a sequence.
@@ -271,6 +264,11 @@ class SpikingNetwork(nn.Module):
 
     def extra_repr(self) -> str:
         return f"architecture={self.architecture}, readout={self.readout}"
+
+
+def _delays(wiring: Wiring, generator: torch.Generator | None) -> Tensor | None:
+    """Drawn evenly; None where all spikes arrive at once."""
+    return torch.randint(0, wiring.max_delay + 1, (wiring.num_inputs,), generator=generator) if wiring.max_delay else None
 
 
 def _module(wiring: Wiring) -> nn.Module:

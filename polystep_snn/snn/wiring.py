@@ -12,7 +12,7 @@ from torch.nn.functional import avg_pool2d, conv2d
 from torch.nn.grad import conv2d_input
 
 from polystep_snn.errors import InputError
-from polystep_snn.geometry import Conv, Convolution, Shape, SumPool
+from polystep_snn.geometry import MAX_DELAY, Conv, Convolution, Delayed, Item, Recurrent, Shape, SumPool
 
 
 class Pool(NamedTuple):
@@ -71,12 +71,16 @@ class Wiring(NamedTuple):
         num_neurons: that receive currents.
         convolution: None for dense weights.
         pool: what is done to the input first; None for nothing.
+        recurrent: whether the neurons also receive each other's spikes of the step before.
+        max_delay: the most steps that a spike takes to arrive; 0 where all arrive at once.
     """
 
     num_inputs: int
     num_neurons: int
     convolution: Convolution | None = None
     pool: Pool | None = None
+    recurrent: bool = False
+    max_delay: int = 0
 
     @property
     def is_matrix(self) -> bool:
@@ -162,11 +166,12 @@ def _reached(geometry: Convolution, weight: Tensor, inputs: Tensor) -> Fan:
     return Fan(values.transpose(0, 1).flatten(1), targets.transpose(0, 1).flatten(1))
 
 
-def wirings_of(architecture: list[int | Shape | Conv | SumPool]) -> list[Wiring]:
+def wirings_of(architecture: list[Item]) -> list[Wiring]:
     """The wiring of every layer of a network that is described from its input on.
 
     Args:
-        architecture: the input's width, or its channels, height and width; then widths of dense layers, ``Conv`` and ``SumPool``.
+        architecture: the input's width, or its channels, height and width; then widths of dense layers,
+            ``Recurrent``, ``Delayed``, ``Conv`` and ``SumPool``; the readout's width last.
 
     Raises:
         InputError: a description of no network.
@@ -175,14 +180,18 @@ def wirings_of(architecture: list[int | Shape | Conv | SumPool]) -> list[Wiring]
     shape: Shape | None = None
     if isinstance(first, int):
         num_inputs = first
+    elif isinstance(first, Recurrent | Delayed):
+        raise InputError(f"the input is {first}: give its width, or its channels, height and width")
     else:
         shape = _input_shape(first)
         num_inputs = shape[0] * shape[1] * shape[2]
     wirings: list[Wiring] = []
     pool: Pool | None = None
+    max_delay = 0
     for item in rest:
-        if isinstance(item, int):
-            shape, wiring = None, Wiring(num_inputs, item, None, pool)
+        if isinstance(item, int | Recurrent | Delayed):
+            width = item if isinstance(item, int) else _checked(item).width
+            shape, wiring = None, Wiring(num_inputs, width, None, pool, isinstance(item, Recurrent), max_delay)
         elif shape is None:
             raise InputError(f"{item} follows a flat layer, so there are no rows and columns: give the input's shape; dense layers last")
         elif isinstance(item, SumPool):
@@ -203,9 +212,20 @@ def wirings_of(architecture: list[int | Shape | Conv | SumPool]) -> list[Wiring]
             shape, wiring = geometry.output_shape, Wiring(num_inputs, geometry.num_neurons, geometry, pool)
         wirings.append(wiring)
         num_inputs, pool = wiring.num_neurons, None
-    if not wirings or pool is not None or wirings[-1].convolution is not None:
+        max_delay = item.max_delay if isinstance(item, Delayed) else 0
+    if not wirings or pool is not None or wirings[-1].convolution is not None or not isinstance(rest[-1], int):
         raise InputError(f"a network of {architecture} has no dense readout: end with the number of classes")
     return wirings
+
+
+def _checked(item: Recurrent | Delayed) -> Recurrent | Delayed:
+    if item.width < 1:
+        raise InputError(f"{item} has no neurons: give a width of at least 1")
+    if isinstance(item, Delayed) and not 1 <= item.max_delay <= MAX_DELAY:
+        raise InputError(f"{item}: choose a longest delay from 1 to {MAX_DELAY} steps, as many as the chip holds a spike back")
+    if isinstance(item, Recurrent) and not 0 <= item.scale <= 1e3:
+        raise InputError(f"{item}: choose a scale of the recurrent weights from 0 to 1000")
+    return item
 
 
 def _input_shape(shape: Shape | Conv | SumPool) -> Shape:

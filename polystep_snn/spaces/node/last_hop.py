@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from polystep_snn.polystep.cost import Cost, CrossEntropy
+from polystep_snn.snn.layer import Layer
 from polystep_snn.snn.loihi import CubaNeuron
-from polystep_snn.snn.network import Layer
 from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.readouts import Readout, SpikeCountReadout
 from polystep_snn.snn.wiring import Wiring

@@ -24,7 +24,8 @@ from torch import Tensor
 from polystep_snn.engine.compiled import Kernels
 from polystep_snn.polystep.cost import Cost
 from polystep_snn.snn.frames import Constant, EventBlock, EventFrames, Frames, check_block, time_blocks
-from polystep_snn.snn.network import Layer, SpikingNetwork
+from polystep_snn.snn.layer import Layer
+from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.spaces.node.chained import fit, reach
 from polystep_snn.spaces.node.currents import currents
 from polystep_snn.spaces.node.followed import Judge, Rows, Unprobed, advance_rows, row_costs, tile_size

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from polystep_snn.snn.network import Layer
+from polystep_snn.snn.layer import Layer
 from polystep_snn.snn.wiring import Fan, Wiring
 from polystep_snn.spaces.node.followed import Layers, Unprobed
 from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd, chosen

@@ -31,8 +31,9 @@ from polystep_snn.polystep.polytope import random_rotation, vertices, with_radii
 from polystep_snn.polystep.schedule import Scheduled, at, radii_at
 from polystep_snn.polystep.transport import Softmax, Transport
 from polystep_snn.snn.frames import EventFrames, Frames
+from polystep_snn.snn.layer import Layer
 from polystep_snn.snn.loihi import CubaNeuron
-from polystep_snn.snn.network import Layer, SpikingNetwork
+from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.quantize import quantize
 from polystep_snn.snn.readouts import MembraneReadout

@@ -12,7 +12,7 @@ from polystep_snn.engine.products import affine
 from polystep_snn.engine.threads import split
 from polystep_snn.engine.workspace import Workspace
 from polystep_snn.snn.frames import Constant, EventBlock, EventFrames, Frames, check_block, checked_frames
-from polystep_snn.snn.network import Layer
+from polystep_snn.snn.layer import Layer
 from polystep_snn.spaces.node.currents import currents
 from polystep_snn.spaces.node.loops.arrays import Probing
 from polystep_snn.spaces.node.loops.gradients import flat, of_weights

@@ -6,8 +6,8 @@ from typing import NamedTuple
 from torch import Tensor
 
 from polystep_snn.snn.frames import Constant, EventFrames, Frames
+from polystep_snn.snn.layer import Layer
 from polystep_snn.snn.loihi import NO_CURRENT, CubaNeuron
-from polystep_snn.snn.network import Layer
 from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd
 from polystep_snn.spaces.node.pass_state import LayerProbes
 

@@ -15,7 +15,7 @@ from polystep_snn.polystep.cost import Cost, CrossEntropy, RateTarget
 from polystep_snn.polystep.method import StepResult
 from polystep_snn.polystep.transport import Transport
 from polystep_snn.snn.frames import EventFrames, Frames, check_block, num_blocks
-from polystep_snn.snn.network import Layer
+from polystep_snn.snn.layer import Layer
 from polystep_snn.spaces.node.chained import fit, slopes_of, worth_of
 from polystep_snn.spaces.node.currents import currents
 from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd, chosen
