@@ -8,7 +8,7 @@ from polystep_snn.options import COUNT, FRACTION, LARGEST_COUNT, POSITIVE, Optio
 SPACES = ("node", "weight")
 POLYTOPES = ("orthoplex", "simplex", "cube")
 TRANSPORTS = ("softmax", "sinkhorn")
-CREDITS = ("exact", "chained")
+CREDITS = ("auto", "exact", "chained")
 
 # What one space has and the other has not.
 SPACE_OPTIONS = {"node": ("windows", "probed", "credit", "target_rate", "rate_weight"), "weight": ("rank",)}
@@ -30,7 +30,10 @@ class MethodConfig(Options):
     windows: int = option(1, "time windows that a probe shifts independently", range=COUNT)
     probed: tuple[int, ...] = option((0,), "hidden neurons probed a step, at random, 0 for all: one number a layer, or one for every layer")
     credit: str = option(
-        "exact", "follow probes through all layers behind, or hand credit on from layer to layer: fast in deep networks", CREDITS
+        "auto",
+        "follow probes through all layers behind (exact), or hand credit on from layer to layer (chained): fast in deep networks; auto is "
+        "chained where spikes arrive later, by recurrent weights or delays, else exact",
+        CREDITS,
     )
     target_rate: float = option(0.05, "firing rate, in spikes a step, that --rate-weight draws hidden neurons to", range=FRACTION)
     rate_weight: float = option(

@@ -33,8 +33,10 @@ def reach(so_far: Tensor, changed: Tensor, shares: Tensor) -> Tensor:
     Args:
         so_far: ``[M, V, K, B]``, before a block.
         changed: ``[U, V, K, B]`` int8, in its steps.
-        shares: ``[U, M]``, how much a change in each of these steps counts in each window.
+        shares: ``[U, M]``, how much a change in each of these steps counts in each window; or ``[U, K, M]``, of each neuron.
     """
+    if shares.ndim == 3:
+        return so_far + torch.einsum("ukm,uvkb->mvkb", shares, changed.to(shares.dtype))
     return so_far + (shares.T @ changed.flatten(1).to(shares.dtype)).view(so_far.shape)
 
 

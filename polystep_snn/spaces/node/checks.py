@@ -7,9 +7,13 @@ import torch
 from torch import Tensor
 
 from polystep_snn.errors import InputError
+from polystep_snn.polystep.cost import RateTarget
 from polystep_snn.snn.frames import Constant, EventFrames, Frames
 from polystep_snn.snn.magnitude import flaw
 from polystep_snn.snn.network import SpikingNetwork
+from polystep_snn.snn.readouts import MembraneReadout
+from polystep_snn.spaces.node.memory import one_window_each
+from polystep_snn.spaces.node.space import NodeSpace
 
 
 def check(network: SpikingNetwork, inputs: Frames | Tensor, target: Tensor, weight: Tensor) -> None:
@@ -37,6 +41,23 @@ def check(network: SpikingNetwork, inputs: Frames | Tensor, target: Tensor, weig
     low, high = torch.stack(target.aminmax()).tolist()
     if low < 0 or high >= network.sizes[-1]:
         raise InputError(f"a target is {low if low < 0 else high}, but this network's classes lie in 0..{network.sizes[-1] - 1}")
+
+
+def check_memory(network: SpikingNetwork, space: NodeSpace, points: Tensor, rate_target: RateTarget | None) -> None:
+    """InputError for a space in which a network whose spikes arrive later is not probed; ``points``: the vertices."""
+    if not network.has_memory:
+        return
+    if space.credit == "exact":
+        raise InputError(
+            "credit is 'exact', but spikes that arrive later are not followed: choose 'chained' for recurrent and delayed layers"
+        )
+    if any(wiring.recurrent for wiring in network.wirings) and (space.rotate or not one_window_each(points)):
+        raise InputError(
+            f"the polytope is {space.polytope!r}{', rotated' if space.rotate else ''}, but credit through recurrent weights needs vertices "
+            "that shift one window each: choose 'orthoplex', not rotated"
+        )
+    if rate_target is not None and network.wirings[-1].max_delay and isinstance(network.readout, MembraneReadout):
+        raise InputError("there is a target rate, but the spikes of the last hidden layer leave late and are not counted: leave it out")
 
 
 def explain(network: SpikingNetwork, inputs: Frames | Tensor) -> NoReturn:

@@ -12,6 +12,7 @@ from polystep_snn.snn.frames import Frames
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.spaces.node.chained import chained_cost, slopes_of
 from polystep_snn.spaces.node.last_hop import LayerCosts, LinearEnd, NeuronEnd, chosen
+from polystep_snn.spaces.node.memory import recurrent_costs
 from polystep_snn.spaces.node.one_pass import run_probes
 from polystep_snn.spaces.node.pass_state import LayerProbes, Pass
 
@@ -69,20 +70,25 @@ def settle(done: Pass, target: Tensor, cost: Cost, rate_target: RateTarget | Non
     if state.output is not None and isinstance(end, NeuronEnd):
         found.append(cost(end.read(state.output), target))
     of_last = plan.probes[len(plan.neurons) - 1]
-    found.append(end.cost(plan.weights, state.probed[-1], of_last.neurons, last, value, target, cost))
+    found.append(
+        _with_own(done, len(plan.neurons) - 1, end.cost(plan.weights, state.probed[-1], of_last.neurons, last, value, target, cost))
+    )
     for k, reached in reversed(list(enumerate(state.reached))):
         slopes = slopes_of(plan.slopes[k][0], found[0])
         neurons = plan.probes[k].neurons, plan.probes[k + 1].neurons
-        found.insert(0, chained_cost(own, reached, slopes, plan.wirings[k + 1], plan.weights[k + 1], neurons))
+        costs = chained_cost(own, reached, slopes, plan.wirings[k + 1], plan.weights[k + 1], neurons)
+        found.insert(0, _with_own(done, k, costs))
     if rate_target is not None:
         for k in range(len(plan.wirings) - 1):
             counts = chosen(state.counts[k], plan.probes[k].neurons, 0)
             found[k] = found[k] + rate_target.of_probes(counts, state.probed[k].trace, total_steps)
     layers = []
-    for layer, (costs, activity, probes) in enumerate(zip(found, state.activity, plan.probes, strict=False)):
+    for layer, (costs, activity, own_activity, probes) in enumerate(
+        zip(found, state.activity, state.own_activity, plan.probes, strict=False)
+    ):
         bias_share = probes.windows.sum(0) / total_steps
         share = bias_share if layer == 0 and plan.constant else torch.full_like(bias_share, 1 / total_steps)
-        layers.append(LayerCosts(costs, activity, share, bias_share))
+        layers.append(LayerCosts(costs, activity, share, bias_share, own_activity))
     if isinstance(end, LinearEnd):
         costs = end.readout_cost(plan.probes[-1].offsets, value, target, cost)
         layers.append(LayerCosts(costs, last.trace.T[None], value.new_full((1,), 1 / end.gain), value.new_ones(1)))
@@ -92,3 +98,13 @@ def settle(done: Pass, target: Tensor, cost: Cost, rate_target: RateTarget | Non
     rates = [count.mean(1) / total_steps for count in spiked]
     right = (value.argmax(0) == target).sum()
     return NodeCosts(value, own, layers, rates, state.total + own.sum(), right)
+
+
+def _with_own(done: Pass, layer: int, costs: Tensor) -> Tensor:
+    """Costs ``[V, K, B]`` of a layer, with what its changed spikes do by its own recurrent weights."""
+    plan, reached = done.plan, done.state.own_reached[layer]
+    recurrent, found = plan.recurrents[layer], plan.own_slopes[layer]
+    if recurrent is None or reached is None or found is None:
+        return costs
+    probes = plan.probes[layer]
+    return recurrent_costs(costs, reached, found[0], probes.offsets, recurrent, probes.neurons)

@@ -3,6 +3,7 @@ r"""From displacements of neurons to gradients of weights: each sample along its
 import torch
 from torch import Tensor
 
+from polystep_snn.engine.products import outer
 from polystep_snn.polystep.barycenter import barycenter
 from polystep_snn.polystep.transport import Transport
 from polystep_snn.spaces.node.last_hop import LayerCosts
@@ -11,14 +12,15 @@ from polystep_snn.spaces.node.pulled_back import placed, pulled_back
 
 
 def gradients(layers: list[LayerCosts], done: Pass, transport: Transport, eps: Tensor) -> list[Tensor]:
-    """The negative displacements of all layers, pulled back to their weights and biases, in this order.
+    """The negative displacements of all layers, pulled back to their weights and biases, in this order; recurrent weights behind all.
 
     Where events arrived the displacements ``[K, M B]`` stand in place of the weights' gradient: what is kept for each event has another
     size in every batch, and must not be compiled anew.
     """
-    result = []
+    result, of_recurrent = [], []
     plan = done.plan
-    for (cost, activity, share, bias_share), (offsets, _, neurons), wiring in zip(layers, plan.probes, plan.wirings, strict=True):
+    for found, (offsets, _, neurons), wiring in zip(layers, plan.probes, plan.wirings, strict=True):
+        cost, activity, share, bias_share, own_activity = found
         num_probed, batch_size = cost.shape[1:]
         points = offsets / torch.linalg.vector_norm(offsets, dim=1).mean()
         # K of N neurons stand for all: on average over the draws the displacement is that of all neurons.
@@ -36,4 +38,7 @@ def gradients(layers: list[LayerCosts], done: Pass, transport: Transport, eps: T
             result += [flat, placed(bias, neurons, wiring.num_neurons)]
         else:
             result += pulled_back(wiring, flat, bias, wiring.summed(activity.flatten(0, 1)), neurons)
-    return result
+        if own_activity is not None:
+            moved = (scaled / done.num_steps).transpose(0, 1).flatten(1)
+            of_recurrent.append(placed(outer(moved, own_activity.flatten(0, 1)), neurons, wiring.num_neurons))
+    return result + of_recurrent

@@ -31,12 +31,14 @@ class LayerCosts(NamedTuple):
         share: ``[M]``, what turns it into what one unit of weight adds to the mean input current over the whole sequence; in front
             of a membrane readout, to the mean as that membrane weighs it.
         bias_share: ``[M]``, what one unit of bias adds.
+        own_activity: ``[M, B, N]``, the layer's own spikes as they arrived by its recurrent weights; None where there are none.
     """
 
     cost: Tensor
     activity: Tensor | None
     share: Tensor
     bias_share: Tensor
+    own_activity: Tensor | None = None
 
 
 def chosen(x: Tensor, index: Tensor | None, dim: int) -> Tensor:
@@ -69,6 +71,14 @@ class LinearEnd(NamedTuple):
     bias: Tensor
     unit: Tensor
     neurons: tuple[()] = ()
+
+    def trace_shares(self, num_steps: int, delays: Tensor | None) -> Tensor | None:
+        """What a spike of each of N neurons in each of T steps adds to its final trace, ``[T, N]``; None where it arrives at once."""
+        if delays is None:
+            return None
+        ahead = num_steps - 1 - torch.arange(num_steps, device=self.unit.device)[:, None] - delays
+        shares = self.decay ** ahead.clamp(min=0).to(self.unit.dtype)
+        return torch.where(ahead >= 0, shares, 0.0)
 
     def value(self, weights: Sequence[Tensor], last: Population) -> Tensor:
         """The readout ``[C, B]`` of the unprobed network, as the cost sees it."""

@@ -29,9 +29,10 @@ from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.spaces.node.chained import fit, reach
 from polystep_snn.spaces.node.currents import currents
 from polystep_snn.spaces.node.followed import Judge, Rows, Unprobed, advance_rows, row_costs, tile_size
-from polystep_snn.spaces.node.last_hop import NeuronEnd, chosen, make_end
+from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd, chosen, make_end
+from polystep_snn.spaces.node.memory import arrival_shares, delayed
 from polystep_snn.spaces.node.pass_state import Block, LayerProbes, Pass, Plan, State, at_start, layers_behind
-from polystep_snn.spaces.node.populations import Neuron, drive, hop, probe
+from polystep_snn.spaces.node.populations import Neuron, drive, drive_recurrent, hop, probe
 
 # Output neurons so few that, compiled, all probes of the layer before are simulated faster than those that changed a spike are found.
 _NARROW = 32
@@ -71,10 +72,21 @@ def run_probes(
     decays = [1.0] * (len(neurons) - 1) + [end.decay]
     narrow = wirings[-1].is_matrix and wirings[-1].num_neurons <= _NARROW
     hops = kernels.compile and narrow and isinstance(end, NeuronEnd) and len(neurons) > 1 and not chained
-    slopes = [(fit(p.offsets), torch.linalg.pinv(p.windows).T) for p in probes[1 : len(neurons)]] if chained else []
+    recurrents, delays = [layer.recurrent for layer in layers[: len(neurons)]], [layer.delays for layer in layers]
+    slopes = []
+    for p, before, delay in zip(probes[1 : len(neurons)], probes, delays[1:], strict=False):
+        if chained:
+            lag = 0 if delay is None else chosen(delay, before.neurons, 0)
+            slopes.append((fit(p.offsets), arrival_shares(torch.linalg.pinv(p.windows).T, lag)))
+    own_slopes = [
+        None if recurrent is None else (fit(p.offsets), arrival_shares(torch.linalg.pinv(p.windows).T, 1))
+        for recurrent, p in zip(recurrents, probes, strict=False)
+    ]
+    trace_shares = end.trace_shares(len(inputs), delays[-1]) if isinstance(end, LinearEnd) else None
     columns = weights[0].T.contiguous() if isinstance(inputs, EventFrames) and wirings[0].is_matrix else None
     biases, constant = [layer.bias for layer in layers], isinstance(inputs, Constant)
-    plan = Plan(wirings, weights, biases, neurons, decays, list(probes), constant, columns, slopes, hops)
+    memory = recurrents, delays, own_slopes, trace_shares
+    plan = Plan(wirings, weights, biases, neurons, decays, list(probes), constant, columns, slopes, hops, *memory)
     behind = [] if chained else [layers_behind(plan, layers, k) for k in range(len(neurons) - 1 - hops)]
     tiles = [tile_size(b, len(p.offsets) * len(b.fan.values) * batch_size, chunk) for b, p in zip(behind, probes, strict=False)]
     rows: list[Rows | None] = [None] * len(behind)
@@ -84,8 +96,11 @@ def run_probes(
         frames, known = (arriving, None) if isinstance(arriving, Tensor) else (None, _driven(plan, arriving))
         windows = [p.windows[start : start + num_steps] for p in probes]
         before = (at_start(plan, batch_size) if state is None else state).base if behind else []
-        shares = [share[start : start + num_steps] for _, share in plan.slopes]
-        state, block = kernels(advance)(plan, state, frames, known, windows, shares, num_steps)
+        steps = slice(start, start + num_steps)
+        shares = [share[steps] for _, share in plan.slopes]
+        own_shares = [None if found is None else found[1][steps] for found in plan.own_slopes]
+        traced = None if trace_shares is None else trace_shares[steps]
+        state, block = kernels(advance)(plan, state, frames, known, windows, shares, own_shares, traced, num_steps)
         for k, behind_k in enumerate(behind):
             unprobed = Unprobed(block.unprobed.currents[k:], block.unprobed.spikes[k:])
             rows[k] = advance_rows(rows[k], behind_k, unprobed, before[k + 1 :], block.changed[k], block.moved[k], tiles[k], kernels)
@@ -113,6 +128,8 @@ def advance(
     known: Tensor | None,
     windows: list[Tensor],
     shares: list[Tensor],
+    own_shares: list[Tensor | None],
+    traced: Tensor | None,
     num_steps: int,
 ) -> tuple[State, Block]:
     """The network and the probed neurons through a block of U steps.
@@ -122,7 +139,7 @@ def advance(
         frames: ``[U, B, N]``, or ``[1, B, N]`` where the input is constant; None for events.
         known: of events, the first layer's current ``[U, N, B]``; else None.
         windows: ``[U, M]`` a layer, the block's part of the time windows.
-        shares: the same of ``Plan.slopes``.
+        shares, own_shares, traced: the same of ``Plan.slopes``, ``Plan.own_slopes`` and ``Plan.trace_shares``.
         num_steps: U.
     """
     if state is None:
@@ -132,7 +149,10 @@ def advance(
     last = len(plan.neurons) - 1
     base, counts, driven, spikes = [], [], [], []
     activity: list[Tensor | None] = []
+    past: list[Tensor | None] = []
+    own_activity: list[Tensor | None] = []
     incoming, total = None if frames is None else frames.transpose(1, 2), state.total
+    drive_of_input: Tensor | None = None
     for layer, (p, decay) in enumerate(zip(plan.neurons, plan.decays, strict=True)):
         current = (state.drive if known is None else known) if layer == 0 else None
         so_far = state.activity[layer]
@@ -142,10 +162,17 @@ def advance(
                 current = currents(plan.wirings[layer], plan.weights[layer], plan.biases[layer], incoming)
         assert current is not None
         activity.append(so_far)
+        if layer == 0 and plan.constant:
+            drive_of_input = current
         total = total + current.sum()
-        # The last layer's spikes are needed one by one only where its trace is not their count.
-        keep = layer < last or decay != 1.0
-        z, population = drive(current, state.base[layer], p, decay, num_steps, keep)
+        seen = traced if layer == last else None
+        recurrent, before = plan.recurrents[layer], state.past[layer]
+        if recurrent is not None and before is not None:
+            z, current, population = drive_recurrent(current, recurrent, before[-1], state.base[layer], p, decay, num_steps, shares=seen)
+        else:
+            # The last layer's spikes are needed one by one only where its trace is not their count.
+            keep = layer < last or decay != 1.0 or before is not None
+            z, population = drive(current, state.base[layer], p, decay, num_steps, keep, shares=seen)
         base.append(population)
         driven.append(current)
         spikes.append(z)
@@ -153,14 +180,23 @@ def advance(
             counts.append(population.trace)
         else:
             counts.append(state.counts[layer] + z.sum(0))
-            incoming = z
+            delay = plan.delays[layer + 1] if layer + 1 < len(plan.delays) else None
+            incoming = z if delay is None or before is None else delayed(z, before, delay)
+        sent = None if before is None or z is None else torch.cat([before, z])
+        past.append(None if sent is None or before is None else sent[len(sent) - len(before) :])
+        own = state.own_activity[layer]
+        if own is not None and sent is not None and before is not None:
+            own = own + _windowed(windows[layer], sent[len(before) - 1 : -1])
+        own_activity.append(own)
 
     probed, changed, moved = [], [], []
     for layer, (probes, population) in enumerate(zip(plan.probes, state.probed, strict=False)):
         shift = windows[layer] @ probes.offsets.T
-        before = None if layer == last else chosen(spikes[layer], probes.neurons, 1)
+        wanted = layer < last or plan.recurrents[layer] is not None
+        before = chosen(spikes[layer], probes.neurons, 1) if wanted else None
         current, p = chosen(driven[layer], probes.neurons, 1), plan.neurons[layer].rows(probes.neurons)
-        own_changed, own_moved, own = probe(current, shift, before, population, p, plan.decays[layer], num_steps)
+        seen = None if layer != last or traced is None else chosen(traced, probes.neurons, 1)
+        own_changed, own_moved, own = probe(current, shift, before, population, p, plan.decays[layer], num_steps, seen)
         probed.append(own)
         changed.append(own_changed)
         moved.append(own_moved)
@@ -169,6 +205,10 @@ def advance(
         columns = plan.wirings[last].fan(plan.weights[last], plan.probes[last - 1].neurons).values.contiguous()
         output = hop(driven[last], columns, changed[last - 1], output, plan.neurons[last], plan.decays[last], num_steps)
         followed = last - 1
+    own_reached = [
+        None if so_far is None or share is None else reach(so_far, own, share)
+        for so_far, own, share in zip(state.own_reached, changed, own_shares, strict=True)
+    ]
     reached = []
     if plan.slopes:
         followed = 0
@@ -178,7 +218,8 @@ def advance(
         [x.transpose(1, 2).contiguous() for x in driven[1:] if followed],
         [x.transpose(1, 2).contiguous() if x is not None and k < last - 1 else None for k, x in enumerate(spikes[1:]) if followed],
     )
-    after = State(base, counts, activity, driven[0] if plan.constant else None, total, probed, output, reached)
+    memory = past, own_activity, own_reached
+    after = State(base, counts, activity, drive_of_input, total, probed, output, reached, *memory)
     return after, Block(changed[:followed], moved[:followed], unprobed)
 
 

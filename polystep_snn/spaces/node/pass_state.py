@@ -37,6 +37,11 @@ class Plan(NamedTuple):
         slopes: for each spiking layer but the first, where credit is handed on from layer to layer: what makes slopes of its costs,
             ``[M, V]``, and what a change of one spike counts in its windows, ``[T, M]``. Empty where probes are followed.
         hops: whether output neurons are simulated under every probe of the layer before.
+        recurrents: recurrent weights ``[N, N]`` of every spiking layer; None where there are none.
+        delays: ``[M]``, how many steps later the inputs of each layer arrive, the readout's as well; None where all arrive at once.
+        own_slopes: for each spiking layer with recurrent weights what ``slopes`` holds, for its own windows, one step later; else None.
+        trace_shares: ``[T, N]``, what a spike of the last spiking layer in each step adds to its trace, where the readout sees it
+            later than it is sent; else None.
     """
 
     wirings: list[Wiring]
@@ -49,6 +54,10 @@ class Plan(NamedTuple):
     columns: Tensor | None
     slopes: list[tuple[Tensor, Tensor]]
     hops: bool
+    recurrents: list[Tensor | None]
+    delays: list[Tensor | None]
+    own_slopes: list[tuple[Tensor, Tensor] | None]
+    trace_shares: Tensor | None
 
 
 class State(NamedTuple):
@@ -65,6 +74,10 @@ class State(NamedTuple):
         output: the output neurons under the probes of the layer before, ``[V, K, C, B]``; None where those are followed as rows.
         reached: what the probes of each spiking layer but the last have changed in their own spikes, in the windows of the next one:
             ``[M, V, K, B]``; empty where they are followed.
+        past: the last spikes of each spiking layer, ``[P, N, B]``; None where nobody asks for them.
+        own_activity: of recurrent layers, their own spikes that arrived in each window so far, ``[M, B, N]``; else None.
+        own_reached: of recurrent layers, what probes have changed in their own spikes, in their own windows, one step later,
+            ``[M, V, K, B]``; else None.
     """
 
     base: list[Population]
@@ -75,6 +88,9 @@ class State(NamedTuple):
     probed: list[Population]
     output: Population | None
     reached: list[Tensor]
+    past: list[Tensor | None]
+    own_activity: list[Tensor | None]
+    own_reached: list[Tensor | None]
 
 
 class Block(NamedTuple):
@@ -119,8 +135,16 @@ def at_start(plan: Plan, batch_size: int) -> State:
     if plan.hops:
         before = probed[-2].trace
         output = at_rest(before.new_zeros(*before.shape[:2], *rest[-1].shape), plan.neurons[-1])
-    reached = [p.trace.new_zeros(shares.shape[1], *p.trace.shape) for p, (_, shares) in zip(probed, plan.slopes, strict=False)]
-    return State(base, [torch.zeros_like(like) for like in rest], activity, None, rest[0].new_zeros(()), probed, output, reached)
+    reached = [p.trace.new_zeros(shares.shape[-1], *p.trace.shape) for p, (_, shares) in zip(probed, plan.slopes, strict=False)]
+    past, own_activity, own_reached = [], [], []
+    for k, (like, p, recurrent) in enumerate(zip(rest, probed, plan.recurrents, strict=True)):
+        steps = max(int(recurrent is not None), plan.wirings[k + 1].max_delay if k + 1 < len(plan.wirings) else 0)
+        past.append(like.new_zeros(steps, *like.shape) if steps else None)
+        num_windows = plan.probes[k].windows.shape[1]
+        own_activity.append(None if recurrent is None else like.new_zeros(num_windows, *like.T.shape))
+        own_reached.append(None if recurrent is None else p.trace.new_zeros(num_windows, *p.trace.shape))
+    counts = [torch.zeros_like(like) for like in rest]
+    return State(base, counts, activity, None, rest[0].new_zeros(()), probed, output, reached, past, own_activity, own_reached)
 
 
 def layers_behind(plan: Plan, layers: Sequence[Layer], layer: int) -> Layers:

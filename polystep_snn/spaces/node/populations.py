@@ -40,15 +40,36 @@ def _at(current: Tensor, t: int) -> Tensor:
 
 
 def tick(
-    x: Tensor, population: Population, p: Neuron, decay: float, shift: Tensor | None = None, fire: Fire | None = None
+    x: Tensor,
+    population: Population,
+    p: Neuron,
+    decay: float,
+    shift: Tensor | None = None,
+    fire: Fire | None = None,
+    share: Tensor | None = None,
 ) -> tuple[Tensor, Population]:
-    """One step under a current of the population's shape; the spikes, and the population after it."""
+    """One step under a current of the population's shape; the spikes, and the population after it.
+
+    Args:
+        share: what a spike adds to the trace, instead of ``decay``; one number a neuron, with the batch last.
+    """
     z, state = p.step(x, population.state, shift, fire)
+    if share is not None:
+        return z, Population(state, population.trace + share * z)
     trace = population.trace if decay == 1.0 else decay * population.trace
     return z, Population(state, trace + z)
 
 
-def drive(current: Tensor, population: Population, p: Neuron, decay: float, num_steps: int, keep: bool, fire: Fire | None = None):
+def drive(
+    current: Tensor,
+    population: Population,
+    p: Neuron,
+    decay: float,
+    num_steps: int,
+    keep: bool,
+    fire: Fire | None = None,
+    shares: Tensor | None = None,
+):
     """Neurons under a given current: the network as it is.
 
     Args:
@@ -56,19 +77,64 @@ def drive(current: Tensor, population: Population, p: Neuron, decay: float, num_
         population: shapes ``[N, B]``.
         keep: whether the spikes are returned.
         fire: as in ``lif_step``.
+        shares: ``[U, N]``, what spikes add to the traces, instead of ``decay``.
 
     Returns:
         ``(spikes [U, N, B] or None, population)``.
     """
     spikes = []
     for t in range(num_steps):
-        z, population = tick(_at(current, t), population, p, decay, fire=fire)
+        z, population = tick(_at(current, t), population, p, decay, fire=fire, share=_share(shares, t))
         if keep:
             spikes.append(z)
     return (torch.stack(spikes) if keep else None), population
 
 
-def probe(current: Tensor, shift: Tensor, base: Tensor | None, population: Population, p: Neuron, decay: float, num_steps: int):
+def drive_recurrent(
+    current: Tensor,
+    recurrent: Tensor,
+    z: Tensor,
+    population: Population,
+    p: Neuron,
+    decay: float,
+    num_steps: int,
+    fire: Fire | None = None,
+    shares: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Population]:
+    """Neurons that also receive each other's spikes of the step before.
+
+    Args:
+        current: ``[U, N, B]`` or ``[1, N, B]``, what else arrives.
+        recurrent: ``[N, N]``.
+        z: ``[N, B]``, spikes of the step before the first one.
+        population, p, decay, fire, shares: as of ``drive``.
+
+    Returns:
+        ``(spikes, currents, population)``: of all steps, ``[U, N, B]``; the currents with what spikes added to them.
+    """
+    spikes, driven = [], []
+    for t in range(num_steps):
+        x = torch.addmm(_at(current, t), recurrent, z)
+        z, population = tick(x, population, p, decay, fire=fire, share=_share(shares, t))
+        spikes.append(z)
+        driven.append(x)
+    return torch.stack(spikes), torch.stack(driven), population
+
+
+def _share(shares: Tensor | None, t: int) -> Tensor | None:
+    return None if shares is None else shares[t][:, None]
+
+
+def probe(
+    current: Tensor,
+    shift: Tensor,
+    base: Tensor | None,
+    population: Population,
+    p: Neuron,
+    decay: float,
+    num_steps: int,
+    shares: Tensor | None = None,
+):
     """The probed neurons themselves: the same current, shifted.
 
     Args:
@@ -76,6 +142,7 @@ def probe(current: Tensor, shift: Tensor, base: Tensor | None, population: Popul
         shift: ``[U, V]``, the shift at every vertex in every step.
         base: ``[U, K, B]``, their spikes without the shift; None where nobody asks which spikes changed.
         population: shapes ``[V, K, B]``.
+        shares: ``[U, K]``, what spikes add to the traces, instead of ``decay``.
 
     Returns:
         ``(changed [U, V, K, B], moved [V, K, B], population)``: the shifted spikes minus ``base``, -1, 0 or 1, int8; and whether
@@ -83,7 +150,7 @@ def probe(current: Tensor, shift: Tensor, base: Tensor | None, population: Popul
     """
     changed, moved = [], None
     for t in range(num_steps):
-        z, population = tick(_at(current, t), population, p, decay, shift[t][:, None, None])
+        z, population = tick(_at(current, t), population, p, decay, shift[t][:, None, None], share=_share(shares, t))
         if base is not None:
             differs = z != base[t]
             moved = differs if moved is None else moved | differs

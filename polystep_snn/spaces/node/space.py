@@ -7,7 +7,7 @@ from polystep_snn.errors import InputError
 from polystep_snn.polystep.polytope import vertices
 from polystep_snn.polystep.schedule import Radius
 
-CREDITS = ("exact", "chained")
+CREDITS = ("auto", "exact", "chained")
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class NodeSpace:
         num_probed: hidden neurons probed a layer and step, drawn at random; None for all. One number for every layer, or one a layer.
         credit: "exact" follows every probe that changed a spike through all layers behind its own; "chained" hands credit on from layer
             to layer, which costs little in deep and convolutional networks (``spaces.node.chained``). With one hidden layer in front of
-            a readout that is a sum of spikes there is nothing to follow.
+            a readout that is a sum of spikes there is nothing to follow. "auto" is chained for networks with recurrent or delayed layers,
+            whose spikes of earlier steps cannot be followed, and exact for all others.
         chunk: probes that are followed into later layers at a time; None to choose. Bounds temporaries, and changes no number.
             Membranes of all probes that changed a spike live throughout, and where credit is chained M numbers a probe:
             ``num_probed`` is what bounds them.
@@ -37,7 +38,7 @@ class NodeSpace:
     polytope: str = "orthoplex"
     rotate: bool = False
     num_probed: int | Sequence[int | None] | None = None
-    credit: str = "exact"
+    credit: str = "auto"
     chunk: int | None = None
 
     def __post_init__(self):

@@ -37,7 +37,7 @@ from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.quantize import quantize
 from polystep_snn.snn.readouts import MembraneReadout
-from polystep_snn.spaces.node.checks import check, explain
+from polystep_snn.spaces.node.checks import check, check_memory, explain
 from polystep_snn.spaces.node.costs import settle
 from polystep_snn.spaces.node.gradients import gradients
 from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd, make_end
@@ -125,6 +125,8 @@ class NodeStep:
         self._points = vertices(space.polytope, space.num_windows)
         self._all_probes: tuple[Any, list[LayerProbes]] | None = None
         self._last_probes: list[LayerProbes] = []
+        self._chained = space.credit == "chained" or (space.credit == "auto" and network.has_memory)
+        check_memory(network, space, self._points, rate_target)
 
     @torch.no_grad()
     def step(self, inputs: Frames | Tensor, target: Tensor, progress: float = 0.0) -> StepResult:
@@ -142,7 +144,7 @@ class NodeStep:
         check(self.network, inputs, target, weights[0])
         if self._kernels_for != self._kind_of_weights():
             self._settle_kernels()
-        layers = self._layers([*weights, *biases])
+        layers = self._layers([*weights, *biases, *self.network.recurrents.values()])
         probes = self._probes(len(inputs), progress, layers)
         cost = self.cost or _usual_cost(len(inputs))
         residual = None if self.residual is None else at(self.residual, progress)
@@ -150,8 +152,9 @@ class NodeStep:
         seen, grads, total = self._by_loops(given) if self.kernels.loops else self._by_torch(given)
         if not math.isfinite(total):
             explain(self.network, inputs)
-        for weight, bias, weight_grad, bias_grad in zip(weights, biases, grads[0::2], grads[1::2], strict=True):
-            weight.grad, bias.grad = weight_grad, bias_grad
+        parameters = [*(p for pair in zip(weights, biases, strict=True) for p in pair), *self.network.recurrents.values()]
+        for p, grad in zip(parameters, grads, strict=True):
+            p.grad = grad
         return seen
 
     def _layers(self, parameters: list[torch.nn.Parameter]) -> list[Layer]:
@@ -167,8 +170,7 @@ class NodeStep:
     def _by_torch(self, given: _Given) -> tuple[StepResult, list[Tensor], float]:
         """What a step returns, the gradients of weights and biases, and a sum that is finite where everything was."""
         layers, inputs, target, cost, probes, residual, eps = given
-        chained = self.space.credit == "chained"
-        done = run_probes(self.network, layers, inputs, target, cost, probes, self.kernels, residual, self.space.chunk, chained)
+        done = run_probes(self.network, layers, inputs, target, cost, probes, self.kernels, residual, self.space.chunk, self._chained)
         # A number would be compiled anew for each of its values.
         seen, grads, total = self.kernels(_conclude)(done, target, cost, self.transport, layers[0].weight.new_tensor(eps), self.rate_target)
         if done.plan.columns is not None and isinstance(inputs, EventFrames):
@@ -190,7 +192,7 @@ class NodeStep:
         if self._loops is None or self._loops.shape != shape:
             # The old arrays are given back before there are new ones.
             self._loops = None
-            self._loops = LoopStep(shape, layers, end, self.space.credit == "chained", self.space.chunk)
+            self._loops = LoopStep(shape, layers, end, self._chained, self.space.chunk)
         with taken_from_torch():
             return self._loops(layers, end, probes, inputs, target, cost, self.transport, eps, self.rate_target)
 
