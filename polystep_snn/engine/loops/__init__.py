@@ -13,7 +13,7 @@ from polystep_snn.engine.loops.costs import (
 )
 from polystep_snn.engine.loops.hops import hop_block
 from polystep_snn.engine.loops.lanes import padded
-from polystep_snn.engine.loops.populations import layer_block
+from polystep_snn.engine.loops.populations import drive_step, layer_block
 from polystep_snn.engine.loops.rows import rows_block, values_of_sums
 from polystep_snn.engine.loops.sparse import event_entries, outer_products, row_entries, rows_times, turned
 
@@ -21,6 +21,7 @@ __all__ = [
     "chained_costs",
     "conclude_neurons",
     "conclude_readout",
+    "drive_step",
     "entropy",
     "entropy_of_changes",
     "entropy_of_outputs",

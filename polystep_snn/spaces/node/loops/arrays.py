@@ -57,6 +57,7 @@ class Probing(NamedTuple):
 
     Attributes:
         shift: ``[T, V]``, of the current at every vertex in every step; ``[1, V]`` where the one window is the sequence.
+        starts: ``[V]``, the first step in which each vertex shifts.
         chosen: ``[K]``, the probed neurons.
         place: ``[N]``, which of the probed neurons each is, or -1.
         all_probed: whether K is N.
@@ -65,9 +66,11 @@ class Probing(NamedTuple):
         points: ``[V, M]``, the negative offsets over their mean length, times what a displacement of one of K neurons in one of B samples
             stands for, and what an input in each window counts for the weights.
         bias_share: ``[M]``, how much more it counts for the biases.
+        share: ``[M]``, what an input in each window counts for the weights.
     """
 
     shift: np.ndarray
+    starts: np.ndarray
     chosen: np.ndarray
     place: np.ndarray
     all_probed: bool
@@ -75,6 +78,7 @@ class Probing(NamedTuple):
     windows: Tensor
     points: np.ndarray
     bias_share: np.ndarray
+    share: np.ndarray
 
     def of_biases(self, sums: np.ndarray) -> np.ndarray:
         """Sums of displacements ``[M, K]`` as biases see them: ``[K]``, no view."""
@@ -103,7 +107,10 @@ def probing(probes: LayerProbes, num_neurons: int, batch_size: int, share: np.nd
     whole = windows.shape[1] == 1 and bool((windows == 1).all())
     more = bias_share / np.where(share == 0, 1, share)
     shift = offsets.T.copy() if whole else windows @ offsets.T
-    return Probing(shift, chosen, place, len(chosen) == num_neurons, whole, probes.windows, points.astype(kind), more.astype(kind))
+    starts = np.where((shift != 0).any(0), (shift != 0).argmax(0), len(windows))
+    return Probing(
+        shift, starts, chosen, place, len(chosen) == num_neurons, whole, probes.windows, points.astype(kind), more.astype(kind), share
+    )
 
 
 def array(x: Tensor | None) -> np.ndarray | None:

@@ -1,6 +1,6 @@
 """A layer that spikes: its neurons and their probes, in arrays that are kept from step to step."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,20 @@ from polystep_snn.spaces.node.populations import Population
 _GRAIN = 16
 
 
+class LayerShares(NamedTuple):
+    """What spikes of each step count.
+
+    Attributes:
+        reached: ``[T, 1, M]`` or ``[T, K, M]``, in each window of the next layer; None where nobody asks.
+        own_reached: ``[T, 1, M]``, in the layer's own windows, a step later.
+        traced: ``[T, N]``, in the traces; None where these decay.
+    """
+
+    reached: Tensor | None = None
+    own_reached: Tensor | None = None
+    traced: Tensor | None = None
+
+
 class LoopLayer:
     """States of N neurons, of which K are probed at V vertices, for B samples; B is padded to whole lanes.
 
@@ -28,14 +42,18 @@ class LoopLayer:
         num_steps: of a block, if spikes are wanted one by one; else 0.
         follow: whether what probes change is wanted one by one too.
         num_windows: of the next layer, if what probes change in them is wanted; else 0.
+        own_windows: of the layer itself, if what probes change in them a step later is wanted; else 0.
+        num_past: spikes of so many steps before a block are kept.
+        traced: whether spikes add to the traces by shares, not by ``decay``.
         dtype: of all.
 
     Attributes:
         base, probed: ``[N, B]`` and ``[V, K, B]``, after the last block.
         counts: ``[N, B]``, spikes so far.
         spikes: ``[U, N, B]`` of a block; ``changed: [U, V, K, B]`` int8, how those of the probed differ; None where not wanted.
+        sent: ``[P + U, N, B]``, the spikes and those of the steps before.
         decay: of the traces, as loops take it: None for 1.
-        reached: ``[M, V, K, B]``, see ``chained.py``; None where not wanted.
+        reached, own_reached: ``[M, V, K, B]``, see ``chained.py`` and ``memory.py``; None where not wanted.
         costs: ``[V, K, B]``, of whoever computes them.
     """
 
@@ -50,6 +68,9 @@ class LoopLayer:
         num_steps: int,
         follow: bool,
         num_windows: int,
+        own_windows: int,
+        num_past: int,
+        traced: bool,
         dtype: torch.dtype,
     ):
         def make(*shape: int, kind: torch.dtype = dtype) -> Tensor:
@@ -61,32 +82,37 @@ class LoopLayer:
         own, probed = (wiring.num_neurons,), (num_vertices, num_probed)
         self.wiring = wiring
         self.base, self.probed = population(*own), population(*probed)
-        self.counts = self.base.trace if decay == 1.0 else make(*own)
-        self.spikes = make(num_steps, *own) if num_steps else None
+        counted = decay == 1.0 and not traced
+        self.counts = self.base.trace if counted else make(*own)
+        self.sent = make(num_past + num_steps, *own) if num_steps else None
+        self.spikes = None if self.sent is None else self.sent[num_past:]
         self.changed = make(num_steps, *probed, kind=torch.int8) if follow else None
         self.reached = make(num_windows, *probed) if num_windows else None
+        self.own_reached = make(own_windows, *probed) if own_windows else None
         self.costs = make(*probed)
         self.decay = None if decay == 1.0 else self.base.trace.numpy().dtype.type(decay)
-        self._own = (*arrays(self.base), self.decay, None if decay == 1.0 else self.counts.numpy(), array(self.spikes))
+        self._own, self._counts = (*arrays(self.base), self.decay), None if counted else self.counts.numpy()
+        self._spikes = array(self.spikes)
         self._probed = (*arrays(self.probed), array(self.changed))
-        self._reached = array(self.reached)
+        self._reached, self._own_reached = array(self.reached), array(self.own_reached)
         self._sums = np.empty(wiring.num_neurons, self.base.trace.numpy().dtype)
 
-    def through(self, constants: Constants, probing: Probing, current: Tensor, start: int, num_steps: int, shares: Tensor | None) -> float:
+    def through(self, constants: Constants, probing: Probing, current: Tensor, start: int, num_steps: int, shares: "LayerShares") -> float:
         """Through a block of steps that begins with step ``start``.
 
         Args:
             current: ``[U, N, B]``, or ``[1, N, B]`` where it is constant.
-            shares: ``[T, M]``, how much of each step counts in each window of the next layer; with ``reached``.
+            shares: what spikes of each step count.
 
         Returns:
             The sum of all currents: finite where they are.
         """
         steps = slice(start, start + num_steps)
         shift = probing.shift if probing.whole else probing.shift[steps]
-        given: tuple[Any, ...] = start == 0, num_steps, *constants, current.numpy(), *self._own, shift, probing.place, *self._probed
-        share = None if shares is None else shares[steps].numpy()
-        split(layer_block, self.wiring.num_neurons, *given, share, self._reached, self._sums, grain=_GRAIN)
+        reached, own_reached, traced = (None if x is None else x[steps].numpy() for x in shares)
+        given: tuple[Any, ...] = start == 0, num_steps, *constants, current.numpy(), *self._own, traced, self._counts, self._spikes
+        probes = shift, probing.starts - start, probing.place, *self._probed, reached, self._reached, own_reached, self._own_reached
+        split(layer_block, self.wiring.num_neurons, *given, *probes, self._sums, grain=_GRAIN)
         return float(np.add.reduce(self._sums))
 
     def to_rest(self) -> None:

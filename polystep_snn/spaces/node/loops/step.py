@@ -8,31 +8,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polystep_snn.engine.loops import chained_costs, padded, rates_of
-from polystep_snn.engine.threads import split
+from polystep_snn.engine.loops import padded
 from polystep_snn.engine.workspace import Workspace
 from polystep_snn.polystep.cost import Cost, CrossEntropy, RateTarget
 from polystep_snn.polystep.method import StepResult
 from polystep_snn.polystep.transport import Transport
 from polystep_snn.snn.frames import EventFrames, Frames, check_block, num_blocks
-from polystep_snn.snn.layer import Layer
-from polystep_snn.spaces.node.chained import fit, slopes_of, worth_of
+from polystep_snn.snn.layer import Layer, past_steps
+from polystep_snn.spaces.node.chained import fit
 from polystep_snn.spaces.node.currents import currents
 from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd, chosen
 from polystep_snn.spaces.node.loops.arrays import Constants, Probing, constants, probing
 from polystep_snn.spaces.node.loops.conclusion import Conclusion, is_usual
 from polystep_snn.spaces.node.loops.gradients import displacements, of_weights
+from polystep_snn.spaces.node.loops.handed_on import hand_on
 from polystep_snn.spaces.node.loops.hop import Hop, hops
 from polystep_snn.spaces.node.loops.inputs import FirstLayer, frames_of
-from polystep_snn.spaces.node.loops.layer import LoopLayer
+from polystep_snn.spaces.node.loops.layer import LayerShares, LoopLayer
+from polystep_snn.spaces.node.loops.memory import LoopMemory, windowed
 from polystep_snn.spaces.node.loops.readout import Readout
+from polystep_snn.spaces.node.loops.result import result
 from polystep_snn.spaces.node.loops.rows import Behind, Follower, follower
 from polystep_snn.spaces.node.loops.shape import Shape
+from polystep_snn.spaces.node.memory import arrival_shares
 from polystep_snn.spaces.node.pass_state import LayerProbes
 from polystep_snn.spaces.node.populations import Neuron
-
-# Neurons that are worth a thread.
-_GRAIN = 8
+from polystep_snn.spaces.node.pulled_back import placed
 
 
 class LoopStep:
@@ -54,11 +55,14 @@ class LoopStep:
         self._live[: shape.batch_size] = 1
         self._num_layers = len(layers) - isinstance(end, LinearEnd)
         last = self._num_layers - 1
-        self._chained = chained and last > 0
+        self._chained = chained
         self._decays = [1.0] * last + [end.decay]
+        self._recurrent = [layer.recurrent is not None for layer in layers[: self._num_layers]]
         # A constant current needs no blocks where nobody wants its spikes one by one.
-        self._num_blocks = 1 if shape.constant and not last else num_blocks(shape.num_steps)
+        self._num_blocks = 1 if shape.constant and not last and not self._recurrent[0] else num_blocks(shape.num_steps)
         longest = self._longest = -(-shape.num_steps // self._num_blocks)
+        num_past = [past_steps(layer, behind) for layer, behind in pairwise([*layers, layers[-1]])]
+        traced = isinstance(end, LinearEnd) and layers[-1].delays is not None
         self._workspace = Workspace()
         self._layers = [
             LoopLayer(
@@ -68,18 +72,26 @@ class LoopStep:
                 shape.probes[k][2],
                 shape.batch_size,
                 self._decays[k],
-                longest if k < last else 0,
+                longest if k < last or num_past[k] else 0,
                 k < last and not self._chained,
                 shape.probes[k + 1][1] if k < last and self._chained else 0,
+                shape.probes[k][1] if self._recurrent[k] else 0,
+                num_past[k],
+                traced and k == last,
                 weight.dtype,
             )
             for k, (layer, of) in enumerate(zip(layers, self._constants(layers), strict=False))
+        ]
+        self._memory = [
+            LoopMemory(x, n, of.has_synapse) if n else None
+            for x, n, of in zip(self._layers, num_past, self._constants(layers), strict=False)
         ]
         self._readout = Readout(self._layers[last], layers[-1].wiring.num_neurons, self._live)
         self._conclusion = Conclusion(self._readout, self._layers[last], shape.probes[-1][0], shape.probes[last][1])
         self._probes: Sequence[LayerProbes] | None = None
         self._probing: list[Probing] = []
-        self._fits: list[tuple[Tensor, Tensor]] = []
+        self._fits: list[Tensor] = []
+        self._shares: list[LayerShares] = []
 
     def _constants(self, layers: Sequence[Layer]) -> list[Constants]:
         spiking = layers[: self._num_layers]
@@ -102,8 +114,21 @@ class LoopStep:
             elif k or not self.shape.constant:
                 share = np.full_like(share, 1 / self.shape.num_steps)
             self._probing.append(probing(p, layer.wiring.num_neurons, self.shape.batch_size, share, bias_share))
-        if self._chained:
-            self._fits = [(fit(p.offsets), torch.linalg.pinv(p.windows).T.contiguous()) for p in probes[1 : self._num_layers]]
+        self._fits = [fit(p.offsets) for p in probes[: self._num_layers]] if self._chained else []
+        self._shares = [self._shares_of(k, probes, layers, end) for k in range(self._num_layers)]
+
+    def _shares_of(self, k: int, probes: Sequence[LayerProbes], layers: Sequence[Layer], end: LinearEnd | NeuronEnd) -> LayerShares:
+        reached = own = traced = None
+        if k + 1 < self._num_layers and self._chained:
+            delays = layers[k + 1].delays
+            lag = 0 if delays is None else chosen(delays, probes[k].neurons, 0)
+            reached = arrival_shares(torch.linalg.pinv(probes[k + 1].windows).T, lag)
+            reached = (reached[:, None] if reached.ndim == 2 else reached).contiguous()
+        if self._recurrent[k]:
+            own = arrival_shares(torch.linalg.pinv(probes[k].windows).T, 1)[:, None].contiguous()
+        if k + 1 == self._num_layers and isinstance(end, LinearEnd):
+            traced = end.trace_shares(self.shape.num_steps, layers[-1].delays)
+        return LayerShares(reached, own, traced)
 
     def __call__(
         self,
@@ -126,15 +151,15 @@ class LoopStep:
         """
         self._take(probes, layers, end)
         first = FirstLayer(layers[0], self._probing[0], self.shape.constant, self.shape.batch_size, self._longest, self._workspace)
-        conclusion = self._conclusion if is_usual(end, cost, transport, rate_target) else None
+        conclusion = self._conclusion if is_usual(end, cost, transport, rate_target) and not self._recurrent[-1] else None
         activity, total = self._pass(layers, end, inputs, target, cost, first, conclusion, eps)
         readout = self._readout
         if self._chained:
-            self._hand_on(layers, readout)
+            hand_on(layers, self._layers, probes, self._fits, readout)
         if rate_target is not None:
             self._price_rates(rate_target, len(layers) - 1)
         grads = self._gradients(layers, activity, first, inputs, transport, conclusion, eps)
-        return self._seen(readout), grads, total + readout.loss
+        return result(self._layers, readout, self.shape), grads, total + readout.loss
 
     def _pass(
         self,
@@ -151,6 +176,9 @@ class LoopStep:
         of, last = self._constants(layers), self._num_layers - 1
         activity: list[Tensor | None] = [None] * self._num_layers
         followers, hop = self._followers(layers, of)
+        for memory in self._memory:
+            if memory is not None:
+                memory.begin()
         if followers:
             # They look at the layers before the first step too.
             for layer in self._layers:
@@ -179,7 +207,7 @@ class LoopStep:
         # An input that goes on is found out.
         next(frames, None)
         for k in range(1, self._num_layers):
-            if self._probing[k].whole:
+            if self._probing[k].whole and layers[k].delays is None:
                 activity[k] = self._layers[k - 1].counts.T[None]
         readout, known = self._readout, self._probing[last]
         if conclusion is not None:
@@ -205,14 +233,23 @@ class LoopStep:
         """All layers through a block: what drives each of them, ``[U, N, B]``; and the sum of that."""
         driven, total = [], 0.0
         for k, layer in enumerate(self._layers):
+            memory, recurrent = self._memory[k], layers[k].recurrent
+            if memory is not None and recurrent is not None:
+                current = memory.driven(of[k], current, recurrent, start == 0, num_steps)
+                memory.gather(self._probing[k], start, num_steps)
             driven.append(current)
-            shares = self._fits[k][1] if layer.reached is not None else None
-            total += layer.through(of[k], self._probing[k], current, start, num_steps, shares)
-            if layer.spikes is None:
+            total += layer.through(of[k], self._probing[k], current, start, num_steps, self._shares[k])
+            if k + 1 == self._num_layers:
+                if memory is not None:
+                    memory.end_block(num_steps)
                 break
-            spikes, behind = layer.spikes[:num_steps], self._probing[k + 1]
-            if not behind.whole:
-                found = torch.tensordot(behind.windows[start : start + num_steps].T, spikes, 1).transpose(1, 2)
+            assert layer.spikes is not None
+            spikes, behind, delays = layer.spikes[:num_steps], self._probing[k + 1], layers[k + 1].delays
+            if memory is not None:
+                spikes = spikes if delays is None else memory.arriving(delays, num_steps)
+                memory.end_block(num_steps)
+            if not behind.whole or delays is not None:
+                found = windowed(behind, spikes, start)
                 so_far = activity[k + 1]
                 activity[k + 1] = found if so_far is None else so_far + found
             current = currents(layers[k + 1].wiring, layers[k + 1].weight, layers[k + 1].bias, spikes)
@@ -238,18 +275,6 @@ class LoopStep:
             followers.append(follower(Behind(self._layers[k], fan, self._layers[behind], *rest)))
         return followers, hop
 
-    def _hand_on(self, layers: Sequence[Layer], readout: Readout) -> None:
-        """Costs of all layers but the last, each from those of the next."""
-        assert self._probes is not None
-        for k in reversed(range(self._num_layers - 1)):
-            own, behind = self._layers[k], layers[k + 1]
-            slopes = slopes_of(self._fits[k][0], self._layers[k + 1].costs)
-            neurons = self._probes[k].neurons, self._probes[k + 1].neurons
-            worth = worth_of(slopes, behind.wiring, behind.weight, neurons).contiguous()
-            assert own.reached is not None
-            given = readout.own.numpy(), own.reached.numpy(), worth.numpy(), own.costs.numpy()
-            split(chained_costs, own.costs.shape[1], *given, grain=_GRAIN)
-
     def _price_rates(self, rate_target: RateTarget, num_hidden: int) -> None:
         assert self._probes is not None
         real = self.shape.batch_size
@@ -272,29 +297,21 @@ class LoopStep:
         if self._num_layers < len(layers) and conclusion is None:
             costs.append(self._readout.of_own_probes(self._probes[-1].offsets))
         grads: list[Tensor] = []
+        own: list[Tensor] = []
         for k, (cost, layer, p, known) in enumerate(zip(costs, layers, self._probes, self._probing, strict=False)):
             if conclusion is not None and k == self._num_layers - 1:
                 moved, bias = conclusion.moved, conclusion.bias
             else:
                 out = self._workspace.take(f"displacements {k}", known.points.shape[1], *cost.shape[1:], dtype=cost.dtype)
                 moved, bias = displacements(transport, cost, eps, known, self.shape.batch_size, self._live, out)
+            if k < self._num_layers and self._recurrent[k]:
+                of_memory = self._memory[k]
+                assert of_memory is not None
+                own.append(placed(of_memory.gradients(known, moved, self.shape.num_steps), p.neurons, layer.wiring.num_neurons))
             if k == 0:
                 grads += first.gradients(inputs, moved, bias, p.neurons)
                 continue
             arrived = self._layers[-1].base.trace.T[None] if k == self._num_layers else activity[k]
             assert arrived is not None
             grads += of_weights(layer.wiring, moved, bias, arrived, p.neurons)
-        return grads if conclusion is None else grads + conclusion.grads
-
-    def _seen(self, readout: Readout) -> StepResult:
-        real = self.shape.batch_size
-        # The chip's leaky integrators are simulated, and do not fire.
-        silent = isinstance(readout.end, NeuronEnd) and not readout.end.counts
-        rates = [self._rates(x) for x in self._layers[: self._num_layers - silent]]
-        loss, right = (torch.from_numpy(np.asarray(x / real, self._kind)) for x in (readout.loss, readout.right))
-        return StepResult(loss, right, rates)
-
-    def _rates(self, layer: LoopLayer) -> Tensor:
-        found = np.empty(layer.wiring.num_neurons, self._kind)
-        rates_of(layer.counts.numpy(), self.shape.batch_size, self.shape.num_steps, found)
-        return torch.from_numpy(found)
+        return grads + own if conclusion is None else grads + conclusion.grads + own

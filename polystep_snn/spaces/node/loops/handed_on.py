@@ -1,0 +1,43 @@
+"""Chained credit by compiled loops: costs of a layer's probes from those of the next layer, and from its own of later windows."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from polystep_snn.engine.loops import chained_costs
+from polystep_snn.engine.threads import split
+from polystep_snn.snn.layer import Layer
+from polystep_snn.spaces.node.chained import slopes_of, worth_of
+from polystep_snn.spaces.node.loops.layer import LoopLayer
+from polystep_snn.spaces.node.loops.readout import Readout
+from polystep_snn.spaces.node.memory import recurrent_costs
+from polystep_snn.spaces.node.pass_state import LayerProbes
+
+# Neurons that are worth a thread.
+_GRAIN = 8
+
+
+def hand_on(
+    layers: Sequence[Layer], arrays: Sequence[LoopLayer], probes: Sequence[LayerProbes], fits: Sequence[Tensor], readout: Readout
+) -> None:
+    """Costs of all layers, the last first, whose direct ones are known.
+
+    Args:
+        layers: what the network computes with.
+        arrays: of its layers that spike.
+        probes: of all layers.
+        fits: for each layer that spikes what makes slopes of its costs.
+        readout: of the network.
+    """
+    for k in reversed(range(len(arrays))):
+        own = arrays[k]
+        if k + 1 < len(arrays):
+            behind = layers[k + 1]
+            neurons = probes[k].neurons, probes[k + 1].neurons
+            worth = worth_of(slopes_of(fits[k + 1], arrays[k + 1].costs), behind.wiring, behind.weight, neurons).contiguous()
+            assert own.reached is not None
+            given = readout.own.numpy(), own.reached.numpy(), worth.numpy(), own.costs.numpy()
+            split(chained_costs, own.costs.shape[1], *given, grain=_GRAIN)
+        recurrent = layers[k].recurrent
+        if recurrent is not None and own.own_reached is not None:
+            own.costs.copy_(recurrent_costs(own.costs, own.own_reached, fits[k], probes[k].offsets, recurrent, probes[k].neurons))
