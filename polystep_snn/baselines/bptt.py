@@ -25,8 +25,9 @@ from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.readouts import SpikeCountReadout
 from polystep_snn.spaces.node.currents import multiply
-from polystep_snn.spaces.node.last_hop import make_end
-from polystep_snn.spaces.node.populations import Neuron, at_rest, drive
+from polystep_snn.spaces.node.last_hop import LinearEnd, make_end
+from polystep_snn.spaces.node.memory import delayed
+from polystep_snn.spaces.node.populations import Neuron, at_rest, drive, drive_recurrent
 
 SLOPE = 25.0
 
@@ -115,8 +116,10 @@ class SurrogateBPTT:
             rest = [network.weights[0].new_zeros(n, len(target)) for n in network.sizes[1:]]
             base = [at_rest(r, p) for r, p in zip(rest, neurons, strict=False)]
             counts = [torch.zeros_like(r) for r in rest[: last_layer + 1]]
+            past = [base[0].trace.new_zeros(network.past_steps(k), *like.shape) for k, like in enumerate(rest[: last_layer + 1])]
+            traced = end.trace_shares(len(inputs), network.delays[-1]) if isinstance(end, LinearEnd) else None
             drive_of_all = None
-            for _, num_steps, frames in time_blocks(inputs, sparse=network.wirings[0].is_matrix):
+            for start, num_steps, frames in time_blocks(inputs, sparse=network.wirings[0].is_matrix):
                 check_block(frames, len(target), network.sizes[0], network.weights[0].dtype)
                 incoming = frames if isinstance(frames, EventBlock) else frames.transpose(1, 2)
                 for layer, p in enumerate(neurons):
@@ -131,10 +134,20 @@ class SurrogateBPTT:
                     if not layer and isinstance(inputs, Constant):
                         drive_of_all = current
                     decay = end.decay if layer == last_layer else 1.0
-                    keep = layer < last_layer or decay != 1.0
-                    spikes, base[layer] = self.kernels(drive)(current, base[layer], p, decay, num_steps, keep, self.fire)
+                    shares = None if traced is None or layer < last_layer else traced[start : start + num_steps]
+                    if wiring.recurrent:
+                        recurrent = network.recurrents[str(layer)]
+                        given = current, recurrent, past[layer][-1], base[layer], p, decay, num_steps, self.fire, shares
+                        spikes, _, base[layer] = self.kernels(drive_recurrent)(*given)
+                    else:
+                        keep = layer < last_layer or decay != 1.0 or shares is not None
+                        spikes, base[layer] = self.kernels(drive)(current, base[layer], p, decay, num_steps, keep, self.fire, shares)
                     counts[layer] = base[layer].trace.detach() if spikes is None else counts[layer] + spikes.detach().sum(0)
                     incoming = spikes
+                    if spikes is not None and len(past[layer]):
+                        delays = network.delays[layer + 1]
+                        incoming = spikes if delays is None else delayed(spikes, past[layer], delays)
+                        past[layer] = torch.cat([past[layer], spikes])[-len(past[layer]) :]
             value = end.value(network.weights, base[-1])
             cost = (self.cost or CrossEntropy(rate_scale(len(inputs))))(value, target)
             loss = cost.mean()

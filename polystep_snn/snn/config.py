@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 
 from polystep_snn.errors import InputError
-from polystep_snn.geometry import Conv, SumPool
-from polystep_snn.options import FRACTION, LARGEST_COUNT, POSITIVE, Options, option
+from polystep_snn.geometry import Conv, Delayed, Item, Recurrent, SumPool
+from polystep_snn.options import FRACTION, LARGEST_COUNT, POSITIVE, Options, option, up_to
 
 NEURONS = ("lif", "loihi")
 READOUTS = ("membrane", "count")
@@ -13,10 +13,12 @@ RESETS = ("zero", "subtract")
 
 _CONVOLUTION = re.compile(r"(\d{1,6})c(\d{1,4})(?:s(\d{1,4}))?(?:p(\d{1,4}))?")
 _POOL = re.compile(r"p(\d{1,4})")
+_RECURRENT = re.compile(r"(\d{1,10})r")
+_DELAYED = re.compile(r"(\d{1,10})d(\d{1,4})")
 
 
-def parse_layer(item: int | str) -> int | Conv | SumPool:
-    """A hidden layer as it is written on the command line: ``128``, ``16c5``, ``16c5s2p1`` or ``p2``.
+def parse_layer(item: int | str) -> int | Conv | SumPool | Recurrent | Delayed:
+    """A hidden layer as it is written on the command line: ``128``, ``128r``, ``128d16``, ``16c5``, ``16c5s2p1`` or ``p2``.
 
     Raises:
         InputError: something else.
@@ -31,7 +33,14 @@ def parse_layer(item: int | str) -> int | Conv | SumPool:
         return Conv(int(channels), int(kernel), int(stride or 1), int(padding or 0))
     if found := _POOL.fullmatch(item):
         return SumPool(int(found[1]))
-    raise InputError(f"hidden layer {item!r}: give a width, a convolution such as 16c5 or 16c5s2p1, or p2 for sum-pooling")
+    if found := _RECURRENT.fullmatch(item):
+        return Recurrent(int(found[1]))
+    if found := _DELAYED.fullmatch(item):
+        return Delayed(int(found[1]), int(found[2]))
+    raise InputError(
+        f"hidden layer {item!r}: give a width, 128r for recurrent neurons, 128d16 for delays up to 16 steps, a convolution such as 16c5 or "
+        "16c5s2p1, or p2 for sum-pooling"
+    )
 
 
 @dataclass(frozen=True)
@@ -40,7 +49,8 @@ class NetworkConfig(Options):
 
     hidden: tuple[int | str, ...] = option(
         (128,),
-        "the hidden layers: widths, convolutions such as 16c5 or 16c5s2p1 (channels, kernel, stride, padding), p2 for sum-pooling",
+        "the hidden layers: widths, recurrent ones such as 128r, ones whose spikes arrive up to 16 steps later such as 128d16, "
+        "convolutions such as 16c5 or 16c5s2p1 (channels, kernel, stride, padding), p2 for sum-pooling",
         layers=True,
     )
     neuron: str = option("lif", "floating-point LIF, or the integer neuron of Loihi 2 (8-bit weights, spike input)", NEURONS)
@@ -49,13 +59,17 @@ class NetworkConfig(Options):
     readout_decay: float = option(1.0, "fraction of a membrane readout left after a step; 1 for no leak", range=FRACTION)
     beta: float = option(0.95, "fraction of a membrane left after a step", range=FRACTION)
     alpha: float = option(0.0, "fraction of a synaptic current left after a step; 0 for none", range=FRACTION)
+    recurrent_scale: float = option(
+        1.0, "recurrent weights at the start: uniform within so much over the square root of their number", range=up_to(1e3)
+    )
     v_th: float = option(0.0, "threshold of the hidden neurons; 0 to choose each layer's from its initial firing rate")
     reset: str = option("zero", "what a spike does to the membrane", RESETS)
 
     def __post_init__(self):
         super().__post_init__()
         layers = self.layers
-        if not layers or not all(1 <= n <= LARGEST_COUNT for n in layers if isinstance(n, int)):
+        widths = [x if isinstance(x, int) else x.width for x in layers if isinstance(x, int | Recurrent | Delayed)]
+        if not layers or not all(1 <= n <= LARGEST_COUNT for n in widths):
             raise InputError(f"hidden is {list(self.hidden)}: give at least one width, each from 1 to {LARGEST_COUNT}")
         if self.v_th != 0 and not POSITIVE.holds(self.v_th):
             raise InputError(f"v_th is {self.v_th}: choose {POSITIVE.words}, or 0 to have it chosen")
@@ -65,9 +79,15 @@ class NetworkConfig(Options):
                     raise InputError(f"{name} is {value}, but the neuron 'loihi' needs {needed}: choose it, or the neuron 'lif'")
 
     @property
-    def layers(self) -> list[int | Conv | SumPool]:
+    def layers(self) -> list[Item]:
         """The hidden layers, parsed."""
-        return [parse_layer(item) for item in self.hidden]
+        found = [parse_layer(item) for item in self.hidden]
+        return [x._replace(scale=self.recurrent_scale) if isinstance(x, Recurrent) else x for x in found]
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether spikes of earlier steps arrive anywhere: by recurrent weights or by delays."""
+        return any(isinstance(x, Recurrent | Delayed) for x in self.layers)
 
     @property
     def num_spiking(self) -> int:

@@ -76,11 +76,6 @@ class Layer(NamedTuple):
         return sent.gather(0, (len(past) - self.delays).expand(1, *z.shape))[0]
 
 
-def past_steps(layer: Layer, behind: Layer) -> int:
-    """How many of a layer's own spikes are asked for later: by itself, or by the layer behind it."""
-    return max(int(layer.recurrent is not None), behind.wiring.max_delay)
-
-
 def remembered(z: Tensor, past: Tensor | None) -> Tensor | None:
     """The past after a step in which a layer sent ``z``."""
     return None if past is None else torch.cat([past[1:], z[None]])

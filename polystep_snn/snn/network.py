@@ -1,7 +1,6 @@
 """Spiking networks: dense, recurrent, delayed and convolutional layers of LIF neurons and a readout."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import pairwise
 from math import prod
 from typing import cast
 
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from polystep_snn.errors import InputError
 from polystep_snn.geometry import Item, Recurrent
 from polystep_snn.snn.frames import Constant, EventBlock, EventFrames, time_blocks
-from polystep_snn.snn.layer import Layer, NetworkState, past_steps, remembered
+from polystep_snn.snn.layer import Layer, NetworkState, remembered
 from polystep_snn.snn.loihi import ALIGNMENT, CubaNeuron, CubaParameters
 from polystep_snn.snn.magnitude import flaw
 from polystep_snn.snn.neurons import LIFParameters
@@ -114,6 +113,11 @@ class SpikingNetwork(nn.Module):
         """For every layer how many steps later the spikes of each of its inputs arrive, ``[N_{l-1}]``; None where all arrive at once."""
         return [cast("Tensor | None", getattr(self, f"delays_{k}")) for k in range(len(self.wirings))]
 
+    def past_steps(self, layer: int) -> int:
+        """How many steps a hidden or counting layer's spikes are asked for after they were sent."""
+        behind = self.wirings[layer + 1].max_delay if layer + 1 < len(self.wirings) else 0
+        return max(int(self.wirings[layer].recurrent), behind)
+
     @property
     def has_memory(self) -> bool:
         """Whether spikes of earlier steps arrive anywhere: by recurrent weights or by delays."""
@@ -160,7 +164,7 @@ class SpikingNetwork(nn.Module):
     def _initial_state(self, batch_size: int, layers: list[Layer]) -> NetworkState:
         rest = [layer.weight.new_zeros(batch_size, layer.wiring.num_neurons) for layer in layers]
         hidden = tuple(_neuron(layer).initial_state(v) for v, layer in zip(rest[:-1], layers, strict=False))
-        numbers = [past_steps(layer, behind) for layer, behind in pairwise(layers)]
+        numbers = [self.past_steps(k) for k in range(len(layers) - 1)]
         past = tuple(like.expand(n, *like.shape) if n else None for n, like in zip(numbers, rest, strict=False))
         return NetworkState(hidden, self.readout.initial_state(rest[-1], _on_chip(layers[-1])), past)
 

@@ -11,7 +11,7 @@ from polystep_snn.datasets import Dataset, Framing, load
 from polystep_snn.datasets.augment import Augmentation
 from polystep_snn.datasets.config import EVENTS, SEQUENCE
 from polystep_snn.errors import InputError
-from polystep_snn.geometry import Conv, Shape, SumPool
+from polystep_snn.geometry import Conv, Item, SumPool
 from polystep_snn.polystep.cost import CrossEntropy, RateTarget, rate_scale
 from polystep_snn.polystep.relative import Relative
 from polystep_snn.polystep.schedule import Schedule
@@ -113,13 +113,13 @@ def build_network(config: TrainConfig, shape: Sequence[int], num_classes: int) -
     readout: Readout = MembraneReadout(config.network.readout_decay) if config.network.readout == "membrane" else SpikeCountReadout(neuron)
     num_inputs = prod(shape) if config.data.encoder in _NO_ENCODER else build_encoder(config).num_channels(prod(shape))
     hidden = config.network.layers
-    flat = all(isinstance(item, int) for item in hidden)
+    flat = not any(isinstance(item, Conv | SumPool) for item in hidden)
     if not flat and num_inputs != prod(shape):
         raise InputError(
             f"encoder is {config.data.encoder!r}, which does not give every pixel one input: choose another one for convolutions"
         )
     maps = (shape[0] if len(shape) == 3 else 1, shape[-2], shape[-1])
-    architecture: list[int | Shape | Conv | SumPool] = [num_inputs if flat else maps, *hidden, num_classes]
+    architecture: list[Item] = [num_inputs if flat else maps, *hidden, num_classes]
     generator = torch.Generator().manual_seed(config.run.seed)
     try:
         network = SpikingNetwork(
