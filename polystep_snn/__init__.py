@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from polystep_snn.errors import InputError as InputError
     from polystep_snn.geometry import Conv as Conv
+    from polystep_snn.geometry import Delayed as Delayed
+    from polystep_snn.geometry import Recurrent as Recurrent
     from polystep_snn.geometry import SumPool as SumPool
     from polystep_snn.modules.attention import MultiheadAttention as MultiheadAttention
     from polystep_snn.modules.lstm import LSTM as LSTM
@@ -52,7 +54,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "errors": ("InputError",),
-    "geometry": ("Conv", "SumPool"),
+    "geometry": ("Conv", "Delayed", "Recurrent", "SumPool"),
     "modules.attention": ("MultiheadAttention",),
     "modules.lstm": ("LSTM",),
     "polystep.ask_tell": ("PolyStepES", "minimize"),

@@ -48,9 +48,10 @@ def node_costs(
     residual: float | None = None,
     chunk: int | None = None,
     chained: bool = False,
+    recurrent_credit: bool = True,
 ) -> NodeCosts:
     """Probe every layer of a network on one batch: ``run_probes``, then ``settle``."""
-    done = run_probes(network, network.layers(), inputs, target, cost, probes, kernels, residual, chunk, chained)
+    done = run_probes(network, network.layers(), inputs, target, cost, probes, kernels, residual, chunk, chained, recurrent_credit)
     return kernels(settle)(done, target, cost)
 
 

@@ -74,10 +74,12 @@ def recurrent_costs(direct: Tensor, reached: Tensor, fitted: Tensor, offsets: Te
     for m in reversed(range(len(fitted))):
         of_window = torch.nonzero(window_of == m)[:, 0]
         begun = direct[of_window] + (reached[m + 1 :, of_window] * worth[m + 1 :, None]).sum(0)
-        own, cost = reached[m, of_window], begun
-        for _ in range(REPETITIONS):
+        cost = begun
+        # Once more than costs change, for the windows before.
+        for repetition in range(REPETITIONS + 1):
             slopes = torch.tensordot(fitted[m, of_window], cost, 1)[None]
             worth[m] = worth_of(slopes, wiring, recurrent, (neurons, neurons))[0]
-            cost = begun + own * worth[m]
+            if repetition < REPETITIONS:
+                cost = begun + reached[m, of_window] * worth[m]
         costs[of_window] = cost
     return costs

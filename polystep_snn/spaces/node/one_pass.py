@@ -50,6 +50,7 @@ def run_probes(
     residual: float | None = None,
     chunk: int | None = None,
     chained: bool = False,
+    recurrent_credit: bool = True,
 ) -> Pass:
     """Take a network and its probes through time.
 
@@ -63,6 +64,7 @@ def run_probes(
         residual: what the cost sees of a spike-count readout's final membrane; None for the readout's own ``residual``.
         chunk: probes at a time that are followed into later layers, which bounds memory and changes no number; None to choose.
         chained: hand credit on from layer to layer instead, see ``chained.py``.
+        recurrent_credit: and through recurrent weights, see ``memory.py``.
     """
     batch_size = len(target)
     end = make_end(network.readout, layers[-1], len(inputs), residual)
@@ -79,7 +81,7 @@ def run_probes(
             lag = 0 if delay is None else chosen(delay, before.neurons, 0)
             slopes.append((fit(p.offsets), arrival_shares(torch.linalg.pinv(p.windows).T, lag)))
     own_slopes = [
-        None if recurrent is None else (fit(p.offsets), arrival_shares(torch.linalg.pinv(p.windows).T, 1))
+        None if recurrent is None or not recurrent_credit else (fit(p.offsets), arrival_shares(torch.linalg.pinv(p.windows).T, 1))
         for recurrent, p in zip(recurrents, probes, strict=False)
     ]
     trace_shares = end.trace_shares(len(inputs), delays[-1]) if isinstance(end, LinearEnd) else None

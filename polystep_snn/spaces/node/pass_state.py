@@ -142,7 +142,7 @@ def at_start(plan: Plan, batch_size: int) -> State:
         past.append(like.new_zeros(steps, *like.shape) if steps else None)
         num_windows = plan.probes[k].windows.shape[1]
         own_activity.append(None if recurrent is None else like.new_zeros(num_windows, *like.T.shape))
-        own_reached.append(None if recurrent is None else p.trace.new_zeros(num_windows, *p.trace.shape))
+        own_reached.append(None if plan.own_slopes[k] is None else p.trace.new_zeros(num_windows, *p.trace.shape))
     counts = [torch.zeros_like(like) for like in rest]
     return State(base, counts, activity, None, rest[0].new_zeros(()), probed, output, reached, past, own_activity, own_reached)
 

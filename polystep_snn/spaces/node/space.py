@@ -27,6 +27,8 @@ class NodeSpace:
             to layer, which costs little in deep and convolutional networks (``spaces.node.chained``). With one hidden layer in front of
             a readout that is a sum of spikes there is nothing to follow. "auto" is chained for networks with recurrent or delayed layers,
             whose spikes of earlier steps cannot be followed, and exact for all others.
+        recurrent_credit: whether a changed spike is also priced by what it does through recurrent weights. Without it, credit is that of
+            e-prop (Bellec et al. 2020), which leaves this out.
         chunk: probes that are followed into later layers at a time; None to choose. Bounds temporaries, and changes no number.
             Membranes of all probes that changed a spike live throughout, and where credit is chained M numbers a probe:
             ``num_probed`` is what bounds them.
@@ -39,6 +41,7 @@ class NodeSpace:
     rotate: bool = False
     num_probed: int | Sequence[int | None] | None = None
     credit: str = "auto"
+    recurrent_credit: bool = True
     chunk: int | None = None
 
     def __post_init__(self):

@@ -170,7 +170,9 @@ class NodeStep:
     def _by_torch(self, given: _Given) -> tuple[StepResult, list[Tensor], float]:
         """What a step returns, the gradients of weights and biases, and a sum that is finite where everything was."""
         layers, inputs, target, cost, probes, residual, eps = given
-        done = run_probes(self.network, layers, inputs, target, cost, probes, self.kernels, residual, self.space.chunk, self._chained)
+        space = self.space
+        rest = residual, space.chunk, self._chained, space.recurrent_credit
+        done = run_probes(self.network, layers, inputs, target, cost, probes, self.kernels, *rest)
         # A number would be compiled anew for each of its values.
         seen, grads, total = self.kernels(_conclude)(done, target, cost, self.transport, layers[0].weight.new_tensor(eps), self.rate_target)
         if done.plan.columns is not None and isinstance(inputs, EventFrames):
@@ -192,7 +194,7 @@ class NodeStep:
         if self._loops is None or self._loops.shape != shape:
             # The old arrays are given back before there are new ones.
             self._loops = None
-            self._loops = LoopStep(shape, layers, end, self._chained, self.space.chunk)
+            self._loops = LoopStep(shape, layers, end, self._chained, self.space.recurrent_credit, self.space.chunk)
         with taken_from_torch():
             return self._loops(layers, end, probes, inputs, target, cost, self.transport, eps, self.rate_target)
 

@@ -44,10 +44,13 @@ class LoopStep:
         layers: what the network computes with; those of later steps may differ in their numbers.
         end: of the network.
         chained: hand credit on from layer to layer, see ``chained.py``.
+        recurrent_credit: and through recurrent weights, see ``memory.py``.
         chunk: rows that are followed at a time; None to choose.
     """
 
-    def __init__(self, shape: Shape, layers: Sequence[Layer], end: LinearEnd | NeuronEnd, chained: bool, chunk: int | None):
+    def __init__(
+        self, shape: Shape, layers: Sequence[Layer], end: LinearEnd | NeuronEnd, chained: bool, recurrent_credit: bool, chunk: int | None
+    ):
         weight = layers[0].weight
         self.shape, self._chunk = shape, chunk
         self._kind: Any = {torch.float32: np.float32, torch.float64: np.float64}[weight.dtype]
@@ -57,6 +60,7 @@ class LoopStep:
         last = self._num_layers - 1
         self._chained = chained
         self._decays = [1.0] * last + [end.decay]
+        self._recurrent_credit = recurrent_credit
         self._recurrent = [layer.recurrent is not None for layer in layers[: self._num_layers]]
         # A constant current needs no blocks where nobody wants its spikes one by one.
         self._num_blocks = 1 if shape.constant and not last and not self._recurrent[0] else num_blocks(shape.num_steps)
@@ -76,7 +80,7 @@ class LoopStep:
                 longest if k < last or num_past[k] else 0,
                 k < last and not self._chained,
                 shape.probes[k + 1][1] if k < last and self._chained else 0,
-                shape.probes[k][1] if self._recurrent[k] else 0,
+                shape.probes[k][1] if self._recurrent[k] and recurrent_credit else 0,
                 num_past[k],
                 traced and k == last,
                 weight.dtype,
@@ -125,7 +129,7 @@ class LoopStep:
             lag = 0 if delays is None else chosen(delays, probes[k].neurons, 0)
             reached = arrival_shares(torch.linalg.pinv(probes[k + 1].windows).T, lag)
             reached = (reached[:, None] if reached.ndim == 2 else reached).contiguous()
-        if self._recurrent[k]:
+        if self._recurrent[k] and self._recurrent_credit:
             own = arrival_shares(torch.linalg.pinv(probes[k].windows).T, 1)[:, None].contiguous()
         if k + 1 == self._num_layers and isinstance(end, LinearEnd):
             traced = end.trace_shares(self.shape.num_steps, layers[-1].delays)
