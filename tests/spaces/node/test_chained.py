@@ -131,5 +131,5 @@ def test_what_is_chained_learns_alone(neuron):
 
 
 def test_credit_is_exact_or_chained():
-    with pytest.raises(InputError, match="credit is 'guessed': choose one of exact, chained"):
+    with pytest.raises(InputError, match="credit is 'guessed': choose one of auto, exact, chained"):
         NodeSpace(credit="guessed")

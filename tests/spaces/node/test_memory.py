@@ -101,16 +101,16 @@ def test_without_recurrent_weights_costs_are_those_of_full_forward_passes(name):
 def test_slopes_point_where_full_forward_passes_do():
     """Averaged over samples, as a gradient is: a single sample's costs are steps. Without the recurrent price they point less well."""
     generator = torch.Generator().manual_seed(0)
-    network = SpikingNetwork([6, Recurrent(8, scale=2.0), 3], QUICK, generator=generator).double()
+    network = SpikingNetwork([6, Recurrent(8), 3], QUICK, generator=generator).double()
     inputs, target = torch.rand(STEPS, 400, 6, generator=generator).double(), torch.randint(0, 3, (400,), generator=generator)
-    probes, cost = make_probes(network, STEPS), CrossEntropy(0.5)
+    probes, cost = make_probes(network, 4), CrossEntropy(0.5)
     real = naive_memory.costs(network, inputs, target, probes[:1], cost)[0]
     cosines = []
     for recurrent_credit in (True, False):
         found = node_costs(network, inputs, target, probes, cost, Kernels(compile=False), chained=True, recurrent_credit=recurrent_credit)
         cosines.append(cosine(*(torch.einsum("vm,vkb->mk", probes[0].offsets, x) for x in (real, found.layers[0].cost))))
-    assert cosines[0] > 0.9
-    assert cosines[0] > cosines[1] + 0.05
+    assert cosines[0] > 0.99
+    assert cosines[1] < 0.97
 
 
 def test_gradients_of_recurrent_weights():

@@ -1,4 +1,4 @@
-"""Chained credit by compiled loops: costs of a layer's probes from those of the next layer, and from its own of later windows."""
+"""Costs that need more than the last hop: chained credit from the next layer and from later windows, and those of firing rates."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,13 @@ from torch import Tensor
 
 from polystep_snn.engine.loops import chained_costs
 from polystep_snn.engine.threads import split
+from polystep_snn.polystep.cost import RateTarget
 from polystep_snn.snn.layer import Layer
 from polystep_snn.spaces.node.chained import slopes_of, worth_of
+from polystep_snn.spaces.node.last_hop import chosen
 from polystep_snn.spaces.node.loops.layer import LoopLayer
 from polystep_snn.spaces.node.loops.readout import Readout
+from polystep_snn.spaces.node.loops.shape import Shape
 from polystep_snn.spaces.node.memory import recurrent_costs
 from polystep_snn.spaces.node.pass_state import LayerProbes
 
@@ -41,3 +44,11 @@ def hand_on(
         recurrent = layers[k].recurrent
         if recurrent is not None and own.own_reached is not None:
             own.costs.copy_(recurrent_costs(own.costs, own.own_reached, fits[k], probes[k].offsets, recurrent, probes[k].neurons))
+
+
+def price_rates(rate_target: RateTarget, arrays: Sequence[LoopLayer], probes: Sequence[LayerProbes], shape: Shape) -> None:
+    """What hidden neurons' own spikes cost, added to the costs of their probes."""
+    real = shape.batch_size
+    for layer, p in zip(arrays, probes, strict=False):
+        counts = chosen(layer.counts, p.neurons, 0)[:, :real]
+        layer.costs[..., :real] += rate_target.of_probes(counts, layer.probed.trace[..., :real], shape.num_steps)

@@ -1,5 +1,6 @@
 """A layer that spikes: its neurons and their probes, in arrays that are kept from step to step."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,9 +9,13 @@ from torch import Tensor
 
 from polystep_snn.engine.loops import layer_block, padded
 from polystep_snn.engine.threads import split
+from polystep_snn.snn.layer import Layer
 from polystep_snn.snn.neurons import LIFState
 from polystep_snn.snn.wiring import Wiring
+from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd, chosen
 from polystep_snn.spaces.node.loops.arrays import Constants, Probing, array
+from polystep_snn.spaces.node.memory import arrival_shares
+from polystep_snn.spaces.node.pass_state import LayerProbes
 from polystep_snn.spaces.node.populations import Population
 
 # Neurons that are worth a thread.
@@ -29,6 +34,30 @@ class LayerShares(NamedTuple):
     reached: Tensor | None = None
     own_reached: Tensor | None = None
     traced: Tensor | None = None
+
+
+def shares_of(
+    k: int,
+    probes: Sequence[LayerProbes],
+    layers: Sequence[Layer],
+    num_layers: int,
+    end: LinearEnd | NeuronEnd,
+    num_steps: int,
+    chained: bool,
+    recurrent_credit: bool,
+) -> LayerShares:
+    """What spikes of layer k count, of ``num_layers`` that spike; the rest as of ``one_pass.run_probes``."""
+    reached = own = traced = None
+    if k + 1 < num_layers and chained:
+        delays = layers[k + 1].delays
+        lag = 0 if delays is None else chosen(delays, probes[k].neurons, 0)
+        reached = arrival_shares(torch.linalg.pinv(probes[k + 1].windows).T, lag)
+        reached = (reached[:, None] if reached.ndim == 2 else reached).contiguous()
+    if layers[k].recurrent is not None and recurrent_credit:
+        own = arrival_shares(torch.linalg.pinv(probes[k].windows).T, 1)[:, None].contiguous()
+    if k + 1 == num_layers and isinstance(end, LinearEnd):
+        traced = end.trace_shares(num_steps, layers[-1].delays)
+    return LayerShares(reached, own, traced)
 
 
 class LoopLayer:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import islice, pairwise
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,20 +17,19 @@ from polystep_snn.snn.frames import EventFrames, Frames, check_block, num_blocks
 from polystep_snn.snn.layer import Layer
 from polystep_snn.spaces.node.chained import fit
 from polystep_snn.spaces.node.currents import currents
-from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd, chosen
+from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd
 from polystep_snn.spaces.node.loops.arrays import Constants, Probing, constants, probing
 from polystep_snn.spaces.node.loops.conclusion import Conclusion, is_usual
 from polystep_snn.spaces.node.loops.gradients import displacements, of_weights
-from polystep_snn.spaces.node.loops.handed_on import hand_on
+from polystep_snn.spaces.node.loops.handed_on import hand_on, price_rates
 from polystep_snn.spaces.node.loops.hop import Hop, hops
 from polystep_snn.spaces.node.loops.inputs import FirstLayer, frames_of
-from polystep_snn.spaces.node.loops.layer import LayerShares, LoopLayer
+from polystep_snn.spaces.node.loops.layer import LayerShares, LoopLayer, shares_of
 from polystep_snn.spaces.node.loops.memory import LoopMemory, windowed
 from polystep_snn.spaces.node.loops.readout import Readout
 from polystep_snn.spaces.node.loops.result import result
 from polystep_snn.spaces.node.loops.rows import Behind, Follower, follower
 from polystep_snn.spaces.node.loops.shape import Shape
-from polystep_snn.spaces.node.memory import arrival_shares
 from polystep_snn.spaces.node.pass_state import LayerProbes
 from polystep_snn.spaces.node.populations import Neuron
 from polystep_snn.spaces.node.pulled_back import placed
@@ -120,20 +119,8 @@ class LoopStep:
                 share = np.full_like(share, 1 / self.shape.num_steps)
             self._probing.append(probing(p, layer.wiring.num_neurons, self.shape.batch_size, share, bias_share))
         self._fits = [fit(p.offsets) for p in probes[: self._num_layers]] if self._chained else []
-        self._shares = [self._shares_of(k, probes, layers, end) for k in range(self._num_layers)]
-
-    def _shares_of(self, k: int, probes: Sequence[LayerProbes], layers: Sequence[Layer], end: LinearEnd | NeuronEnd) -> LayerShares:
-        reached = own = traced = None
-        if k + 1 < self._num_layers and self._chained:
-            delays = layers[k + 1].delays
-            lag = 0 if delays is None else chosen(delays, probes[k].neurons, 0)
-            reached = arrival_shares(torch.linalg.pinv(probes[k + 1].windows).T, lag)
-            reached = (reached[:, None] if reached.ndim == 2 else reached).contiguous()
-        if self._recurrent[k] and self._recurrent_credit:
-            own = arrival_shares(torch.linalg.pinv(probes[k].windows).T, 1)[:, None].contiguous()
-        if k + 1 == self._num_layers and isinstance(end, LinearEnd):
-            traced = end.trace_shares(self.shape.num_steps, layers[-1].delays)
-        return LayerShares(reached, own, traced)
+        rules = self._num_layers, end, self.shape.num_steps, self._chained, self._recurrent_credit
+        self._shares = [shares_of(k, probes, layers, *rules) for k in range(self._num_layers)]
 
     def __call__(
         self,
@@ -162,7 +149,7 @@ class LoopStep:
         if self._chained:
             hand_on(layers, self._layers, probes, self._fits, readout)
         if rate_target is not None:
-            self._price_rates(rate_target, len(layers) - 1)
+            price_rates(rate_target, self._layers[: len(layers) - 1], probes, self.shape)
         grads = self._gradients(layers, activity, first, inputs, transport, conclusion, eps)
         return result(self._layers, readout, self.shape), grads, total + readout.loss
 
@@ -181,9 +168,8 @@ class LoopStep:
         of, last = self._constants(layers), self._num_layers - 1
         activity: list[Tensor | None] = [None] * self._num_layers
         followers, hop = self._followers(layers, of)
-        for memory in self._memory:
-            if memory is not None:
-                memory.begin()
+        for memory in filter(None, self._memory):
+            memory.begin()
         if followers:
             # They look at the layers before the first step too.
             for layer in self._layers:
@@ -280,13 +266,6 @@ class LoopStep:
             followers.append(follower(Behind(self._layers[k], fan, self._layers[behind], *rest)))
         return followers, hop
 
-    def _price_rates(self, rate_target: RateTarget, num_hidden: int) -> None:
-        assert self._probes is not None
-        real = self.shape.batch_size
-        for layer, p in zip(self._layers[:num_hidden], self._probes, strict=False):
-            counts = chosen(layer.counts, p.neurons, 0)[:, :real]
-            layer.costs[..., :real] += rate_target.of_probes(counts, layer.probed.trace[..., :real], self.shape.num_steps)
-
     def _gradients(
         self,
         layers: Sequence[Layer],
@@ -310,9 +289,8 @@ class LoopStep:
                 out = self._workspace.take(f"displacements {k}", known.points.shape[1], *cost.shape[1:], dtype=cost.dtype)
                 moved, bias = displacements(transport, cost, eps, known, self.shape.batch_size, self._live, out)
             if k < self._num_layers and self._recurrent[k]:
-                of_memory = self._memory[k]
-                assert of_memory is not None
-                own.append(placed(of_memory.gradients(known, moved, self.shape.num_steps), p.neurons, layer.wiring.num_neurons))
+                found = cast(LoopMemory, self._memory[k]).gradients(known, moved, self.shape.num_steps)
+                own.append(placed(found, p.neurons, layer.wiring.num_neurons))
             if k == 0:
                 grads += first.gradients(inputs, moved, bias, p.neurons)
                 continue
