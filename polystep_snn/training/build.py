@@ -93,7 +93,7 @@ def load_data(config: TrainConfig, data_dir: Path | None = None) -> Dataset:
 
 def build_cost(config: TrainConfig) -> CrossEntropy:
     """The cost that is minimised and reported."""
-    return CrossEntropy(rate_scale(config.data.num_steps))
+    return CrossEntropy(rate_scale(config.data.total_steps))
 
 
 def build_network(config: TrainConfig, shape: Sequence[int], num_classes: int) -> SpikingNetwork:

@@ -91,8 +91,8 @@ class TrainConfig:
         data, network, method = self.data, self.network, self.method
         data.check_recordings()
         method.check_probed(network.num_spiking)
-        if method.windows > data.num_steps:
-            raise InputError(f"windows is {method.windows}, but there are {data.num_steps} timesteps: choose at most as many")
+        if method.windows > data.total_steps:
+            raise InputError(f"windows is {method.windows}, but there are {data.total_steps} timesteps: choose at most as many")
         if network.neuron == "loihi":
             if data.gives_currents and data.holds_sequences:
                 raise InputError(f"features is {data.features!r}, but the neuron 'loihi' takes spikes: choose events")
