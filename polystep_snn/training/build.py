@@ -154,6 +154,7 @@ def build_polystep(config: TrainConfig, network: SpikingNetwork) -> NodeStep | W
             polytope=config.method.polytope,
             num_probed=_probed(config),
             credit=config.method.credit,
+            recurrent_credit=config.method.recurrent_credit,
         ),
         transport,
         build_cost(config),
