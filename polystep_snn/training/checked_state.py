@@ -45,9 +45,13 @@ class Content:
         return part(self.tensors, prefix)
 
     def weights(self, prefix: str, network: SpikingNetwork) -> dict[str, Tensor]:
-        """Parameters of a network: all of them, of its shapes and types, that can be computed with."""
+        """Parameters and delays of a network: all of them, of its shapes and types, that can be computed with."""
         found = self.part(prefix)
-        self.alike(prefix, found, dict(network.named_parameters()))
+        self.alike(prefix, found, network.state_dict())
+        for k, wiring in enumerate(network.wirings):
+            delays = found.get(f"delays_{k}")
+            good = delays is None or bool(((delays >= 0) & (delays <= wiring.max_delay)).all())
+            self.require(good, f"{prefix}.delays_{k} holds others than 0 to {wiring.max_delay}")
         for name, tensor in found.items():
             self.require((flawed := flaw(tensor)) is None, f"{prefix}.{name} contains {flawed}")
         return found

@@ -93,6 +93,12 @@ class TrainConfig:
         method.check_probed(network.num_spiking)
         if method.windows > data.total_steps:
             raise InputError(f"windows is {method.windows}, but there are {data.total_steps} timesteps: choose at most as many")
+        for name, delay in network.delays.items():
+            if delay >= data.total_steps:
+                raise InputError(
+                    f"hidden layer {name!r} holds spikes back for up to {delay} steps, but there are {data.total_steps}: choose shorter "
+                    "delays, or more --blank-steps"
+                )
         if network.neuron == "loihi":
             if data.gives_currents and data.holds_sequences:
                 raise InputError(f"features is {data.features!r}, but the neuron 'loihi' takes spikes: choose events")
