@@ -8,6 +8,7 @@ batch finds the same costs. A buffer that changes its shape, such as a membrane 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import torch
@@ -163,4 +164,4 @@ def untouched(module: nn.Module, loss: Any) -> Iterator[None]:
 
 def device_of(module: nn.Module) -> torch.device:
     """Where a module computes."""
-    return next((t.device for t in (*module.parameters(), *module.buffers())), torch.device("cpu"))
+    return next((t.device for t in chain(module.parameters(), module.buffers())), torch.device("cpu"))

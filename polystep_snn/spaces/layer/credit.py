@@ -13,8 +13,9 @@ knows nothing of the directions that are drawn.
 import torch
 from torch import Tensor
 
-# Intervals of an output's value.
-_INTERVALS = 8
+from polystep_snn.errors import InputError
+from polystep_snn.spaces.layer.arithmetic import Arithmetic
+
 # How much of the past stays: of movements and correlations, of the measured coefficient.
 _KEEP, _KEEP_SHARE = 0.99, 0.95
 # By how much another partner must move more than the present one: noise shall not change it.
@@ -37,25 +38,26 @@ class LayerCredit:
         self._named: dict[str, Tensor] = {}
         self._table: Tensor | None = None
 
-    def slopes(self, intervals: Tensor, num_inputs: int) -> Tensor | None:
-        """How far each output's partner moves, for outputs in intervals ``[B, n]``: ``[B, n]``; None before the first step."""
-        if self.partners is None or self._named["correlation"].shape != (intervals.shape[1], num_inputs):
+    def table(self, num_outputs: int, num_inputs: int) -> Tensor | None:
+        """How far each output's partner moves, ``[n, intervals]``; None before the first step."""
+        if self.partners is None or self._named["correlation"].shape != (num_outputs, num_inputs):
             return None
         if self._table is None:
             self._table = self._slopes()
-        return self._table.gather(1, intervals.T).T
+        return self._table
 
-    def learn(self, intervals: Tensor, directions: Tensor, moved: Tensor) -> None:
+    def learn(self, intervals: Tensor, directions: Tensor, moved: Tensor, scale: Tensor, arithmetic: Arithmetic) -> None:
         """From one step.
 
         Args:
-            intervals: as of ``slopes``.
+            intervals: ``[B, n]``, in which each output lies.
             directions: ``[D, B, n]``, signs.
-            moved: ``[D, B, k]``, how the consumer's inputs moved along each of them, by one unit of a shift.
+            moved: ``[D, B, k]``, how the consumer's inputs moved along each of them.
+            scale: of the shift that moved them.
         """
         if not 0 < intervals.shape[1] * moved.shape[2] <= _MOST_PAIRS:
             return
-        found = directions.flatten(0, 1).T @ moved.flatten(0, 1) / (directions.shape[0] * directions.shape[1])
+        found = directions.flatten(0, 1).T @ moved.flatten(0, 1) / (directions.shape[0] * directions.shape[1] * scale)
         known, old = self._named, self.partners
         if old is None or known["correlation"].shape != found.shape:
             known, old = {"correlation": found}, None
@@ -65,11 +67,7 @@ class LayerCredit:
         strength, partners = size.max(1)
         if old is not None:
             partners = torch.where(strength > _CLEARLY * size.gather(1, old[:, None])[:, 0], partners, old)
-        along = (directions * moved[..., partners]).mean(0)
-        count, total = (torch.zeros(intervals.shape[1], _INTERVALS, dtype=along.dtype, device=along.device) for _ in range(2))
-        count.scatter_add_(1, intervals.T, torch.ones_like(along).T)
-        total.scatter_add_(1, intervals.T, along.T)
-        noise = moved.square().mean()
+        count, total, noise = arithmetic.movements(intervals, directions, moved, partners, scale)
         if old is not None:
             # What was found of another partner says nothing of this one.
             kept = _KEEP * (partners == old)[:, None]
@@ -88,14 +86,11 @@ class LayerCredit:
         return {} if self.partners is None else {"partners": self.partners, **self._named}
 
     def load(self, state: dict[str, Tensor]) -> None:
-        self.partners, self._table = state["partners"], None
+        partners, num_inputs = state["partners"], state["correlation"].shape[1]
+        if bool(((partners < 0) | (partners >= num_inputs)).any()):
+            raise InputError(f"the state of a LayerStep is damaged: a layer with {num_inputs} inputs has no other ones")
+        self.partners, self._table = partners, None
         self._named = {name: x for name, x in state.items() if name != "partners"}
-
-
-def intervals_of(outputs: Tensor) -> Tensor:
-    """``[B, n]``, in which interval each output lies: two thirds of the layer's spread wide, the outer ones open, 0 between two of them."""
-    width = (outputs.square().mean().sqrt() * 2 / 3).clamp(min=1e-30)
-    return (outputs / width + _INTERVALS / 2).clamp_(0, _INTERVALS - 1).long()
 
 
 class Share:

@@ -43,15 +43,13 @@ class Moves:
     outputs: Tensor
 
 
-def moves(unprobed: Unprobed, points: Tensor, passes: list[list[Call]], outputs: list[Tensor]) -> list[Moves]:
+def moves(unprobed: Unprobed, weights: Tensor, passes: list[list[Call]], outputs: list[Tensor]) -> list[Moves]:
     """Of every group.
 
     Args:
-        points: ``[V, D]``.
+        weights: as of ``weights_of`` the vertices.
         passes, outputs: calls and the module's output at every vertex.
     """
-    # Vertices add up to zero: what the unprobed pass gives falls out.
-    weights = (points / (points * points).sum(0)).T
     found = []
     for k, group in enumerate(unprobed.groups):
         seen = [_seen_by(unprobed, group, *both) for both in zip(passes, outputs, strict=True)]
@@ -61,13 +59,19 @@ def moves(unprobed: Unprobed, points: Tensor, passes: list[list[Call]], outputs:
     return found
 
 
+def weights_of(points: Tensor) -> Tensor:
+    """``[D, V]``, how much each of the vertices ``[V, D]`` says of every direction; what the unprobed pass gives falls out."""
+    return (points / (points * points).sum(0)).T
+
+
 def _seen_by(unprobed: Unprobed, group: Group, calls: list[Call], output: Tensor) -> Tensor:
     return unprobed.at_consumer(group, lambda k: calls[k].given, output)
 
 
 def _combined(weights: Tensor, values: list[Tensor]) -> Tensor:
     """``[D, ...]``, sums of ``[...]`` a vertex, weighed by ``[D, V]``."""
-    if weights.shape == (1, 2) and weights[0, 0] == -weights[0, 1]:
+    if len(values) == 2 and len(weights) == 1:
+        # Of two vertices, one lies opposite of the other.
         return torch.sub(values[0], values[1]).mul_(weights[0, 0])[None]
     return torch.tensordot(weights, torch.stack(values), 1)
 
@@ -81,26 +85,24 @@ def along_consumers(
     learn: bool,
 ) -> list[Tensor]:
     """Slopes ``[B, n]`` at the outputs of every group; learned credit may learn from the step."""
-    slopes = unprobed.known_slopes()
+    slopes, arithmetic = unprobed.known_slopes(), unprobed.arithmetic
     result = [torch.zeros(())] * len(found)
     for place in _backward(unprobed):
         group, moved = unprobed.groups[place], found[place]
         v = _at_consumer(unprobed, group, slopes, layers)
-        rest = (v * moved.consumer).sum(1)
-        credit, behind = credits[group.name], v.mean(0)
-        slope = credit.slopes(group.intervals, v.shape[2])
-        if slope is not None and credit.partners is not None:
-            explained = torch.zeros_like(rest).index_add_(2, credit.partners, slope * moved.outputs)
-            rest = torch.addcmul(rest, behind, explained, value=-1)
+        credit = credits[group.name]
+        table = credit.table(group.outputs.shape[1], v.shape[2])
+        if table is None or credit.partners is None:
+            predicted, rest = torch.zeros_like(group.outputs), (v * moved.consumer).sum(1)
+        else:
+            predicted, rest = arithmetic.unexplained(table, group.intervals, credit.partners, v, moved.consumer, moved.outputs)
         reach = reaches[group.name]
         seen = rest.sum(2, keepdim=True) if reach is None else rest @ reach.transposed
-        estimate = (group.directions * seen).mean(0) / group.scale
-        if slope is not None and credit.partners is not None:
-            estimate.addcmul_(slope, behind[:, credit.partners])
+        result[place] = arithmetic.corrected(predicted, group.directions, seen, group.scale)
         if learn:
-            credit.learn(group.intervals, group.directions, moved.consumer.sum(1) / group.scale)
-        unprobed.put_slopes(slopes, group, estimate)
-        result[place] = estimate
+            consumer = moved.consumer[:, 0] if moved.consumer.shape[1] == 1 else moved.consumer.sum(1)
+            credit.learn(group.intervals, group.directions, consumer, group.scale, arithmetic)
+        unprobed.put_slopes(slopes, group, result[place])
     return result
 
 
@@ -112,8 +114,10 @@ def predictions(unprobed: Unprobed, credits: dict[str, LayerCredit], layers: dic
         group = unprobed.groups[place]
         v = _at_consumer(unprobed, group, slopes, layers).mean(0)
         credit = credits[group.name]
-        slope = credit.slopes(group.intervals, v.shape[1])
-        result[place] = torch.zeros_like(group.outputs) if slope is None else slope * v[:, credit.partners]
+        table = credit.table(group.outputs.shape[1], v.shape[1])
+        result[place] = torch.zeros_like(group.outputs)
+        if table is not None:
+            result[place] = table.gather(1, group.intervals.T.long()).T * v[:, credit.partners]
         unprobed.put_slopes(slopes, group, result[place])
     return result
 

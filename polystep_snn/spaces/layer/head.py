@@ -1,5 +1,6 @@
 """What samples cost, and the cost's own slopes: at a module's output, no layer has to be probed."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -23,22 +24,27 @@ def costs_of(loss: Loss, output: Any, target: Any) -> Tensor:
     if not isinstance(cost, Tensor) or cost.ndim != 1 or (isinstance(target, Tensor) and len(cost) != len(target)):
         given = list(cost.shape) if isinstance(cost, Tensor) else type(cost).__name__
         raise InputError(f"the loss gives {given}: give one number a sample, [B], such as nn.CrossEntropyLoss(reduction='none')")
-    if not cost.isfinite().all():
+    # A sum is cheaper than a look at every one; of large numbers it may be infinite by itself.
+    if not math.isfinite(cost.sum().item()) and not cost.isfinite().all():
         raise InputError("the loss is NaN or infinite: start from finite weights and inputs, or choose a smaller learning rate")
     return cost
 
 
-def output_slopes(loss: Loss, output: Tensor, target: Tensor) -> Tensor | None:
+def output_slopes(loss: Loss, output: Tensor, target: Tensor, cost: Tensor) -> Tensor | None:
     """Slopes ``[B, C]`` of each sample's cost at its output ``[B, C]``; None for outputs of another shape, or too large ones.
 
     They have a closed form, or are differences of the loss alone: no pass of the module.
+
+    Args:
+        cost: what the loss gives, ``[B]``.
     """
     if output.ndim != 2:
         return None
     if _is_plain_entropy(loss) and target.ndim == 1 and not target.is_floating_point():
-        slopes = torch.softmax(output, 1)
-        slopes[torch.arange(len(target), device=output.device), target] -= 1
-        return slopes
+        # Softmax without a sum over classes: its logarithm is the cost and the target's own output together.
+        own = target[:, None]
+        slopes = (output - output.gather(1, own)).sub_(cost[:, None]).exp_()
+        return slopes.scatter_add_(1, own, slopes.new_full((), -1).expand(own.shape))
     if output.shape[1] > _MOST:
         return None
     # Large enough for float32, small beside what outputs differ by.
@@ -52,4 +58,4 @@ def output_slopes(loss: Loss, output: Tensor, target: Tensor) -> Tensor | None:
 
 
 def _is_plain_entropy(loss: Loss) -> bool:
-    return isinstance(loss, nn.CrossEntropyLoss) and loss.weight is None and not loss.label_smoothing
+    return isinstance(loss, nn.CrossEntropyLoss) and loss.weight is None and not loss.label_smoothing and loss.ignore_index < 0

@@ -38,6 +38,7 @@ class Watch:
 
     def __init__(self, layers: dict[str, nn.Module], parts: dict[str, nn.Module]):
         self._layers, self._parts = layers, parts
+        self._hooks = [(part, self._hook(name)) for name, part in (layers | parts).items()]
         self.calls: list[Call] = []
         self._shifts: list[Tensor | None] | None = None
         self._held: dict[int, Tensor] = {}
@@ -55,9 +56,9 @@ class Watch:
             held: inputs that calls get in place of their own, by place. What is recorded is what they would have got.
         """
         self.calls, self._shifts, self._held = [], shifts, held or {}
-        handles = [layer.register_forward_hook(self._hook(name), with_kwargs=True) for name, layer in (self._layers | self._parts).items()]
+        handles = [part.register_forward_hook(hook, with_kwargs=True) for part, hook in self._hooks]
         if held:
-            handles += [layer.register_forward_pre_hook(self._hold, with_kwargs=True) for layer in (self._layers | self._parts).values()]
+            handles += [part.register_forward_pre_hook(self._hold, with_kwargs=True) for part, _ in self._hooks]
         kept = None
         if known is not None:
             kept = self._layers[known.name]
