@@ -8,7 +8,8 @@ whatever else the machine does hits all of them. Every one has a batch of its ow
 forward pass as ``LayerStep.passes`` counts them. What a step does every few steps only, such as learning credit or looking what outputs
 reach, is contained: a turn is as long as the period of all of them, and measuring begins behind the first steps, which do more.
 
-``ratio`` is an evaluation over a plain pass, by the medians of all turns; ``ratio_of_fastest`` the same by their minima.
+``ratio`` is an evaluation over a plain pass, by medians of all turns. ``ratio_undisturbed`` is the same by what a turn would take if
+nothing else ran: for each of its calls the fastest one of all turns, added up.
 """
 
 import argparse
@@ -51,40 +52,41 @@ def make(network: nn.Module, fused: bool) -> tuple[LayerStep, dict[str, Part]]:
 
 def alternate(
     polystep: LayerStep, parts: dict[str, Part], batch: Callable[[], tuple[Tensor, Tensor]], budget_s: float
-) -> dict[str, dict[str, list[float]]]:
-    """Seconds and evaluations of one call, one figure for each turn that a part had."""
+) -> tuple[dict[str, list[list[float]]], dict[str, list[int]]]:
+    """Seconds of every call, a list for each turn that a part had, and evaluations of its turns."""
     for _ in range(_BEFORE):
         parts["step and Adam"](*batch())
-    found: dict[str, dict[str, list[float]]] = {name: {"seconds": [], "evaluations": []} for name in parts}
+    seconds: dict[str, list[list[float]]] = {name: [] for name in parts}
+    evaluations: dict[str, list[int]] = {name: [] for name in parts}
     begun = time.perf_counter()
-    while time.perf_counter() - begun < budget_s or len(found["step"]["seconds"]) < 5:
+    while time.perf_counter() - begun < budget_s or len(seconds["step"]) < 5:
         for name, part in parts.items():
-            before, seconds = polystep.passes, 0.0
+            before, turn = polystep.passes, []
             for _ in range(_TURN):
                 images, labels = batch()
                 started = time.perf_counter()
                 part(images, labels)
-                seconds += time.perf_counter() - started
-            found[name]["seconds"].append(seconds / _TURN)
-            found[name]["evaluations"].append((polystep.passes - before) / _TURN if name != "plain pass" else 1.0)
-    return found
+                turn.append(time.perf_counter() - started)
+            seconds[name].append(turn)
+            evaluations[name].append(_TURN if name == "plain pass" else polystep.passes - before)
+    return seconds, evaluations
 
 
-def summary(turns: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, Any]]:
+def summary(seconds: dict[str, list[list[float]]], evaluations: dict[str, list[int]]) -> dict[str, dict[str, Any]]:
     """By part: microseconds of a call and of an evaluation, and the latter over a plain pass."""
+    median = {name: 1e6 * statistics.median(map(sum, turns)) / _TURN for name, turns in seconds.items()}
+    fastest = {name: 1e6 * sum(map(min, zip(*turns, strict=True))) / _TURN for name, turns in seconds.items()}
     result = {}
-    for name, own in turns.items():
-        evaluations = statistics.mean(own["evaluations"])
-        median, fastest = (1e6 * of(own["seconds"]) for of in (statistics.median, min))
-        plain, plain_fastest = (1e6 * of(turns["plain pass"]["seconds"]) for of in (statistics.median, min))
+    for name, turns in seconds.items():
+        count = sum(evaluations[name]) / len(turns) / _TURN
         result[name] = {
-            "microseconds": round(median, 1),
-            "quartiles": [round(1e6 * q, 1) for q in statistics.quantiles(own["seconds"], n=4)[::2]],
-            "fastest": round(fastest, 1),
-            "evaluations": round(evaluations, 3),
-            "microseconds_per_evaluation": round(median / evaluations, 1),
-            "ratio": round(median / evaluations / plain, 2),
-            "ratio_of_fastest": round(fastest / evaluations / plain_fastest, 2),
+            "microseconds": round(median[name], 1),
+            "quartiles": [round(1e6 * q / _TURN, 1) for q in statistics.quantiles(map(sum, turns), n=4)[::2]],
+            "undisturbed": round(fastest[name], 1),
+            "evaluations": round(count, 3),
+            "microseconds_per_evaluation": round(median[name] / count, 1),
+            "ratio": round(median[name] / count / median["plain pass"], 2),
+            "ratio_undisturbed": round(fastest[name] / count / fastest["plain pass"], 2),
         }
     return result
 
@@ -107,7 +109,7 @@ def main() -> None:
         chosen = torch.randint(len(labels), (arguments.batch_size,))
         return images[chosen], labels[chosen]
 
-    found = summary(alternate(polystep, parts, batch, arguments.seconds))
+    found = summary(*alternate(polystep, parts, batch, arguments.seconds))
     rows = [{"part": name, **values} for name, values in found.items()]
     report("layer_step", found, rows, {"task": "int8", "batch_size": arguments.batch_size, "fused": arguments.fused}, arguments.json)
 
