@@ -10,8 +10,24 @@ from polystep_snn.engine.loops.jit import plain_loop
 
 
 @plain_loop
-def spread_of(outputs):
-    """Standard deviation and root mean square of all outputs ``[B, n]``."""
+def signs_of(numbers, signs):
+    """-1 or 1 in each of ``signs`` ``[m]``, by the bits of ``numbers`` int64, 64 each."""
+    one = signs.dtype.type(1)
+    for m in range(len(signs)):
+        signs[m] = one if (numbers[m >> 6] >> (m & 63)) & 1 else -one
+
+
+@plain_loop
+def measured(outputs, width, tiny, last, intervals):
+    """In which interval ``[B, n]`` each of the outputs ``[B, n]`` lies, of ``last`` + 1, with 0 in the middle of them.
+
+    Args:
+        width: of an interval, in root mean squares of all outputs; at least ``tiny``.
+
+    Returns:
+        The standard deviation of all outputs.
+    """
+    kind = outputs.dtype.type
     num_samples, num_outputs = outputs.shape
     sums, squares = np.zeros(num_outputs, outputs.dtype), np.zeros(num_outputs, outputs.dtype)
     for b in range(num_samples):
@@ -19,31 +35,83 @@ def spread_of(outputs):
             sums[j] += outputs[b, j]
             squares[j] += outputs[b, j] * outputs[b, j]
     count = num_samples * num_outputs
-    square = 0.0
-    for j in range(num_outputs):
-        square += squares[j]
-    mean = outputs.dtype.type(sums.sum() / count)
-    # Again, about the mean: the difference of two large sums would be inexact.
+    wide = kind(max(width * np.sqrt(squares.sum() / count), tiny))
+    mean, zero, middle = kind(sums.sum() / count), kind(0), (last + kind(1)) / kind(2)
+    # Squares about the mean are summed anew: the difference of two large sums would be inexact.
     squares[:] = 0
     for b in range(num_samples):
         for j in range(num_outputs):
             squares[j] += (outputs[b, j] - mean) * (outputs[b, j] - mean)
-    away = 0.0
-    for j in range(num_outputs):
-        away += squares[j]
-    return np.sqrt(away / (count - 1)), np.sqrt(square / count)
-
-
-@plain_loop
-def intervals_of(outputs, width, last, intervals):
-    """In which interval ``[B, n]`` each output lies, of ``last`` + 1 that are ``width`` wide, with 0 in the middle of them."""
-    zero, middle = outputs.dtype.type(0), (last + outputs.dtype.type(1)) / outputs.dtype.type(2)
-    for b in range(outputs.shape[0]):
-        for j in range(outputs.shape[1]):
-            place = outputs[b, j] / width + middle
+        for j in range(num_outputs):
+            place = outputs[b, j] / wide + middle
             # What is no number is in the first one: nothing may point beyond a table.
             place = place if place > zero else zero
             intervals[b, j] = np.uint8(place if place < last else last)
+    return np.sqrt(squares.sum() / (count - 1))
+
+
+@plain_loop
+def entropy_slopes(output, target, cost, slopes):
+    """Slopes ``[B, C]`` of the cross-entropies ``[B]`` at outputs ``[B, C]``; 0 for samples without a class, whose target is negative."""
+    zero, one = output.dtype.type(0), output.dtype.type(1)
+    for b in range(len(output)):
+        own = target[b]
+        if own < 0:
+            slopes[b] = zero
+            continue
+        # The cost and the target's output are together the logarithm of the sum over classes.
+        largest = output[b, own] + cost[b]
+        for c in range(output.shape[1]):
+            slopes[b, c] = np.exp(output[b, c] - largest)
+        slopes[b, own] -= one
+
+
+@plain_loop
+def number_right(output, target):
+    """How many samples' first largest output ``[B, C]`` is that of their class ``[B]``."""
+    right = 0
+    for b in range(len(output)):
+        best = 0
+        for c in range(1, output.shape[1]):
+            if output[b, c] > output[b, best]:
+                best = c
+        right += best == target[b]
+    return right
+
+
+@plain_loop
+def followed(table, intervals, partners, slopes, moved, own, directions, first, reached, factor, estimate):
+    """``unexplained`` and ``corrected`` in one, where every output reaches few inputs of the consumer.
+
+    Args:
+        first, reached: output j reaches the inputs ``reached[first[j] : first[j + 1]]``.
+        estimate: slopes ``[B, n]`` at the outputs; written.
+    """
+    num_directions, num_calls, num_samples, num_inputs = moved.shape
+    num_outputs = len(partners)
+    share = slopes.dtype.type(1 / num_calls)
+    mean, rest = np.empty(num_inputs, slopes.dtype), np.empty(num_inputs, slopes.dtype)
+    predicted = np.empty(num_outputs, slopes.dtype)
+    for b in range(num_samples):
+        mean[:] = 0
+        for c in range(num_calls):
+            for i in range(num_inputs):
+                mean[i] += share * slopes[c, b, i]
+        for j in range(num_outputs):
+            predicted[j] = table[j, intervals[b, j]] * mean[partners[j]]
+            estimate[b, j] = predicted[j]
+        for d in range(num_directions):
+            rest[:] = 0
+            for c in range(num_calls):
+                for i in range(num_inputs):
+                    rest[i] += slopes[c, b, i] * moved[d, c, b, i]
+            for j in range(num_outputs):
+                rest[partners[j]] -= predicted[j] * own[d, b, j]
+            for j in range(num_outputs):
+                seen = slopes.dtype.type(0)
+                for m in range(first[j], first[j + 1]):
+                    seen += rest[reached[m]]
+                estimate[b, j] += factor * directions[d, b, j] * seen
 
 
 @plain_loop
@@ -60,21 +128,18 @@ def unexplained(table, intervals, partners, slopes, moved, own, predicted, rest)
     """
     num_directions, num_calls, num_samples, num_inputs = moved.shape
     num_outputs = len(partners)
-    one = slopes.dtype.type(1)
+    share = slopes.dtype.type(1 / num_calls)
     mean = np.empty(num_inputs, slopes.dtype)
     for b in range(num_samples):
-        mean[:] = slopes[0, b]
-        for c in range(1, num_calls):
+        mean[:] = 0
+        for c in range(num_calls):
             for i in range(num_inputs):
-                mean[i] += slopes[c, b, i]
-        for i in range(num_inputs):
-            mean[i] *= one / num_calls
+                mean[i] += share * slopes[c, b, i]
         for j in range(num_outputs):
             predicted[b, j] = table[j, intervals[b, j]] * mean[partners[j]]
         for d in range(num_directions):
-            for i in range(num_inputs):
-                rest[d, b, i] = slopes[0, b, i] * moved[d, 0, b, i]
-            for c in range(1, num_calls):
+            rest[d, b] = 0
+            for c in range(num_calls):
                 for i in range(num_inputs):
                     rest[d, b, i] += slopes[c, b, i] * moved[d, c, b, i]
             for j in range(num_outputs):
@@ -94,22 +159,36 @@ def corrected(predicted, directions, seen, factor, estimate):
 
 
 @plain_loop
-def movements(intervals, directions, moved, partners, factor, count, total):
-    """Sums over a batch that learned credit learns from.
+def learn(found, intervals, directions, moved, unit, kept, clearly, correlation, partners, count, total, noise):
+    """Learned credit after another step; all from ``correlation`` on is changed in place.
 
     Args:
-        intervals, partners: as of ``unexplained``.
-        directions, moved: ``[D, B, n]`` and ``[D, B, k]``.
-        factor: from a product of the two to what one direction of D moved.
-        count, total: ``[n, I]``, how many outputs were in an interval, and how far their partners moved; added to.
-
-    Returns:
-        The mean square of ``moved``.
+        found: ``[n, k]``, correlations of this step, of directions ``[D, B, n]`` with what moved along them, ``[D, B, k]``.
+        unit: how far a shift by one moves what ``moved`` has moved by one.
+        kept: how much of the past stays.
+        clearly: by how much another partner must move more than the present one.
+        partners: ``[n]``.
+        count, total: ``[n, I]``, how many outputs were in an interval, and how far their partners moved.
+        noise: ``[1]``, the mean square of all that moved.
     """
+    kind, one = moved.dtype.type, moved.dtype.type(1)
     num_directions, num_samples, num_inputs = moved.shape
-    squares = np.zeros(num_inputs, moved.dtype)
-    along = np.empty(len(partners), moved.dtype)
-    one = moved.dtype.type(1)
+    for j in range(len(partners)):
+        for i in range(num_inputs):
+            correlation[j, i] += (one - kept) * (found[j, i] - correlation[j, i])
+        best = 0
+        for i in range(1, num_inputs):
+            if abs(correlation[j, i]) > abs(correlation[j, best]):
+                best = i
+        keeps = abs(correlation[j, best]) <= clearly * abs(correlation[j, partners[j]])
+        # What was found of another partner says nothing of this one.
+        of_past = kept if keeps or best == partners[j] else kind(0)
+        partners[j] = partners[j] if keeps else best
+        for m in range(count.shape[1]):
+            count[j, m] *= of_past
+            total[j, m] *= of_past
+    squares, along = np.zeros(num_inputs, moved.dtype), np.empty(len(partners), moved.dtype)
+    factor = unit / kind(num_directions)
     for b in range(num_samples):
         along[:] = 0
         for d in range(num_directions):
@@ -120,4 +199,4 @@ def movements(intervals, directions, moved, partners, factor, count, total):
         for j in range(len(partners)):
             count[j, intervals[b, j]] += one
             total[j, intervals[b, j]] += factor * along[j]
-    return squares.sum() / moved.size
+    noise[0] += (one - kept) * (kind(squares.sum() / moved.size) * unit * unit - noise[0])

@@ -3,82 +3,119 @@
 Shapes: D directions, C calls, B samples, n outputs of a layer, k inputs of the one that consumes them.
 """
 
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from polystep_snn.engine.compiled import kernels_on
+from polystep_snn.spaces.layer.pairs import Pairs
 
 # Intervals of an output's value.
 INTERVALS = 8
 # How wide they are, in root mean squares of the outputs: the outer ones are open, 0 lies between two of them.
-_WIDTH = 2 / 3
-_TINY = 1e-30
+_WIDTH, _TINY = 2 / 3, 1e-30
+# How much of the past learned credit keeps, and by how much another partner must move more than the present one: noise shall not change it.
+_KEEP, _CLEARLY = 0.99, 1.5
 
 
-class Arithmetic(Protocol):
-    """One way to compute it."""
+class Seen(NamedTuple):
+    """What a step has seen of a layer's outputs.
 
-    def measured(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Of outputs ``[B, n]``, their standard deviation, all together, and in which interval each lies, ``[B, n]`` uint8."""
-        ...
+    Attributes:
+        intervals: ``[B, n]`` uint8, in which each output lies.
+        directions: ``[D, B, n]``, signs.
+        scale: of a shift by one.
+        own: ``[D, B, n]``, how the outputs moved.
+        moved, slopes: how the consumer's inputs moved, ``[D, C, B, k]``, and their slopes, ``[C, B, k]``.
+    """
 
-    def unexplained(
-        self, table: Tensor, intervals: Tensor, partners: Tensor, slopes: Tensor, moved: Tensor, own: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """What learned credit predicts, ``[B, n]``, and what of the consumer's movements it leaves, ``[D, B, k]``.
+    intervals: Tensor
+    directions: Tensor
+    scale: Tensor
+    own: Tensor
+    moved: Tensor
+    slopes: Tensor
 
-        Args:
-            table: ``[n, intervals]``, how far each output's partner moves.
-            partners: ``[n]``, among the consumer's inputs.
-            slopes, moved: of the consumer's inputs, ``[C, B, k]`` and ``[D, C, B, k]``.
-            own: ``[D, B, n]``, how the outputs moved.
-        """
-        ...
 
-    def corrected(self, predicted: Tensor, directions: Tensor, seen: Tensor, scale: Tensor) -> Tensor:
-        """Slopes ``[B, n]``: what was predicted, and what every direction ``[D, B, n]`` saw, ``[D, B, n or 1]``."""
-        ...
+class Known(NamedTuple):
+    """What learned credit has learned, changed in place.
 
-    def movements(
-        self, intervals: Tensor, directions: Tensor, moved: Tensor, partners: Tensor, scale: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """How many outputs were in each interval, how far their partners moved, both ``[n, intervals]``, and the mean square of all that
-        moved, ``[D, B, k]``; all by one unit of a shift."""
-        ...
+    Attributes:
+        partners: ``[n]``, which of the consumer's inputs each output moves.
+        correlation: ``[n, k]``, of directions with what moved.
+        count, moved: ``[n, intervals]``, how many outputs were in an interval, and how far their partners moved.
+        noise: ``[]``, mean square of all that moved.
+    """
+
+    partners: Tensor
+    correlation: Tensor
+    count: Tensor
+    moved: Tensor
+    noise: Tensor
 
 
 class Eager:
     """By torch, anywhere."""
 
+    def signs(self, numbers: Tensor, like: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """-1 or 1, a bit of ``numbers`` int64 each."""
+        count = int(np.prod(shape))
+        bits = np.unpackbits(numbers.numpy().view(np.uint8), count=count, bitorder="little").reshape(shape)
+        return torch.from_numpy(bits).to(like).mul_(2).sub_(1)
+
     def measured(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Of outputs ``[B, n]``, their standard deviation, all together, and in which interval each lies, ``[B, n]`` uint8."""
         width = (outputs.square().mean().sqrt() * _WIDTH).clamp(min=_TINY)
         return outputs.std(), (outputs / width + INTERVALS / 2).clamp_(0, INTERVALS - 1).to(torch.uint8)
 
-    def unexplained(
-        self, table: Tensor, intervals: Tensor, partners: Tensor, slopes: Tensor, moved: Tensor, own: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        movement, behind, rest = table.gather(1, intervals.T.long()).T, slopes.mean(0), (slopes * moved).sum(1)
-        explained = torch.zeros_like(rest).index_add_(2, partners, movement * own)
-        return movement * behind[:, partners], torch.addcmul(rest, behind, explained, value=-1)
+    def entropy_slopes(self, output: Tensor, target: Tensor, cost: Tensor) -> Tensor:
+        """Slopes ``[B, C]`` of cross-entropies ``[B]`` at outputs ``[B, C]``; 0 for samples without a class, whose target is negative."""
+        own = target.clamp(min=0)[:, None]
+        # The cost and the target's output are together the logarithm of the sum over classes.
+        slopes = (output - output.gather(1, own)).sub_(cost[:, None]).exp_()
+        return slopes.scatter_add_(1, own, slopes.new_full((), -1).expand(own.shape)).mul_(target[:, None] >= 0)
 
-    def corrected(self, predicted: Tensor, directions: Tensor, seen: Tensor, scale: Tensor) -> Tensor:
-        return predicted + (directions * seen).mean(0) / scale
+    def accuracy(self, output: Tensor, target: Tensor, like: Tensor) -> Tensor:
+        """The share of samples whose largest output ``[B, C]`` is that of their class ``[B]``."""
+        return (output.argmax(1) == target).to(like.dtype).mean()
 
-    def movements(
-        self, intervals: Tensor, directions: Tensor, moved: Tensor, partners: Tensor, scale: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        along, places = (directions * moved[..., partners]).mean(0) / scale, intervals.T.long()
-        count, total = along.new_zeros(2, len(partners), INTERVALS)
-        count.scatter_add_(1, places, torch.ones_like(along).T)
-        total.scatter_add_(1, places, along.T)
-        return count, total, moved.square().mean() / scale.square()
+    def slopes(self, seen: Seen, table: Tensor | None, partners: Tensor | None, pairs: Pairs | None) -> Tensor:
+        """``[B, n]`` at a layer's outputs, as ``estimate.py`` says.
+
+        Args:
+            table: ``[n, intervals]``, how far each output's partner moves, by learned credit; None before anything was learned.
+            partners: ``[n]``, among the consumer's inputs.
+            pairs: which of them each output reaches; None for all.
+        """
+        rest, predicted = (seen.slopes * seen.moved).sum(1), None
+        if table is not None and partners is not None:
+            movement, behind = table.gather(1, seen.intervals.T.long()).T, seen.slopes.mean(0)
+            predicted = movement * behind[:, partners]
+            explained = torch.zeros_like(rest).index_add_(2, partners, movement * seen.own)
+            rest = torch.addcmul(rest, behind, explained, value=-1)
+        estimate = (seen.directions * _reached(rest, pairs)).mean(0) / seen.scale
+        return estimate if predicted is None else estimate.add_(predicted)
+
+    def learn(self, known: Known, found: Tensor, seen: Seen) -> None:
+        """Learn from another step, in which the correlations were ``found``, ``[n, k]``."""
+        moved = seen.moved.sum(1)
+        size = known.correlation.lerp_(found, 1 - _KEEP).abs()
+        strength, partners = size.max(1)
+        partners = torch.where(strength > _CLEARLY * size.gather(1, known.partners[:, None])[:, 0], partners, known.partners)
+        along, places = (seen.directions * moved[..., partners]).mean(0) / seen.scale, seen.intervals.T.long()
+        # What was found of another partner says nothing of this one.
+        kept = _KEEP * (partners == known.partners).to(along)[:, None]
+        known.partners.copy_(partners)
+        known.count.mul_(kept).scatter_add_(1, places, torch.ones_like(along).T)
+        known.moved.mul_(kept).scatter_add_(1, places, along.T)
+        known.noise.lerp_(moved.square().mean() / seen.scale.square(), 1 - _KEEP)
 
 
-class Loops:
+class Loops(Eager):
     """By loops that numba compiles, float32 or float64."""
 
     def __init__(self) -> None:
@@ -87,35 +124,51 @@ class Loops:
 
         self._loops = outputs
 
+    def signs(self, numbers: Tensor, like: Tensor, shape: tuple[int, ...]) -> Tensor:
+        signs = like.new_empty(shape)
+        self._loops.signs_of(numbers.numpy(), signs.view(-1).numpy())
+        return signs
+
     def measured(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         given, intervals = _array(outputs), torch.empty(outputs.shape, dtype=torch.uint8)
-        kind = given.dtype.type
-        spread, size = self._loops.spread_of(given)
-        self._loops.intervals_of(given, kind(max(size * _WIDTH, _TINY)), kind(INTERVALS - 1), intervals.numpy())
-        return outputs.new_tensor(spread), intervals
+        return outputs.new_tensor(self._loops.measured(given, _WIDTH, _TINY, given.dtype.type(INTERVALS - 1), intervals.numpy())), intervals
 
-    def unexplained(
-        self, table: Tensor, intervals: Tensor, partners: Tensor, slopes: Tensor, moved: Tensor, own: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        predicted, rest = own.new_empty(own.shape[1:]), moved.new_empty(len(moved), *moved.shape[2:])
-        self._loops.unexplained(*map(_array, (table, intervals, partners, slopes, moved, own, predicted, rest)))
-        return predicted, rest
+    def entropy_slopes(self, output: Tensor, target: Tensor, cost: Tensor) -> Tensor:
+        slopes = output.new_empty(output.shape)
+        self._loops.entropy_slopes(_array(output), _array(target), _array(cost), slopes.numpy())
+        return slopes
 
-    def corrected(self, predicted: Tensor, directions: Tensor, seen: Tensor, scale: Tensor) -> Tensor:
-        estimate, given = predicted.new_empty(predicted.shape), _array(predicted)
-        factor = given.dtype.type(1 / (len(directions) * scale.item()))
-        self._loops.corrected(given, _array(directions), _array(seen.expand_as(directions)), factor, estimate.numpy())
+    def accuracy(self, output: Tensor, target: Tensor, like: Tensor) -> Tensor:
+        return like.new_tensor(self._loops.number_right(_array(output), _array(target)) / len(target))
+
+    def slopes(self, seen: Seen, table: Tensor | None, partners: Tensor | None, pairs: Pairs | None) -> Tensor:
+        whole = (seen.moved.shape[-1], seen.own.shape[-1])
+        if table is None or partners is None or (pairs is not None and pairs.matrix.shape != whole):
+            return super().slopes(seen, table, partners, pairs)
+        estimate = seen.own.new_empty(seen.own.shape[1:])
+        directions = _array(seen.directions)
+        factor = directions.dtype.type(1 / (len(directions) * seen.scale.item()))
+        given = tuple(map(_array, (table, seen.intervals, partners, seen.slopes, seen.moved, seen.own)))
+        if pairs is not None and pairs.few is not None:
+            self._loops.followed(*given, directions, *pairs.few, factor, estimate.numpy())
+            return estimate
+        predicted, rest = torch.empty_like(estimate), seen.moved.new_empty(len(directions), *seen.moved.shape[2:])
+        self._loops.unexplained(*given, predicted.numpy(), rest.numpy())
+        reached = _reached(rest, pairs).expand_as(seen.directions)
+        self._loops.corrected(predicted.numpy(), directions, _array(reached), factor, estimate.numpy())
         return estimate
 
-    def movements(
-        self, intervals: Tensor, directions: Tensor, moved: Tensor, partners: Tensor, scale: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        given, unit = _array(moved), scale.item()
-        both = np.zeros((2, len(partners), INTERVALS), given.dtype)
-        factor = given.dtype.type(1 / (len(moved) * unit))
-        square = self._loops.movements(_array(intervals), _array(directions), given, _array(partners), factor, both[0], both[1])
-        count, total = torch.from_numpy(both)
-        return count, total, moved.new_tensor(square / unit**2)
+    def learn(self, known: Known, found: Tensor, seen: Seen) -> None:
+        moved = _array(seen.moved[:, 0] if seen.moved.shape[1] == 1 else seen.moved.sum(1))
+        kind = moved.dtype.type
+        rules = (kind(1 / seen.scale.item()), kind(_KEEP), kind(_CLEARLY))
+        changed = (known.correlation, known.partners, known.count, known.moved, known.noise.view(1))
+        self._loops.learn(*map(_array, (found, seen.intervals, seen.directions)), moved, *rules, *(x.numpy() for x in changed))
+
+
+def _reached(rest: Tensor, pairs: Pairs | None) -> Tensor:
+    """``[D, B, n or 1]``, the sum of ``rest`` ``[D, B, k]`` over the inputs that each output reaches."""
+    return rest.sum(2, keepdim=True) if pairs is None else rest @ pairs.matrix
 
 
 def _array(x: Tensor) -> Any:
@@ -123,7 +176,12 @@ def _array(x: Tensor) -> Any:
     return x.contiguous().numpy()
 
 
+def arithmetic_for(tensors: Iterable[Any], compile: bool) -> Eager:
+    """What computes for outputs and inputs of layers: compiled loops where all those that are no integers are alike."""
+    kinds = {(x.device, x.dtype) for x in tensors if isinstance(x, Tensor) and x.is_floating_point()}
+    return _arithmetic_on(*kinds.pop(), compile) if len(kinds) == 1 else Eager()
+
+
 @lru_cache
-def arithmetic_on(device: torch.device, dtype: torch.dtype, compile: bool) -> Arithmetic:
-    """What computes for outputs on a device."""
+def _arithmetic_on(device: torch.device, dtype: torch.dtype, compile: bool) -> Eager:
     return Loops() if device.type == "cpu" and kernels_on(device, dtype, compile).loops else Eager()

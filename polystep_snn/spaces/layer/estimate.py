@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from polystep_snn.polystep.transport import Transport
+from polystep_snn.spaces.layer.arithmetic import Seen
 from polystep_snn.spaces.layer.credit import LayerCredit, Share
 from polystep_snn.spaces.layer.groups import Group, Unprobed
 from polystep_snn.spaces.layer.kinds import at_inputs
@@ -90,18 +91,12 @@ def along_consumers(
     for place in _backward(unprobed):
         group, moved = unprobed.groups[place], found[place]
         v = _at_consumer(unprobed, group, slopes, layers)
-        credit = credits[group.name]
+        seen = Seen(group.intervals, group.directions, group.scale, moved.outputs, moved.consumer, v)
+        credit, reach = credits[group.name], reaches[group.name]
         table = credit.table(group.outputs.shape[1], v.shape[2])
-        if table is None or credit.partners is None:
-            predicted, rest = torch.zeros_like(group.outputs), (v * moved.consumer).sum(1)
-        else:
-            predicted, rest = arithmetic.unexplained(table, group.intervals, credit.partners, v, moved.consumer, moved.outputs)
-        reach = reaches[group.name]
-        seen = rest.sum(2, keepdim=True) if reach is None else rest @ reach.transposed
-        result[place] = arithmetic.corrected(predicted, group.directions, seen, group.scale)
+        result[place] = arithmetic.slopes(seen, table, credit.partners, None if reach is None else reach.pairs)
         if learn:
-            consumer = moved.consumer[:, 0] if moved.consumer.shape[1] == 1 else moved.consumer.sum(1)
-            credit.learn(group.intervals, group.directions, consumer, group.scale, arithmetic)
+            credit.learn(seen, arithmetic)
         unprobed.put_slopes(slopes, group, result[place])
     return result
 
@@ -116,7 +111,7 @@ def predictions(unprobed: Unprobed, credits: dict[str, LayerCredit], layers: dic
         credit = credits[group.name]
         table = credit.table(group.outputs.shape[1], v.shape[1])
         result[place] = torch.zeros_like(group.outputs)
-        if table is not None:
+        if table is not None and credit.partners is not None:
             result[place] = table.gather(1, group.intervals.T.long()).T * v[:, credit.partners]
         unprobed.put_slopes(slopes, group, result[place])
     return result

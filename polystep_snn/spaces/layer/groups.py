@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from polystep_snn.spaces.layer.arithmetic import Arithmetic
+from polystep_snn.spaces.layer.arithmetic import Eager
 from polystep_snn.spaces.layer.watch import Call, Layout
 
 # Later layers that are tried as consumers, beside the head.
@@ -32,7 +32,7 @@ class Group:
     name: str
     calls: list[int]
     outputs: Tensor
-    arithmetic: Arithmetic
+    arithmetic: Eager
     consumer: list[int] = field(default_factory=list)
     directions: Tensor = field(init=False)
     scale: Tensor = field(init=False)
@@ -80,7 +80,7 @@ class Unprobed:
     head: int | None
     size: int
     groups: list[Group]
-    arithmetic: Arithmetic
+    arithmetic: Eager
 
     @classmethod
     def of(
@@ -91,7 +91,7 @@ class Unprobed:
         at_output: Tensor | None,
         size: int,
         windows: int | None,
-        arithmetic: Arithmetic,
+        arithmetic: Eager,
     ) -> "Unprobed":
         head = len(calls) - 1 if at_output is not None and calls[-1].output is output else None
         places: dict[str, list[int]] = {}

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from polystep_snn.errors import InputError
+from polystep_snn.spaces.layer.arithmetic import Eager
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 # Numbers of an output up to which the loss is asked for each of them.
@@ -30,21 +31,19 @@ def costs_of(loss: Loss, output: Any, target: Any) -> Tensor:
     return cost
 
 
-def output_slopes(loss: Loss, output: Tensor, target: Tensor, cost: Tensor) -> Tensor | None:
+def output_slopes(loss: Loss, output: Tensor, target: Tensor, cost: Tensor, arithmetic: Eager) -> Tensor | None:
     """Slopes ``[B, C]`` of each sample's cost at its output ``[B, C]``; None for outputs of another shape, or too large ones.
 
     They have a closed form, or are differences of the loss alone: no pass of the module.
 
     Args:
         cost: what the loss gives, ``[B]``.
+        arithmetic: what computes them.
     """
     if output.ndim != 2:
         return None
     if _is_plain_entropy(loss) and target.ndim == 1 and not target.is_floating_point():
-        # Softmax without a sum over classes: its logarithm is the cost and the target's own output together.
-        own = target[:, None]
-        slopes = (output - output.gather(1, own)).sub_(cost[:, None]).exp_()
-        return slopes.scatter_add_(1, own, slopes.new_full((), -1).expand(own.shape))
+        return arithmetic.entropy_slopes(output, target, cost)
     if output.shape[1] > _MOST:
         return None
     # Large enough for float32, small beside what outputs differ by.

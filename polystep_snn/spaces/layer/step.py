@@ -22,7 +22,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -33,7 +32,7 @@ from polystep_snn.polystep.method import StepResult
 from polystep_snn.polystep.polytope import vertices
 from polystep_snn.polystep.schedule import at
 from polystep_snn.polystep.transport import Softmax, Transport
-from polystep_snn.spaces.layer.arithmetic import arithmetic_on
+from polystep_snn.spaces.layer.arithmetic import arithmetic_for
 from polystep_snn.spaces.layer.consumers import find_consumers
 from polystep_snn.spaces.layer.credit import LayerCredit, Share
 from polystep_snn.spaces.layer.estimate import along_consumers, from_costs, moves, predictions, weights_of
@@ -145,13 +144,13 @@ class LayerStep:
             raise InputError(f"{again} is not called once in a forward pass: only then its part of the cost is known")
         if not calls:
             raise InputError(f"none of the layers {', '.join(self.layers)} ran: name those that do in `layers`")
+        arithmetic = arithmetic_for((output, *(x for call in calls for x in (call.given, call.output))), self._compile)
         try:
             if self._layouts is None or len(self._layouts) != len(calls):
                 if self._layouts is not None:
                     self._spend(1)
                 self._layouts, self._consumers = examine(passes, self._watch, arguments, calls, output, len(cost)), None
-            at_output = output_slopes(self.loss, output, target, cost) if isinstance(output, Tensor) else None
-            arithmetic = arithmetic_on(calls[0].output.device, calls[0].output.dtype, self._compile)
+            at_output = output_slopes(self.loss, output, target, cost, arithmetic) if isinstance(output, Tensor) else None
             unprobed = Unprobed.of(calls, self._layouts, output, at_output, len(cost), self.space.windows, arithmetic)
             if self._follows(unprobed):
                 self._look(unprobed, passes, int(looks))
@@ -160,7 +159,7 @@ class LayerStep:
             passes.end()
         self._fill(calls, slopes, len(cost))
         classes = output.ndim == 2 and target.ndim == 1 and not target.is_floating_point()
-        accuracy = (output.argmax(1) == target).to(cost.dtype).mean() if classes else torch.tensor(float("nan"))
+        accuracy = arithmetic.accuracy(output, target, cost) if classes else torch.tensor(float("nan"))
         return StepResult(cost.mean(), accuracy, [])
 
     def _spend(self, count: int) -> None:
@@ -264,8 +263,7 @@ class LayerStep:
         """Random directions ``[D, B, n]`` of -1 and 1: a bit each, of random numbers with 64 of them."""
         shape = (self.space.dim, *outputs.shape)
         numbers = torch.empty(-(-math.prod(shape) // 64), dtype=torch.int64).random_(-(2**63), None, generator=self.generator)
-        bits = np.unpackbits(numbers.numpy().view(np.uint8), count=math.prod(shape)).reshape(shape)
-        return torch.from_numpy(bits).to(outputs).mul_(2).sub_(1)
+        return arithmetic_for([outputs], self._compile).signs(numbers, outputs, shape)
 
     def _fill(self, calls: list[Call], slopes: list[Tensor | None], size: int) -> None:
         """Write ``.grad``."""
