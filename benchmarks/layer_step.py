@@ -6,8 +6,8 @@
 Plain forward passes under ``no_grad``, steps of ``LayerStep``, and steps with Adam's behind them take turns in one process, so that
 whatever else the machine does hits all of them. Every one has a batch of its own, drawn before its clock starts. An evaluation is a
 forward pass as ``LayerStep.passes`` counts them. What a step does every few steps only, such as learning credit or looking what outputs
-reach, is contained: a turn is as long as the period of all of them, and measuring begins behind the first steps, which do more. Time is that of
-the processor, as in ``paper.py``.
+reach, is contained: a turn is as long as the period of all of them, and measuring begins behind the first steps, which do more. Time is
+processor time, as in ``paper.py``.
 
 ``ratio`` is an evaluation over a plain pass, by medians of all turns. ``ratio_undisturbed`` is the same by what a turn would take if
 nothing else ran: for each of its calls the fastest one of all turns, added up.

@@ -8,7 +8,6 @@ batch finds the same costs. A buffer that changes its shape, such as a membrane 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
 from typing import Any
 
 import torch
@@ -85,7 +84,7 @@ class SameStart:
 
     def __init__(self, module: nn.Module, state: ModuleState):
         self._name = type(module).__name__
-        self._numbers = RandomNumbers(device_of(module))
+        self._numbers = RandomNumbers(state.device)
         self._state = state
         self.keeps: str | None = None
 
@@ -160,8 +159,3 @@ def untouched(module: nn.Module, loss: Any) -> Iterator[None]:
             yield
     finally:
         start.undo()
-
-
-def device_of(module: nn.Module) -> torch.device:
-    """Where a module computes."""
-    return next((t.device for t in chain(module.parameters(), module.buffers())), torch.device("cpu"))

@@ -48,7 +48,7 @@ def moves(unprobed: Unprobed, weights: Tensor, passes: list[list[Call]], outputs
     """Of every group.
 
     Args:
-        weights: as of ``weights_of`` the vertices.
+        weights: as of ``weights_of`` the vertices, on the CPU.
         passes, outputs: calls and the module's output at every vertex.
     """
     found = []
@@ -73,8 +73,8 @@ def _combined(weights: Tensor, values: list[Tensor]) -> Tensor:
     """``[D, ...]``, sums of ``[...]`` a vertex, weighed by ``[D, V]``."""
     if len(values) == 2 and len(weights) == 1:
         # Of two vertices, one lies opposite of the other.
-        return torch.sub(values[0], values[1]).mul_(weights[0, 0])[None]
-    return torch.tensordot(weights, torch.stack(values), 1)
+        return torch.sub(values[0], values[1]).mul_(weights[0, 0].item())[None]
+    return torch.tensordot(weights.to(values[0]), torch.stack(values), 1)
 
 
 def along_consumers(
@@ -87,7 +87,7 @@ def along_consumers(
 ) -> list[Tensor]:
     """Slopes ``[B, n]`` at the outputs of every group; learned credit may learn from the step."""
     slopes, arithmetic = unprobed.known_slopes(), unprobed.arithmetic
-    result = [torch.zeros(())] * len(found)
+    result: dict[int, Tensor] = {}
     for place in _backward(unprobed):
         group, moved = unprobed.groups[place], found[place]
         v = _at_consumer(unprobed, group, slopes, layers)
@@ -98,13 +98,13 @@ def along_consumers(
         if learn:
             credit.learn(seen, arithmetic)
         unprobed.put_slopes(slopes, group, result[place])
-    return result
+    return [result[place] for place in range(len(result))]
 
 
 def predictions(unprobed: Unprobed, credits: dict[str, LayerCredit], layers: dict[str, nn.Module]) -> list[Tensor]:
     """Slopes ``[B, n]`` at the outputs of every group, as learned credit alone predicts them."""
     slopes = unprobed.known_slopes()
-    result = [torch.zeros(())] * len(unprobed.groups)
+    result: dict[int, Tensor] = {}
     for place in _backward(unprobed):
         group = unprobed.groups[place]
         v = _at_consumer(unprobed, group, slopes, layers).mean(0)
@@ -114,7 +114,7 @@ def predictions(unprobed: Unprobed, credits: dict[str, LayerCredit], layers: dic
         if table is not None and credit.partners is not None:
             result[place] = table.gather(1, group.intervals.T.long()).T * v[:, credit.partners]
         unprobed.put_slopes(slopes, group, result[place])
-    return result
+    return [result[place] for place in range(len(result))]
 
 
 def from_costs(

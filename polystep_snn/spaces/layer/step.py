@@ -32,7 +32,7 @@ from polystep_snn.polystep.method import StepResult
 from polystep_snn.polystep.polytope import vertices
 from polystep_snn.polystep.schedule import at
 from polystep_snn.polystep.transport import Softmax, Transport
-from polystep_snn.spaces.layer.arithmetic import arithmetic_for
+from polystep_snn.spaces.layer.arithmetic import Eager, arithmetic_for
 from polystep_snn.spaces.layer.consumers import find_consumers
 from polystep_snn.spaces.layer.credit import LayerCredit, Share
 from polystep_snn.spaces.layer.estimate import along_consumers, from_costs, moves, predictions, weights_of
@@ -93,7 +93,7 @@ class LayerStep:
         self.layers = probed_layers(module, space.layers, list(self._parts))
         self.generator = torch.Generator().manual_seed(seed)
         self._watch = Watch(self.layers, self._parts)
-        self._compile = compile
+        self._compile, self._arithmetic = compile, Eager()
         self._points = vertices(space.polytope, space.dim)
         self._weights = weights_of(self._points)
         self._state: ModuleState | None = None
@@ -144,7 +144,7 @@ class LayerStep:
             raise InputError(f"{again} is not called once in a forward pass: only then its part of the cost is known")
         if not calls:
             raise InputError(f"none of the layers {', '.join(self.layers)} ran: name those that do in `layers`")
-        arithmetic = arithmetic_for((output, *(x for call in calls for x in (call.given, call.output))), self._compile)
+        arithmetic = self._arithmetic = arithmetic_for((output, *(x for call in calls for x in (call.given, call.output))), self._compile)
         try:
             if self._layouts is None or len(self._layouts) != len(calls):
                 if self._layouts is not None:
@@ -238,7 +238,7 @@ class LayerStep:
             found = from_costs(unprobed.groups, predicted, costs, points, self.transport, eps, self._share)
             estimates = [correction * g for g in found]
         if follows:
-            moved = moves(unprobed, self._weights.to(points), calls, outputs)
+            moved = moves(unprobed, self._weights, calls, outputs)
             learn = self._steps <= _EAGER or self._steps % _LEARN_EVERY == 0
             found = along_consumers(unprobed, moved, self._credit, self._reach, self.layers, learn)
             estimates = [e + (1 - correction) * g for e, g in zip(estimates, found, strict=True)] if correction > 0 else found
@@ -263,7 +263,7 @@ class LayerStep:
         """Random directions ``[D, B, n]`` of -1 and 1: a bit each, of random numbers with 64 of them."""
         shape = (self.space.dim, *outputs.shape)
         numbers = torch.empty(-(-math.prod(shape) // 64), dtype=torch.int64).random_(-(2**63), None, generator=self.generator)
-        return arithmetic_for([outputs], self._compile).signs(numbers, outputs, shape)
+        return self._arithmetic.signs(numbers, outputs, shape)
 
     def _fill(self, calls: list[Call], slopes: list[Tensor | None], size: int) -> None:
         """Write ``.grad``."""

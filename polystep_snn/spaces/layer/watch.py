@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from polystep_snn.errors import InputError
 
+# Of this package's hooks, among those that torch numbers.
+_KEY: Any = "polystep_snn"
+
 
 class Call(NamedTuple):
     """One call of a layer in a forward pass.
@@ -56,9 +59,11 @@ class Watch:
             held: inputs that calls get in place of their own, by place. What is recorded is what they would have got.
         """
         self.calls, self._shifts, self._held = [], shifts, held or {}
-        handles = [part.register_forward_hook(hook, with_kwargs=True) for part, hook in self._hooks]
-        if held:
-            handles += [part.register_forward_pre_hook(self._hold, with_kwargs=True) for part, _ in self._hooks]
+        # What `register_forward_hook` does, at a tenth of its time: there are several passes a step, and a layer may be small.
+        for part, hook in self._hooks:
+            part._forward_hooks[_KEY] = hook
+            part._forward_hooks_with_kwargs[_KEY] = True
+        handles = [part.register_forward_pre_hook(self._hold, with_kwargs=True) for part, _ in self._hooks] if held else []
         kept = None
         if known is not None:
             kept = self._layers[known.name]
@@ -70,6 +75,9 @@ class Watch:
                 del kept.forward
             for handle in handles:
                 handle.remove()
+            for part, _ in self._hooks:
+                part._forward_hooks.pop(_KEY, None)
+                part._forward_hooks_with_kwargs.pop(_KEY, None)
 
     def _hold(self, layer: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
         held = self._held.get(len(self.calls))
