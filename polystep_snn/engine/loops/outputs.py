@@ -51,32 +51,32 @@ def measured(outputs, width, tiny, last, intervals):
 
 
 @plain_loop
-def entropy_slopes(output, target, cost, slopes):
-    """Slopes ``[B, C]`` of the cross-entropies ``[B]`` at outputs ``[B, C]``; 0 for samples without a class, whose target is negative."""
-    zero, one = output.dtype.type(0), output.dtype.type(1)
+def cross_entropy(output, target, slopes):
+    """Cross-entropies of outputs ``[B, C]`` and classes ``[B]``, and their slopes ``[B, C]``, written.
+
+    Returns:
+        Their mean, and how many samples' first largest output is that of their class: -1 where a class is none.
+    """
+    one, total, right = output.dtype.type(1), 0.0, 0
+    num_classes = output.shape[1]
     for b in range(len(output)):
         own = target[b]
-        if own < 0:
-            slopes[b] = zero
-            continue
-        # The cost and the target's output are together the logarithm of the sum over classes.
-        largest = output[b, own] + cost[b]
-        for c in range(output.shape[1]):
-            slopes[b, c] = np.exp(output[b, c] - largest)
-        slopes[b, own] -= one
-
-
-@plain_loop
-def number_right(output, target):
-    """How many samples' first largest output ``[B, C]`` is that of their class ``[B]``."""
-    right = 0
-    for b in range(len(output)):
+        if own < 0 or own >= num_classes:
+            return total, -1
         best = 0
-        for c in range(1, output.shape[1]):
+        for c in range(1, num_classes):
             if output[b, c] > output[b, best]:
                 best = c
-        right += best == target[b]
-    return right
+        right += best == own
+        largest, odds = output[b, best], output.dtype.type(0)
+        for c in range(num_classes):
+            slopes[b, c] = np.exp(output[b, c] - largest)
+            odds += slopes[b, c]
+        for c in range(num_classes):
+            slopes[b, c] /= odds
+        total += np.log(odds) + (largest - output[b, own])
+        slopes[b, own] -= one
+    return total / len(output), right
 
 
 @plain_loop
@@ -200,3 +200,19 @@ def learn(found, intervals, directions, moved, unit, kept, clearly, correlation,
             count[j, intervals[b, j]] += one
             total[j, intervals[b, j]] += factor * along[j]
     noise[0] += (one - kept) * (kind(squares.sum() / moved.size) * unit * unit - noise[0])
+
+
+@plain_loop
+def table_of(count, total, noise, few, tiny, table):
+    """How far partners move, ``[n, I]``, written; ``count``, ``total`` and ``noise`` as of ``learn``.
+
+    Args:
+        few: outputs in an interval below which it has the mean of all; that is held back by as much as it may be noise.
+        tiny: the least divisor.
+    """
+    for j in range(len(count)):
+        hits, moved = count[j].sum(), total[j].sum()
+        own = moved / max(hits, 1)
+        own *= max(1 - noise / max(hits * own * own, tiny), 0)
+        for m in range(count.shape[1]):
+            table[j, m] = (total[j, m] + few * own) / (count[j, m] + few) if own != 0 else 0

@@ -177,12 +177,17 @@ class MemoryRecord:
 
     def changed(self) -> str | None:
         same_size = self._storage.nbytes() == self._saved.untyped_storage().nbytes()
-        return None if same_size and torch.equal(self._bytes, self._saved) else self.path
+        return None if same_size and _same_bytes(self._bytes, self._saved) else self.path
 
     def put_back(self) -> None:
         if self._storage.nbytes() != self._saved.untyped_storage().nbytes():
             self._storage.resize_(self._saved.untyped_storage().nbytes())
         self._bytes.copy_(self._saved)
+
+
+def _same_bytes(a: Tensor, b: Tensor) -> bool:
+    """On a CPU numpy is twice as fast."""
+    return np.array_equal(a.numpy(), b.numpy()) if a.device.type == "cpu" else torch.equal(a, b)
 
 
 def _version(tensor: Tensor) -> int | None:

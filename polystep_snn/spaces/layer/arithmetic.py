@@ -3,6 +3,7 @@
 Shapes: D directions, C calls, B samples, n outputs of a layer, k inputs of the one that consumes them.
 """
 
+import math
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -20,6 +21,8 @@ INTERVALS = 8
 _WIDTH, _TINY = 2 / 3, 1e-30
 # How much of the past learned credit keeps, and by how much another partner must move more than the present one: noise shall not change it.
 _KEEP, _CLEARLY = 0.99, 1.5
+# Samples in an interval below which it has the slope of all.
+_FEW = 20
 
 
 class Seen(NamedTuple):
@@ -39,6 +42,11 @@ class Seen(NamedTuple):
     own: Tensor
     moved: Tensor
     slopes: Tensor
+
+    @property
+    def moved_once(self) -> Tensor:
+        """``[D, B, k]``, of all calls together."""
+        return self.moved[:, 0] if self.moved.shape[1] == 1 else self.moved.sum(1)
 
 
 class Known(NamedTuple):
@@ -72,16 +80,10 @@ class Eager:
         width = (outputs.square().mean().sqrt() * _WIDTH).clamp(min=_TINY)
         return outputs.std(), (outputs / width + INTERVALS / 2).clamp_(0, INTERVALS - 1).to(torch.uint8)
 
-    def entropy_slopes(self, output: Tensor, target: Tensor, cost: Tensor) -> Tensor:
-        """Slopes ``[B, C]`` of cross-entropies ``[B]`` at outputs ``[B, C]``; 0 for samples without a class, whose target is negative."""
-        own = target.clamp(min=0)[:, None]
-        # The cost and the target's output are together the logarithm of the sum over classes.
-        slopes = (output - output.gather(1, own)).sub_(cost[:, None]).exp_()
-        return slopes.scatter_add_(1, own, slopes.new_full((), -1).expand(own.shape)).mul_(target[:, None] >= 0)
-
-    def accuracy(self, output: Tensor, target: Tensor, like: Tensor) -> Tensor:
-        """The share of samples whose largest output ``[B, C]`` is that of their class ``[B]``."""
-        return (output.argmax(1) == target).to(like.dtype).mean()
+    def entropy(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Of cross-entropies of outputs ``[B, C]`` and classes ``[B]`` the mean, the share of right ones, and the slopes ``[B, C]``; None
+        where the loss has to be asked."""
+        return None
 
     def slopes(self, seen: Seen, table: Tensor | None, partners: Tensor | None, pairs: Pairs | None) -> Tensor:
         """``[B, n]`` at a layer's outputs, as ``estimate.py`` says.
@@ -102,7 +104,7 @@ class Eager:
 
     def learn(self, known: Known, found: Tensor, seen: Seen) -> None:
         """Learn from another step, in which the correlations were ``found``, ``[n, k]``."""
-        moved = seen.moved.sum(1)
+        moved = seen.moved_once
         size = known.correlation.lerp_(found, 1 - _KEEP).abs()
         strength, partners = size.max(1)
         partners = torch.where(strength > _CLEARLY * size.gather(1, known.partners[:, None])[:, 0], partners, known.partners)
@@ -113,6 +115,13 @@ class Eager:
         known.count.mul_(kept).scatter_add_(1, places, torch.ones_like(along).T)
         known.moved.mul_(kept).scatter_add_(1, places, along.T)
         known.noise.lerp_(moved.square().mean() / seen.scale.square(), 1 - _KEEP)
+
+    def table(self, known: Known) -> Tensor:
+        """``[n, intervals]``, how far partners move, held back by as much as it may be noise (James and Stein)."""
+        hits = known.count.sum(1)
+        own = known.moved.sum(1) / hits.clamp(min=1)
+        own = own * (1 - known.noise / (hits * own.square()).clamp(min=_TINY)).clamp(min=0)
+        return torch.where(own[:, None] == 0, 0, (known.moved + _FEW * own[:, None]) / (known.count + _FEW))
 
 
 class Loops(Eager):
@@ -133,13 +142,13 @@ class Loops(Eager):
         given, intervals = _array(outputs), torch.empty(outputs.shape, dtype=torch.uint8)
         return outputs.new_tensor(self._loops.measured(given, _WIDTH, _TINY, given.dtype.type(INTERVALS - 1), intervals.numpy())), intervals
 
-    def entropy_slopes(self, output: Tensor, target: Tensor, cost: Tensor) -> Tensor:
+    def entropy(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
         slopes = output.new_empty(output.shape)
-        self._loops.entropy_slopes(_array(output), _array(target), _array(cost), slopes.numpy())
-        return slopes
-
-    def accuracy(self, output: Tensor, target: Tensor, like: Tensor) -> Tensor:
-        return like.new_tensor(self._loops.number_right(_array(output), _array(target)) / len(target))
+        mean, right = self._loops.cross_entropy(_array(output), _array(target), slopes.numpy())
+        if right < 0 or not math.isfinite(mean):
+            return None
+        mean, share = output.new_tensor((mean, right / len(target)))
+        return mean, share, slopes
 
     def slopes(self, seen: Seen, table: Tensor | None, partners: Tensor | None, pairs: Pairs | None) -> Tensor:
         whole = (seen.moved.shape[-1], seen.own.shape[-1])
@@ -159,11 +168,16 @@ class Loops(Eager):
         return estimate
 
     def learn(self, known: Known, found: Tensor, seen: Seen) -> None:
-        moved = _array(seen.moved[:, 0] if seen.moved.shape[1] == 1 else seen.moved.sum(1))
+        moved = _array(seen.moved_once)
         kind = moved.dtype.type
         rules = (kind(1 / seen.scale.item()), kind(_KEEP), kind(_CLEARLY))
         changed = (known.correlation, known.partners, known.count, known.moved, known.noise.view(1))
         self._loops.learn(*map(_array, (found, seen.intervals, seen.directions)), moved, *rules, *(x.numpy() for x in changed))
+
+    def table(self, known: Known) -> Tensor:
+        table = known.moved.new_empty(known.moved.shape)
+        self._loops.table_of(_array(known.count), _array(known.moved), known.noise.item(), _FEW, _TINY, table.numpy())
+        return table
 
 
 def _reached(rest: Tensor, pairs: Pairs | None) -> Tensor:

@@ -18,8 +18,6 @@ from polystep_snn.spaces.layer.arithmetic import INTERVALS, Eager, Known, Seen
 
 # How much of the past stays, of the measured coefficient.
 _KEEP_SHARE = 0.95
-# Samples in an interval below which it has the slope of all.
-_FEW = 20
 # Pairs of an output and a consumer's input that are looked at.
 _MOST_PAIRS = 2**22
 
@@ -36,12 +34,12 @@ class LayerCredit:
         """``[n]``, which of the consumer's inputs each output moves; None before anything was measured."""
         return None if self._known is None else self._known.partners
 
-    def table(self, num_outputs: int, num_inputs: int) -> Tensor | None:
+    def table(self, num_outputs: int, num_inputs: int, arithmetic: Eager) -> Tensor | None:
         """How far each output's partner moves, ``[n, intervals]``; None before the first step."""
         if self._known is None or self._known.correlation.shape != (num_outputs, num_inputs):
             return None
         if self._table is None:
-            self._table = self._slopes(self._known)
+            self._table = arithmetic.table(self._known)
         return self._table
 
     def learn(self, seen: Seen, arithmetic: Eager) -> None:
@@ -49,7 +47,7 @@ class LayerCredit:
         (num_directions, num_samples, num_outputs), num_inputs = seen.directions.shape, seen.moved.shape[3]
         if not 0 < num_outputs * num_inputs <= _MOST_PAIRS:
             return
-        moved = seen.moved.sum(1).flatten(0, 1)
+        moved = seen.moved_once.flatten(0, 1)
         found = seen.directions.flatten(0, 1).T @ moved / (num_directions * num_samples * seen.scale)
         if self._known is None or self._known.correlation.shape != found.shape:
             count, total = (found.new_zeros(num_outputs, INTERVALS) for _ in range(2))
@@ -57,14 +55,6 @@ class LayerCredit:
             self._known = Known(found.abs().argmax(1), found.clone(), count, total, noise)
         arithmetic.learn(self._known, found, seen)
         self._table = None
-
-    @staticmethod
-    def _slopes(known: Known) -> Tensor:
-        """``[n, intervals]``, held back by as much as it may be noise (James and Stein)."""
-        hits = known.count.sum(1)
-        own = known.moved.sum(1) / hits.clamp(min=1)
-        own = own * (1 - known.noise / (hits * own.square()).clamp(min=1e-30)).clamp(min=0)
-        return torch.where(own[:, None] == 0, 0, (known.moved + _FEW * own[:, None]) / (known.count + _FEW))
 
     def state(self) -> dict[str, Tensor]:
         return {} if self._known is None else self._known._asdict()

@@ -93,7 +93,7 @@ def along_consumers(
         v = _at_consumer(unprobed, group, slopes, layers)
         seen = Seen(group.intervals, group.directions, group.scale, moved.outputs, moved.consumer, v)
         credit, reach = credits[group.name], reaches[group.name]
-        table = credit.table(group.outputs.shape[1], v.shape[2])
+        table = credit.table(group.outputs.shape[1], v.shape[2], arithmetic)
         result[place] = arithmetic.slopes(seen, table, credit.partners, None if reach is None else reach.pairs)
         if learn:
             credit.learn(seen, arithmetic)
@@ -109,7 +109,7 @@ def predictions(unprobed: Unprobed, credits: dict[str, LayerCredit], layers: dic
         group = unprobed.groups[place]
         v = _at_consumer(unprobed, group, slopes, layers).mean(0)
         credit = credits[group.name]
-        table = credit.table(group.outputs.shape[1], v.shape[1])
+        table = credit.table(group.outputs.shape[1], v.shape[1], unprobed.arithmetic)
         result[place] = torch.zeros_like(group.outputs)
         if table is not None and credit.partners is not None:
             result[place] = table.gather(1, group.intervals.T.long()).T * v[:, credit.partners]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -31,19 +31,51 @@ def costs_of(loss: Loss, output: Any, target: Any) -> Tensor:
     return cost
 
 
-def output_slopes(loss: Loss, output: Tensor, target: Tensor, cost: Tensor, arithmetic: Eager) -> Tensor | None:
-    """Slopes ``[B, C]`` of each sample's cost at its output ``[B, C]``; None for outputs of another shape, or too large ones.
+class End(NamedTuple):
+    """The end of the unprobed pass.
+
+    Attributes:
+        size: B.
+        loss, accuracy: mean cost, and the share of right classes, NaN where there are none.
+        slopes: as of ``output_slopes``.
+    """
+
+    size: int
+    loss: Tensor
+    accuracy: Tensor
+    slopes: Tensor | None
+
+
+def end_of(loss: Loss, output: Any, target: Any, arithmetic: Eager) -> End:
+    """What a module's output costs.
+
+    Raises:
+        InputError: as of ``costs_of``.
+    """
+    both = isinstance(output, Tensor) and isinstance(target, Tensor)
+    classes = both and output.ndim == 2 and target.ndim == 1 and not target.is_floating_point()
+    if classes and len(output) == len(target) and _is_plain_entropy(loss):
+        found = arithmetic.entropy(output, target)
+        if found is not None:
+            return End(len(target), *found)
+    cost = costs_of(loss, output, target)
+    accuracy = (output.argmax(1) == target).to(cost.dtype).mean() if classes else torch.tensor(float("nan"))
+    return End(len(cost), cost.mean(), accuracy, output_slopes(loss, output, target, cost) if isinstance(output, Tensor) else None)
+
+
+def output_slopes(loss: Loss, output: Tensor, target: Tensor, cost: Tensor) -> Tensor | None:
+    """Slopes ``[B, C]`` of each sample's cost ``[B]`` at its output ``[B, C]``; None for outputs of another shape, or too large ones.
 
     They have a closed form, or are differences of the loss alone: no pass of the module.
-
-    Args:
-        cost: what the loss gives, ``[B]``.
-        arithmetic: what computes them.
     """
     if output.ndim != 2:
         return None
     if _is_plain_entropy(loss) and target.ndim == 1 and not target.is_floating_point():
-        return arithmetic.entropy_slopes(output, target, cost)
+        # Samples with a negative class cost nothing.
+        own = target.clamp(min=0)[:, None]
+        # The cost and the target's output are together the logarithm of the sum over classes.
+        slopes = (output - output.gather(1, own)).sub_(cost[:, None]).exp_()
+        return slopes.scatter_add_(1, own, slopes.new_full((), -1).expand(own.shape)).mul_(target[:, None] >= 0)
     if output.shape[1] > _MOST:
         return None
     # Large enough for float32, small beside what outputs differ by.
@@ -57,4 +89,6 @@ def output_slopes(loss: Loss, output: Tensor, target: Tensor, cost: Tensor, arit
 
 
 def _is_plain_entropy(loss: Loss) -> bool:
-    return isinstance(loss, nn.CrossEntropyLoss) and loss.weight is None and not loss.label_smoothing and loss.ignore_index < 0
+    if type(loss) is not nn.CrossEntropyLoss or loss.reduction != "none":
+        return False
+    return loss.weight is None and not loss.label_smoothing and loss.ignore_index < 0

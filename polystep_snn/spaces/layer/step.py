@@ -38,7 +38,7 @@ from polystep_snn.spaces.layer.credit import LayerCredit, Share
 from polystep_snn.spaces.layer.estimate import along_consumers, from_costs, moves, predictions, weights_of
 from polystep_snn.spaces.layer.examine import examine
 from polystep_snn.spaces.layer.groups import Group, Unprobed
-from polystep_snn.spaces.layer.head import Loss, costs_of, output_slopes
+from polystep_snn.spaces.layer.head import Loss, costs_of, end_of
 from polystep_snn.spaces.layer.kinds import gradients, probed_layers
 from polystep_snn.spaces.layer.passes import Passes
 from polystep_snn.spaces.layer.reach import Reach, see
@@ -138,29 +138,27 @@ class LayerStep:
             self._state.renew()
         passes = Passes(self.module, arguments, self._watch, self._state)
         output = passes.first()
-        calls, cost = self._watch.calls, costs_of(self.loss, output, target)
+        calls = self._watch.calls
         again = next((name for name in self._parts if sum(call.name == name for call in calls) != 1), None)
         if again is not None:
             raise InputError(f"{again} is not called once in a forward pass: only then its part of the cost is known")
         if not calls:
             raise InputError(f"none of the layers {', '.join(self.layers)} ran: name those that do in `layers`")
-        arithmetic = self._arithmetic = arithmetic_for((output, *(x for call in calls for x in (call.given, call.output))), self._compile)
+        self._arithmetic = arithmetic_for((output, *(x for call in calls for x in (call.given, call.output))), self._compile)
         try:
+            end = end_of(self.loss, output, target, self._arithmetic)
             if self._layouts is None or len(self._layouts) != len(calls):
                 if self._layouts is not None:
                     self._spend(1)
-                self._layouts, self._consumers = examine(passes, self._watch, arguments, calls, output, len(cost)), None
-            at_output = output_slopes(self.loss, output, target, cost, arithmetic) if isinstance(output, Tensor) else None
-            unprobed = Unprobed.of(calls, self._layouts, output, at_output, len(cost), self.space.windows, arithmetic)
+                self._layouts, self._consumers = examine(passes, self._watch, arguments, calls, output, end.size), None
+            unprobed = Unprobed.of(calls, self._layouts, output, end.slopes, end.size, self.space.windows, self._arithmetic)
             if self._follows(unprobed):
                 self._look(unprobed, passes, int(looks))
             slopes = self._slopes(unprobed, target, passes, progress)
         finally:
             passes.end()
-        self._fill(calls, slopes, len(cost))
-        classes = output.ndim == 2 and target.ndim == 1 and not target.is_floating_point()
-        accuracy = arithmetic.accuracy(output, target, cost) if classes else torch.tensor(float("nan"))
-        return StepResult(cost.mean(), accuracy, [])
+        self._fill(calls, slopes, end.size)
+        return StepResult(end.loss, end.accuracy, [])
 
     def _spend(self, count: int) -> None:
         self.passes += count

@@ -30,7 +30,7 @@ def test_gradients_are_those_of_the_definition(make, layers, space):
         for parameter, found in zip(module.get_submodule(name).parameters(), expected[name], strict=True):
             torch.testing.assert_close(parameter.grad, found, rtol=0, atol=1e-9)
             assert found.abs().max() > 1e-4
-    assert result.loss == LOSS(module(inputs), target).mean()
+    torch.testing.assert_close(result.loss, LOSS(module(inputs), target).mean(), rtol=0, atol=1e-12)
 
 
 def test_the_estimate_from_costs_has_the_same_mean_over_all_directions_with_and_without_credit():
