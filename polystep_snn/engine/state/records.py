@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+# Numbers from which on numpy compares faster than torch.
+_MANY = 4096
 # Compared by value where they are other objects.
 _VALUES = (bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device)
 
@@ -186,8 +188,10 @@ class MemoryRecord:
 
 
 def _same_bytes(a: Tensor, b: Tensor) -> bool:
-    """On a CPU numpy is twice as fast."""
-    return np.array_equal(a.numpy(), b.numpy()) if a.device.type == "cpu" else torch.equal(a, b)
+    """Of many numbers on a CPU numpy takes half of torch's time."""
+    if a.device.type != "cpu" or a.numel() < _MANY:
+        return torch.equal(a, b)
+    return a.numel() == b.numel() and bool((a.numpy() == b.numpy()).all())
 
 
 def _version(tensor: Tensor) -> int | None:
