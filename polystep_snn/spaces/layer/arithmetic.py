@@ -5,6 +5,7 @@ Shapes: D directions, C calls, B samples, n outputs of a layer, k inputs of the 
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -49,7 +50,8 @@ class Seen(NamedTuple):
         return self.moved[:, 0] if self.moved.shape[1] == 1 else self.moved.sum(1)
 
 
-class Known(NamedTuple):
+@dataclass(frozen=True)
+class Known:
     """What learned credit has learned, changed in place.
 
     Attributes:

@@ -57,7 +57,7 @@ class LayerCredit:
         self._table = None
 
     def state(self) -> dict[str, Tensor]:
-        return {} if self._known is None else self._known._asdict()
+        return {} if self._known is None else dict(vars(self._known))
 
     def load(self, state: dict[str, Tensor]) -> None:
         known = Known(**state)

@@ -274,9 +274,9 @@ class LayerStep:
             for parameter, grad in gradients(self.layers[call.name], call.given, slope / size):
                 total[parameter] = total[parameter] + grad if parameter in total else grad
         for layer in self.layers.values():
-            for parameter in layer._parameters.values():
-                if parameter is not None:
-                    parameter.grad = total.get(parameter)
+            for own in layer._parameters.values():
+                if own is not None:
+                    own.grad = total.get(own)
 
 
 def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
