@@ -9,6 +9,7 @@ from itertools import chain
 from operator import is_not
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from polystep_snn.engine.state.reached import Reached
@@ -24,6 +25,9 @@ class ModuleState:
         module: whose state.
         loss: recorded too where it is a module or another object with attributes; functions are not entered.
 
+    Attributes:
+        device: where the module computes.
+
     Raises:
         InputError: a generator or another iterator in an attribute: it cannot be wound back.
     """
@@ -33,6 +37,7 @@ class ModuleState:
         self._record()
 
     def _record(self) -> None:
+        self.device = device_of(self._module)
         self._reached = Reached(self._module, self._loss)
         self._dicts = [r.mapping for r in self._reached.entries if not isinstance(r, SequenceRecord)]
         self._sequences = [r.sequence for r in self._reached.entries if isinstance(r, SequenceRecord)]
@@ -109,6 +114,11 @@ class ModuleState:
 
     def _entries_differ(self) -> bool:
         return self._sizes_now() != self._sizes or any(map(is_not, self._entries_now(), self._entries))
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where a module computes."""
+    return next((t.device for t in chain(module.parameters(), module.buffers())), torch.device("cpu"))
 
 
 def _accepted(old: Any, new: Any) -> Any:

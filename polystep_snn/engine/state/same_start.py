@@ -84,7 +84,7 @@ class SameStart:
 
     def __init__(self, module: nn.Module, state: ModuleState):
         self._name = type(module).__name__
-        self._numbers = RandomNumbers(device_of(module))
+        self._numbers = RandomNumbers(state.device)
         self._state = state
         self.keeps: str | None = None
 
@@ -159,8 +159,3 @@ def untouched(module: nn.Module, loss: Any) -> Iterator[None]:
             yield
     finally:
         start.undo()
-
-
-def device_of(module: nn.Module) -> torch.device:
-    """Where a module computes."""
-    return next((t.device for t in (*module.parameters(), *module.buffers())), torch.device("cpu"))

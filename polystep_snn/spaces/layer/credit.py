@@ -13,89 +13,58 @@ knows nothing of the directions that are drawn.
 import torch
 from torch import Tensor
 
-# Intervals of an output's value.
-_INTERVALS = 8
-# How much of the past stays: of movements and correlations, of the measured coefficient.
-_KEEP, _KEEP_SHARE = 0.99, 0.95
-# By how much another partner must move more than the present one: noise shall not change it.
-_CLEARLY = 1.5
-# Samples in an interval below which it has the slope of all.
-_FEW = 20
+from polystep_snn.errors import InputError
+from polystep_snn.spaces.layer.arithmetic import INTERVALS, Eager, Known, Seen
+
+# How much of the past stays, of the measured coefficient.
+_KEEP_SHARE = 0.95
 # Pairs of an output and a consumer's input that are looked at.
 _MOST_PAIRS = 2**22
 
 
 class LayerCredit:
-    """The prediction for one layer of n outputs, whose consumer has k inputs.
-
-    Attributes:
-        partners: ``[n]``, which of the consumer's inputs each output moves; None before anything was measured.
-    """
+    """The prediction for one layer of n outputs, whose consumer has k inputs."""
 
     def __init__(self) -> None:
-        self.partners: Tensor | None = None
-        self._named: dict[str, Tensor] = {}
+        self._known: Known | None = None
         self._table: Tensor | None = None
 
-    def slopes(self, intervals: Tensor, num_inputs: int) -> Tensor | None:
-        """How far each output's partner moves, for outputs in intervals ``[B, n]``: ``[B, n]``; None before the first step."""
-        if self.partners is None or self._named["correlation"].shape != (intervals.shape[1], num_inputs):
+    @property
+    def partners(self) -> Tensor | None:
+        """``[n]``, which of the consumer's inputs each output moves; None before anything was measured."""
+        return None if self._known is None else self._known.partners
+
+    def table(self, num_outputs: int, num_inputs: int, arithmetic: Eager) -> Tensor | None:
+        """How far each output's partner moves, ``[n, intervals]``; None before the first step."""
+        if self._known is None or self._known.correlation.shape != (num_outputs, num_inputs):
             return None
         if self._table is None:
-            self._table = self._slopes()
-        return self._table.gather(1, intervals.T).T
+            self._table = arithmetic.table(self._known)
+        return self._table
 
-    def learn(self, intervals: Tensor, directions: Tensor, moved: Tensor) -> None:
-        """From one step.
-
-        Args:
-            intervals: as of ``slopes``.
-            directions: ``[D, B, n]``, signs.
-            moved: ``[D, B, k]``, how the consumer's inputs moved along each of them, by one unit of a shift.
-        """
-        if not 0 < intervals.shape[1] * moved.shape[2] <= _MOST_PAIRS:
+    def learn(self, seen: Seen, arithmetic: Eager) -> None:
+        """From one step."""
+        (num_directions, num_samples, num_outputs), num_inputs = seen.directions.shape, seen.moved.shape[3]
+        if not 0 < num_outputs * num_inputs <= _MOST_PAIRS:
             return
-        found = directions.flatten(0, 1).T @ moved.flatten(0, 1) / (directions.shape[0] * directions.shape[1])
-        known, old = self._named, self.partners
-        if old is None or known["correlation"].shape != found.shape:
-            known, old = {"correlation": found}, None
-        else:
-            known["correlation"].lerp_(found, 1 - _KEEP)
-        size = known["correlation"].abs()
-        strength, partners = size.max(1)
-        if old is not None:
-            partners = torch.where(strength > _CLEARLY * size.gather(1, old[:, None])[:, 0], partners, old)
-        along = (directions * moved[..., partners]).mean(0)
-        count, total = (torch.zeros(intervals.shape[1], _INTERVALS, dtype=along.dtype, device=along.device) for _ in range(2))
-        count.scatter_add_(1, intervals.T, torch.ones_like(along).T)
-        total.scatter_add_(1, intervals.T, along.T)
-        noise = moved.square().mean()
-        if old is not None:
-            # What was found of another partner says nothing of this one.
-            kept = _KEEP * (partners == old)[:, None]
-            count, total, noise = kept * known["count"] + count, kept * known["moved"] + total, known["noise"].lerp(noise, 1 - _KEEP)
-        self.partners, self._named, self._table = partners, known | {"count": count, "moved": total, "noise": noise}, None
-
-    def _slopes(self) -> Tensor:
-        """``[n, intervals]``, held back by as much as it may be noise (James and Stein)."""
-        count, moved = self._named["count"], self._named["moved"]
-        hits = count.sum(1)
-        own = moved.sum(1) / hits.clamp(min=1)
-        own = own * (1 - self._named["noise"] / (hits * own.square()).clamp(min=1e-30)).clamp(min=0)
-        return torch.where(own[:, None] == 0, 0, (moved + _FEW * own[:, None]) / (count + _FEW))
+        moved = seen.moved_once.flatten(0, 1)
+        found = seen.directions.flatten(0, 1).T @ moved / (num_directions * num_samples * seen.scale)
+        if self._known is None or self._known.correlation.shape != found.shape:
+            count, total = (found.new_zeros(num_outputs, INTERVALS) for _ in range(2))
+            noise = moved.square().mean() / seen.scale.square()
+            self._known = Known(found.abs().argmax(1), found.clone(), count, total, noise)
+        arithmetic.learn(self._known, found, seen)
+        self._table = None
 
     def state(self) -> dict[str, Tensor]:
-        return {} if self.partners is None else {"partners": self.partners, **self._named}
+        return {} if self._known is None else dict(vars(self._known))
 
     def load(self, state: dict[str, Tensor]) -> None:
-        self.partners, self._table = state["partners"], None
-        self._named = {name: x for name, x in state.items() if name != "partners"}
-
-
-def intervals_of(outputs: Tensor) -> Tensor:
-    """``[B, n]``, in which interval each output lies: two thirds of the layer's spread wide, the outer ones open, 0 between two of them."""
-    width = (outputs.square().mean().sqrt() * 2 / 3).clamp(min=1e-30)
-    return (outputs / width + _INTERVALS / 2).clamp_(0, _INTERVALS - 1).long()
+        known = Known(**state)
+        num_inputs = known.correlation.shape[1]
+        if bool(((known.partners < 0) | (known.partners >= num_inputs)).any()):
+            raise InputError(f"the state of a LayerStep is damaged: a layer with {num_inputs} inputs has no other ones")
+        self._known, self._table = known, None
 
 
 class Share:

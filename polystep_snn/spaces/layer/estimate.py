@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from polystep_snn.polystep.transport import Transport
+from polystep_snn.spaces.layer.arithmetic import Seen
 from polystep_snn.spaces.layer.credit import LayerCredit, Share
 from polystep_snn.spaces.layer.groups import Group, Unprobed
 from polystep_snn.spaces.layer.kinds import at_inputs
@@ -43,15 +44,13 @@ class Moves:
     outputs: Tensor
 
 
-def moves(unprobed: Unprobed, points: Tensor, passes: list[list[Call]], outputs: list[Tensor]) -> list[Moves]:
+def moves(unprobed: Unprobed, weights: Tensor, passes: list[list[Call]], outputs: list[Tensor]) -> list[Moves]:
     """Of every group.
 
     Args:
-        points: ``[V, D]``.
+        weights: as of ``weights_of`` the vertices, on the CPU.
         passes, outputs: calls and the module's output at every vertex.
     """
-    # Vertices add up to zero: what the unprobed pass gives falls out.
-    weights = (points / (points * points).sum(0)).T
     found = []
     for k, group in enumerate(unprobed.groups):
         seen = [_seen_by(unprobed, group, *both) for both in zip(passes, outputs, strict=True)]
@@ -61,15 +60,21 @@ def moves(unprobed: Unprobed, points: Tensor, passes: list[list[Call]], outputs:
     return found
 
 
+def weights_of(points: Tensor) -> Tensor:
+    """``[D, V]``, how much each of the vertices ``[V, D]`` says of every direction; what the unprobed pass gives falls out."""
+    return (points / (points * points).sum(0)).T
+
+
 def _seen_by(unprobed: Unprobed, group: Group, calls: list[Call], output: Tensor) -> Tensor:
     return unprobed.at_consumer(group, lambda k: calls[k].given, output)
 
 
 def _combined(weights: Tensor, values: list[Tensor]) -> Tensor:
     """``[D, ...]``, sums of ``[...]`` a vertex, weighed by ``[D, V]``."""
-    if weights.shape == (1, 2) and weights[0, 0] == -weights[0, 1]:
-        return torch.sub(values[0], values[1]).mul_(weights[0, 0])[None]
-    return torch.tensordot(weights, torch.stack(values), 1)
+    if len(values) == 2 and len(weights) == 1:
+        # Of two vertices, one lies opposite of the other.
+        return torch.sub(values[0], values[1]).mul_(weights[0, 0].item())[None]
+    return torch.tensordot(weights.to(values[0]), torch.stack(values), 1)
 
 
 def along_consumers(
@@ -81,41 +86,35 @@ def along_consumers(
     learn: bool,
 ) -> list[Tensor]:
     """Slopes ``[B, n]`` at the outputs of every group; learned credit may learn from the step."""
-    slopes = unprobed.known_slopes()
-    result = [torch.zeros(())] * len(found)
+    slopes, arithmetic = unprobed.known_slopes(), unprobed.arithmetic
+    result: dict[int, Tensor] = {}
     for place in _backward(unprobed):
         group, moved = unprobed.groups[place], found[place]
         v = _at_consumer(unprobed, group, slopes, layers)
-        rest = (v * moved.consumer).sum(1)
-        credit, behind = credits[group.name], v.mean(0)
-        slope = credit.slopes(group.intervals, v.shape[2])
-        if slope is not None and credit.partners is not None:
-            explained = torch.zeros_like(rest).index_add_(2, credit.partners, slope * moved.outputs)
-            rest = torch.addcmul(rest, behind, explained, value=-1)
-        reach = reaches[group.name]
-        seen = rest.sum(2, keepdim=True) if reach is None else rest @ reach.transposed
-        estimate = (group.directions * seen).mean(0) / group.scale
-        if slope is not None and credit.partners is not None:
-            estimate.addcmul_(slope, behind[:, credit.partners])
+        seen = Seen(group.intervals, group.directions, group.scale, moved.outputs, moved.consumer, v)
+        credit, reach = credits[group.name], reaches[group.name]
+        table = credit.table(group.outputs.shape[1], v.shape[2], arithmetic)
+        result[place] = arithmetic.slopes(seen, table, credit.partners, None if reach is None else reach.pairs)
         if learn:
-            credit.learn(group.intervals, group.directions, moved.consumer.sum(1) / group.scale)
-        unprobed.put_slopes(slopes, group, estimate)
-        result[place] = estimate
-    return result
+            credit.learn(seen, arithmetic)
+        unprobed.put_slopes(slopes, group, result[place])
+    return [result[place] for place in range(len(result))]
 
 
 def predictions(unprobed: Unprobed, credits: dict[str, LayerCredit], layers: dict[str, nn.Module]) -> list[Tensor]:
     """Slopes ``[B, n]`` at the outputs of every group, as learned credit alone predicts them."""
     slopes = unprobed.known_slopes()
-    result = [torch.zeros(())] * len(unprobed.groups)
+    result: dict[int, Tensor] = {}
     for place in _backward(unprobed):
         group = unprobed.groups[place]
         v = _at_consumer(unprobed, group, slopes, layers).mean(0)
         credit = credits[group.name]
-        slope = credit.slopes(group.intervals, v.shape[1])
-        result[place] = torch.zeros_like(group.outputs) if slope is None else slope * v[:, credit.partners]
+        table = credit.table(group.outputs.shape[1], v.shape[1], unprobed.arithmetic)
+        result[place] = torch.zeros_like(group.outputs)
+        if table is not None and credit.partners is not None:
+            result[place] = table.gather(1, group.intervals.T.long()).T * v[:, credit.partners]
         unprobed.put_slopes(slopes, group, result[place])
-    return result
+    return [result[place] for place in range(len(result))]
 
 
 def from_costs(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from polystep_snn.spaces.layer.credit import intervals_of
+from polystep_snn.spaces.layer.arithmetic import Eager
 from polystep_snn.spaces.layer.watch import Call, Layout
 
 # Later layers that are tried as consumers, beside the head.
@@ -23,6 +23,7 @@ class Group:
         name: of the layer.
         calls: places in the pass.
         outputs: ``[B, n]``, the mean of what they give.
+        arithmetic: for them.
         consumer: calls of one layer through whose inputs all that a shift does reaches the cost; none for the module's output.
         directions: ``[D, B, n]``, signs, drawn anew in every step.
         scale: of a shift by one.
@@ -31,24 +32,29 @@ class Group:
     name: str
     calls: list[int]
     outputs: Tensor
+    arithmetic: Eager
     consumer: list[int] = field(default_factory=list)
     directions: Tensor = field(init=False)
     scale: Tensor = field(init=False)
 
-    @cached_property
-    def intervals(self) -> Tensor:
-        """As of ``credit.intervals_of``."""
-        return intervals_of(self.outputs)
-
-    @cached_property
+    @property
     def spread(self) -> Tensor:
         """Standard deviation of the outputs, of all samples together."""
-        return self.outputs.std()
+        return self._measured[0]
+
+    @property
+    def intervals(self) -> Tensor:
+        """``[B, n]``, in which interval each output lies."""
+        return self._measured[1]
+
+    @cached_property
+    def _measured(self) -> tuple[Tensor, Tensor]:
+        return self.arithmetic.measured(self.outputs)
 
     def shift(self, point: Tensor) -> Tensor:
         """``[B, n]`` at a vertex ``[D]``."""
         if len(point) == 1:
-            return self.directions[0] * (point[0] * self.scale)
+            return self.directions[0] * (point * self.scale)
         return torch.tensordot(point * self.scale, self.directions, 1)
 
 
@@ -64,6 +70,7 @@ class Unprobed:
         head: the place of the call that gives the module's output, where its slopes are known; it is not probed.
         size: B.
         groups: all calls but the head's, in the order of their first ones.
+        arithmetic: for all of them.
     """
 
     calls: list[Call]
@@ -73,10 +80,18 @@ class Unprobed:
     head: int | None
     size: int
     groups: list[Group]
+    arithmetic: Eager
 
     @classmethod
     def of(
-        cls, calls: list[Call], layouts: list[Layout], output: Any, at_output: Tensor | None, size: int, windows: int | None
+        cls,
+        calls: list[Call],
+        layouts: list[Layout],
+        output: Any,
+        at_output: Tensor | None,
+        size: int,
+        windows: int | None,
+        arithmetic: Eager,
     ) -> "Unprobed":
         head = len(calls) - 1 if at_output is not None and calls[-1].output is output else None
         places: dict[str, list[int]] = {}
@@ -88,8 +103,8 @@ class Unprobed:
             count = len(own) if windows is None else min(windows, len(own))
             for m in range(count):
                 some = own[m * len(own) // count : (m + 1) * len(own) // count]
-                groups.append(Group(name, some, _mean([layouts[k].by_sample(calls[k].output, size) for k in some])))
-        return cls(calls, layouts, output, at_output, head, size, sorted(groups, key=lambda group: group.calls[0]))
+                groups.append(Group(name, some, _mean([layouts[k].by_sample(calls[k].output, size) for k in some]), arithmetic))
+        return cls(calls, layouts, output, at_output, head, size, sorted(groups, key=lambda group: group.calls[0]), arithmetic)
 
     @property
     def only_once(self) -> Call | None:
@@ -145,8 +160,9 @@ class Unprobed:
 
     def put_slopes(self, slopes: list[Tensor | None], group: Group, found: Tensor) -> None:
         """Write slopes ``[B, n]`` at the outputs of a group's calls together: each has its part."""
+        part = found if len(group.calls) == 1 else found / len(group.calls)
         for k in group.calls:
-            slopes[k] = self.layouts[k].as_given(found / len(group.calls), self.calls[k].output)
+            slopes[k] = self.layouts[k].as_given(part, self.calls[k].output)
 
 
 def _mean(tensors: list[Tensor]) -> Tensor:

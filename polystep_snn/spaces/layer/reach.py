@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from polystep_snn.spaces.layer.groups import Unprobed
+from polystep_snn.spaces.layer.pairs import Pairs
 from polystep_snn.spaces.layer.passes import Passes
 from polystep_snn.spaces.layer.watch import Watch
 
@@ -52,9 +53,8 @@ class Reach:
     def _renew(self) -> None:
         unknown = (self.tests < _FIRST_IDLE) & ~self.hits.any(1)
         self._first = bool((unknown | (self.tests < _FIRST)).any())
-        may = (self.hits > 0) | unknown[:, None]
-        self.transposed = may.T.to(self.hits)
-        """``[k, n]``, 1 where an output may move an input: it did, or it was seldom shifted and has moved none so far."""
+        self.pairs = Pairs((self.hits > 0) | unknown[:, None], self.hits)
+        """Where an output may move an input: it did, or it was seldom shifted and has moved none so far."""
 
 
 def see(unprobed: Unprobed, passes: Passes, watch: Watch, reaches: dict[str, Reach | None], generator: torch.Generator) -> None:

@@ -18,6 +18,7 @@ module's, has a closed form (``head.py``).
 Source: node perturbation (Williams 1992; Fiete and Seung 2006) with a polytope, transport weights and a control variate.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,12 +32,13 @@ from polystep_snn.polystep.method import StepResult
 from polystep_snn.polystep.polytope import vertices
 from polystep_snn.polystep.schedule import at
 from polystep_snn.polystep.transport import Softmax, Transport
+from polystep_snn.spaces.layer.arithmetic import Eager, arithmetic_for
 from polystep_snn.spaces.layer.consumers import find_consumers
 from polystep_snn.spaces.layer.credit import LayerCredit, Share
-from polystep_snn.spaces.layer.estimate import along_consumers, from_costs, moves, predictions
+from polystep_snn.spaces.layer.estimate import along_consumers, from_costs, moves, predictions, weights_of
 from polystep_snn.spaces.layer.examine import examine
 from polystep_snn.spaces.layer.groups import Group, Unprobed
-from polystep_snn.spaces.layer.head import Loss, costs_of, output_slopes
+from polystep_snn.spaces.layer.head import Loss, costs_of, end_of
 from polystep_snn.spaces.layer.kinds import gradients, probed_layers
 from polystep_snn.spaces.layer.passes import Passes
 from polystep_snn.spaces.layer.reach import Reach, see
@@ -63,6 +65,7 @@ class LayerStep:
         budget: counts forward passes, shared with whom it is compared.
         seed: of the directions.
         parts: other parts of the module, by name, whose outputs are probed, but whose parameters someone else trains. Each is called once.
+        compile: have compiled loops for what is computed between passes on a CPU.
 
     Attributes:
         layers: what is probed, by name.
@@ -83,13 +86,16 @@ class LayerStep:
         budget: Budget | None = None,
         seed: int = 0,
         parts: Mapping[str, nn.Module] | None = None,
+        compile: bool = True,
     ):
         self.module, self.loss, self.space, self.transport, self.budget = module, loss, space, transport, budget
         self._parts = dict(parts or {})
         self.layers = probed_layers(module, space.layers, list(self._parts))
         self.generator = torch.Generator().manual_seed(seed)
         self._watch = Watch(self.layers, self._parts)
+        self._compile, self._arithmetic = compile, Eager()
         self._points = vertices(space.polytope, space.dim)
+        self._weights = weights_of(self._points)
         self._state: ModuleState | None = None
         self._layouts: list[Layout] | None = None
         self._consumers: dict[str, list[int]] | None = None
@@ -132,29 +138,27 @@ class LayerStep:
             self._state.renew()
         passes = Passes(self.module, arguments, self._watch, self._state)
         output = passes.first()
-        calls, cost = self._watch.calls, costs_of(self.loss, output, target)
+        calls = self._watch.calls
         again = next((name for name in self._parts if sum(call.name == name for call in calls) != 1), None)
         if again is not None:
             raise InputError(f"{again} is not called once in a forward pass: only then its part of the cost is known")
         if not calls:
             raise InputError(f"none of the layers {', '.join(self.layers)} ran: name those that do in `layers`")
+        self._arithmetic = arithmetic_for((output, *(x for call in calls for x in (call.given, call.output))), self._compile)
         try:
+            end = end_of(self.loss, output, target, self._arithmetic)
             if self._layouts is None or len(self._layouts) != len(calls):
                 if self._layouts is not None:
                     self._spend(1)
-                self._layouts, self._consumers = examine(passes, self._watch, arguments, calls, output, len(cost)), None
-            at_output = output_slopes(self.loss, output, target) if isinstance(output, Tensor) else None
-            unprobed = Unprobed.of(calls, self._layouts, output, at_output, len(cost), self.space.windows)
+                self._layouts, self._consumers = examine(passes, self._watch, arguments, calls, output, end.size), None
+            unprobed = Unprobed.of(calls, self._layouts, output, end.slopes, end.size, self.space.windows, self._arithmetic)
             if self._follows(unprobed):
                 self._look(unprobed, passes, int(looks))
             slopes = self._slopes(unprobed, target, passes, progress)
         finally:
             passes.end()
-        self._fill(calls, slopes, len(cost))
-        accuracy = torch.tensor(float("nan"))
-        if output.ndim == 2 and target.ndim == 1 and not target.is_floating_point():
-            accuracy = (output.argmax(1) == target).to(cost.dtype).mean()
-        return StepResult(cost.mean(), accuracy, [])
+        self._fill(calls, slopes, end.size)
+        return StepResult(end.loss, end.accuracy, [])
 
     def _spend(self, count: int) -> None:
         self.passes += count
@@ -217,14 +221,14 @@ class LayerStep:
     def _slopes(self, unprobed: Unprobed, target: Tensor, passes: Passes, progress: float) -> list[Tensor | None]:
         """Slopes of the mean cost at the output of every call, in its shape, times B."""
         self._draw(unprobed.groups, at(self.space.radius, progress))
-        points = self._points.to(unprobed.groups[0].outputs if unprobed.groups else unprobed.calls[0].output)
+        points = self._points.to(unprobed.calls[0].output)
         outputs, calls = [], []
         for point in points:
             outputs.append(passes.again(unprobed.shifts(point), unprobed.only_once))
             calls.append(self._watch.calls)
         follows = self._follows(unprobed)
         correction = at(self.space.correction, progress) if follows else 1.0
-        estimates = [torch.zeros_like(group.outputs) for group in unprobed.groups]
+        estimates: list[Tensor] = []
         if correction > 0:
             predicted = predictions(unprobed, self._credit, self.layers) if follows else None
             costs = torch.stack([costs_of(self.loss, output, target) for output in outputs])
@@ -232,7 +236,7 @@ class LayerStep:
             found = from_costs(unprobed.groups, predicted, costs, points, self.transport, eps, self._share)
             estimates = [correction * g for g in found]
         if follows:
-            moved = moves(unprobed, points, calls, outputs)
+            moved = moves(unprobed, self._weights, calls, outputs)
             learn = self._steps <= _EAGER or self._steps % _LEARN_EVERY == 0
             found = along_consumers(unprobed, moved, self._credit, self._reach, self.layers, learn)
             estimates = [e + (1 - correction) * g for e, g in zip(estimates, found, strict=True)] if correction > 0 else found
@@ -254,9 +258,10 @@ class LayerStep:
             group.directions = self._signs(group.outputs)
 
     def _signs(self, outputs: Tensor) -> Tensor:
-        """Random directions ``[D, B, n]`` of -1 and 1."""
-        signs = torch.randint(0, 2, (self.space.dim, *outputs.shape), generator=self.generator)
-        return signs.to(outputs) * 2 - 1
+        """Random directions ``[D, B, n]`` of -1 and 1: a bit each, of random numbers with 64 of them."""
+        shape = (self.space.dim, *outputs.shape)
+        numbers = torch.empty(-(-math.prod(shape) // 64), dtype=torch.int64).random_(-(2**63), None, generator=self.generator)
+        return self._arithmetic.signs(numbers, outputs, shape)
 
     def _fill(self, calls: list[Call], slopes: list[Tensor | None], size: int) -> None:
         """Write ``.grad``."""
@@ -269,8 +274,9 @@ class LayerStep:
             for parameter, grad in gradients(self.layers[call.name], call.given, slope / size):
                 total[parameter] = total[parameter] + grad if parameter in total else grad
         for layer in self.layers.values():
-            for parameter in layer.parameters(recurse=False):
-                parameter.grad = total.get(parameter)
+            for own in layer._parameters.values():
+                if own is not None:
+                    own.grad = total.get(own)
 
 
 def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:

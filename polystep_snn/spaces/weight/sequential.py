@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from polystep_snn.engine.state.same_start import RandomNumbers, SameStart, device_of
+from polystep_snn.engine.state.module_state import device_of
+from polystep_snn.engine.state.same_start import RandomNumbers, SameStart
 from polystep_snn.spaces.weight.any_module import WholeModule
 from polystep_snn.spaces.weight.candidates import Batch, Loss, Many, materialise, mean_loss, num_samples, tiles
 from polystep_snn.spaces.weight.directions import Part, Products, Rows

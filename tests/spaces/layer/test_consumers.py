@@ -6,21 +6,22 @@ from torch import nn
 
 from polystep_snn import LayerSpace, LayerStep
 from polystep_snn.polystep.polytope import vertices
-from polystep_snn.spaces.layer.credit import intervals_of
+from polystep_snn.spaces.layer.arithmetic import Eager
 from tests.reference import naive_layers
 from tests.spaces.layer.modules import LOSS, Skips, Told, batch, made, mlp
 
 
 @pytest.mark.parametrize("space", [{}, {"dim": 2}, {"polytope": "simplex", "dim": 3}], ids=str)
 @pytest.mark.parametrize("steps", [1, 30])
-def test_slopes_along_consumers_are_those_of_the_definition(space, steps):
+@pytest.mark.parametrize("compile", [False, True])
+def test_slopes_along_consumers_are_those_of_the_definition(space, steps, compile):
     """In the first step, when nothing is known, and when credit is learnt."""
     module, layers = made(mlp), ["0", "2", "4"]
-    step = Told(module, LOSS, LayerSpace(radius=0.3, **space))
+    step = Told(module, LOSS, LayerSpace(radius=0.3, **space), compile=compile)
     for seed in range(1, steps):
         step.step(*batch(40, seed=seed))
-    known = {name: credit.partners for name, credit in step._credit.items()}
-    tables = {name: credit._slopes() for name, credit in step._credit.items() if credit.partners is not None}
+    known = {name: credit.partners.clone() for name, credit in step._credit.items() if credit.partners is not None}
+    tables = {name: Eager().table(step._credit[name]._known) for name in known}
     inputs, target = batch()
     step.drawn.clear()
     step.step(inputs, target)
@@ -29,9 +30,9 @@ def test_slopes_along_consumers_are_those_of_the_definition(space, steps):
         outputs = layer(given)
         given = module[int(name) + 1](outputs)
         partners[name] = [0] * outputs.shape[1] if steps == 1 else known[name].tolist()
-        movements[name] = torch.zeros_like(outputs) if steps == 1 else tables[name].gather(1, intervals_of(outputs).T).T
+        movements[name] = torch.zeros_like(outputs) if steps == 1 else tables[name].gather(1, Eager().measured(outputs)[1].T.long()).T
     at_output = torch.softmax(module(inputs), 1) - nn.functional.one_hot(target, 3)
-    reaches = {name: {(int(j), int(k)) for k, j in step._reach[name].transposed.nonzero()} for name in partners}
+    reaches = {name: {(int(j), int(k)) for k, j in step._reach[name].pairs.matrix.nonzero()} for name in partners}
     directions = dict(zip(layers, step.drawn, strict=False))
     points = vertices(step.space.polytope, step.space.dim)
     expected = naive_layers.along_consumers(
