@@ -242,6 +242,7 @@ EXAMPLES = {
     "landscape": (r"loss [\d.]+ -> 0.00 after (\d+) steps", 5, ["landscape.png", "landscape.gif"]),
     "train_digits": (r"test accuracy ([\d.]+)%", 90, ["digits.png"]),
     "train_nmnist 4": (r"test accuracy ([\d.]+)%", 70, ["nmnist.png"]),
+    "spoken_digits 5": (r"test accuracy ([\d.]+)%", 85, ["spoken_digits.png"]),
     "argmax_attention": (r"test accuracy ([\d.]+)%", 90, ["argmax_attention.png"]),
     "snntorch_network digits 4": (r"test accuracy ([\d.]+)%", 90, ["snntorch_network.png"]),
     "deploy_digits": (r"([\d.]+)%; [\d,]+ spikes compared, 0 differences", 90, ["deployed.png", "digits.safetensors"]),
@@ -257,6 +258,8 @@ def test_examples_run_and_reach_what_they_say(line, tmp_path, monkeypatch, capsy
         pytest.importorskip("snntorch")
     if line.startswith("train_nmnist") and not (Path(os.environ.get("POLYSTEP_SNN_DATA", "")) / "NMNIST").is_dir():
         pytest.skip("POLYSTEP_SNN_DATA is not set, or has no folder NMNIST: no recordings here")
+    if line.startswith("spoken_digits") and not (Path(os.environ.get("POLYSTEP_SNN_DATA", "")) / "FSDD").is_dir():
+        pytest.skip("POLYSTEP_SNN_DATA is not set, or has no folder FSDD: no recordings here")
     name, *arguments = line.split()
     pattern, least, files = EXAMPLES[line]
     monkeypatch.chdir(tmp_path)

@@ -23,7 +23,6 @@ from polystep_snn.training.run_folder import open_run
 from polystep_snn.training.trainer import Trainer
 from tests.training.small_runs import WEIGHT_SPACE, StopAt, final, small_config
 
-
 # A recurrent layer, and one whose spikes leave late.
 MEMORY = {"hidden": ("12r", "10d3"), "blank_steps": 3, "windows": 3}
 
