@@ -76,9 +76,9 @@ def run_probes(
     hops = kernels.compile and narrow and isinstance(end, NeuronEnd) and len(neurons) > 1 and not chained
     recurrents, delays = [layer.recurrent for layer in layers[: len(neurons)]], [layer.delays for layer in layers]
     slopes = []
-    for p, before, delay in zip(probes[1 : len(neurons)], probes, delays[1:], strict=False):
+    for p, sending, delay in zip(probes[1 : len(neurons)], probes, delays[1:], strict=False):
         if chained:
-            lag = 0 if delay is None else chosen(delay, before.neurons, 0)
+            lag = 0 if delay is None else chosen(delay, sending.neurons, 0)
             slopes.append((fit(p.offsets), arrival_shares(torch.linalg.pinv(p.windows).T, lag)))
     own_slopes = [
         None if recurrent is None or not recurrent_credit else (fit(p.offsets), arrival_shares(torch.linalg.pinv(p.windows).T, 1))

@@ -137,12 +137,12 @@ def at_start(plan: Plan, batch_size: int) -> State:
         output = at_rest(before.new_zeros(*before.shape[:2], *rest[-1].shape), plan.neurons[-1])
     reached = [p.trace.new_zeros(shares.shape[-1], *p.trace.shape) for p, (_, shares) in zip(probed, plan.slopes, strict=False)]
     past, own_activity, own_reached = [], [], []
-    for k, (like, p, recurrent) in enumerate(zip(rest, probed, plan.recurrents, strict=True)):
+    for k, (like, population, recurrent) in enumerate(zip(rest, probed, plan.recurrents, strict=True)):
         steps = max(int(recurrent is not None), plan.wirings[k + 1].max_delay if k + 1 < len(plan.wirings) else 0)
         past.append(like.new_zeros(steps, *like.shape) if steps else None)
         num_windows = plan.probes[k].windows.shape[1]
         own_activity.append(None if recurrent is None else like.new_zeros(num_windows, *like.T.shape))
-        own_reached.append(None if plan.own_slopes[k] is None else p.trace.new_zeros(num_windows, *p.trace.shape))
+        own_reached.append(None if plan.own_slopes[k] is None else like.new_zeros(num_windows, *population.trace.shape))
     counts = [torch.zeros_like(like) for like in rest]
     return State(base, counts, activity, None, rest[0].new_zeros(()), probed, output, reached, past, own_activity, own_reached)
 
