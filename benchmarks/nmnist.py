@@ -46,10 +46,13 @@ NUM_FOLDS = 5
 # What is different from the recipe.
 _MAPS = {"hidden": ("16c6s3", "32c4s2"), "epochs": 20, "batch_size": 8, "averaging": 0.995, "weight_decay": 0.05, "lr": 4e-3}
 _PROBES = {"credit": "chained", "windows": 5, "radius": 0.5, "eps": 1.0}
-NETWORKS: dict[str, dict[str, Any]] = {"dense": {}, "conv": {**_MAPS, **_PROBES}}
+_DELAYED = {"hidden": ("128d8", "128"), "blank_steps": 8}
+NETWORKS: dict[str, dict[str, Any]] = {"dense": {}, "conv": {**_MAPS, **_PROBES}, "recurrent": {"hidden": ("128r",)}, "delayed": _DELAYED}
 # For BPTT, found on validation parts: dense, among learning rates 2e-3 to 2e-2 and thresholds 1 or as calibrated; conv, among learning
 # rates 2e-3, 5e-3 and 1e-2.
 BPTT_TUNED: dict[str, dict[str, Any]] = {"dense": {"lr": 2e-2, "v_th": 0.0}, "conv": {"lr": 2e-3, "v_th": 0.0}}
+# As many for networks with memory, which have dense ones' here.
+BPTT_TUNED |= dict.fromkeys(("recurrent", "delayed"), BPTT_TUNED["dense"])
 # What fills the gradients.
 METHODS: dict[str, Callable[..., Any]] = {
     "polystep": build_polystep,

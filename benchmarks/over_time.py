@@ -6,8 +6,8 @@
     python benchmarks/over_time.py rows --methods bptt --tune lr=1e-3,3e-3 surrogate=fast_sigmoid,superspike
 
 ``rows``: MNIST, a row of 28 pixels a step. ``spoken``: spoken digits, recordings 0 to 4 of every speaker and digit tested, as published.
-``speakers``: all recordings of one speaker tested, each speaker in turn. All methods train the same network on the same data with the same
-optimizer, once a seed; the epoch that validation chooses is tested. What was chosen for a method on validation, with ``--tune``, which
+``speakers``: all recordings of one speaker tested, each speaker in turn. ``touch``: events of a tactile skin, see ``touch_data.py``.
+All methods train the same network on the same data with the same optimizer, once a seed; the epoch that validation chooses is tested. What was chosen for a method on validation, with ``--tune``, which
 tests nothing, stands in ``CHOSEN``; as many settings were tried for either method.
 """
 
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from common import report
+from touch_data import load_touch
 
 from polystep_snn.baselines.bptt import SURROGATES
 from polystep_snn.datasets import Dataset
@@ -34,6 +35,15 @@ TASKS: dict[str, dict[str, Any]] = {
     "rows": {"dataset": "mnist", "encoder": "rows", "epochs": 10},
     "spoken": {"dataset": "spoken-digits"},
     "speakers": {"dataset": "spoken-digits"},
+    "touch": {
+        "dataset": "touch",
+        "encoder": "sequence",
+        "num_steps": 250,
+        "windows": 10,
+        "batch_size": 32,
+        "epochs": 60,
+        "weight_decay": 0.05,
+    },
 }
 # Of the published recordings; the set has a sixth speaker by now.
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo")
@@ -51,7 +61,10 @@ def options_of(task: str, network: str, method: str, changes: dict[str, Any]) ->
     given = dict(TASKS[task])
     hidden = NETWORKS[network]
     own = "polystep" if method.startswith("without") else method
-    options = {**recipe(given["dataset"], encoder=given.get("encoder"), hidden=hidden), **given, "hidden": hidden}
+    known = {} if given["dataset"] == "touch" else recipe(given["dataset"], encoder=given.get("encoder"), hidden=hidden)
+    options = {**known, **given, "hidden": hidden}
+    if given["dataset"] == "touch" and network == "delayed":
+        options["blank_steps"] = 16
     options |= CHOSEN.get((task, network, own), {}) | changes
     if method == "without price":
         options["recurrent_credit"] = False
@@ -85,7 +98,9 @@ def trained(arguments: argparse.Namespace, method: str, seed: int, speaker: str 
         options["speaker"] = speaker
     surrogate = options.pop("surrogate")
     config = TrainConfig(**options, seed=seed, threads=arguments.threads, device="cpu")
-    return run({"surrogate": surrogate}, method == "bptt", seed, load_data(config), config)
+    return run(
+        {"surrogate": surrogate}, method == "bptt", seed, load_touch() if config.data.dataset == "touch" else load_data(config), config
+    )
 
 
 def tune(arguments: argparse.Namespace) -> None:
