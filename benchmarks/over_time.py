@@ -7,11 +7,13 @@
 
 ``rows``: MNIST, a row of 28 pixels a step. ``spoken``: spoken digits, recordings 0 to 4 of every speaker and digit tested, as published.
 ``speakers``: all recordings of one speaker tested, each speaker in turn. ``touch``: events of a tactile skin, see ``touch_data.py``.
-All methods train the same network on the same data with the same optimizer, once a seed; the epoch that validation chooses is tested. What was chosen for a method on validation, with ``--tune``, which
-tests nothing, stands in ``CHOSEN``; as many settings were tried for either method.
+All methods train the same network on the same data with the same optimizer, once a seed; the epoch that validation chooses is tested. What was
+chosen for a method on validation, with ``--tune``, which tests nothing, stands in ``CHOSEN``; as many settings were tried for either
+method. Results of ``--tune`` are added to those that stand in its file.
 """
 
 import argparse
+import json
 import statistics
 import sys
 import tempfile
@@ -20,7 +22,7 @@ from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
-from common import report
+from common import RESULTS, report
 from touch_data import load_touch
 
 from polystep_snn.baselines.bptt import SURROGATES
@@ -107,19 +109,20 @@ def tune(arguments: argparse.Namespace) -> None:
     """Validation accuracy of every combination, and nothing else."""
     names = [item.split("=")[0] for item in arguments.tune]
     values = [[value(text) for text in item.split("=")[1].split(",")] for item in arguments.tune]
-    results, rows = {}, []
+    name = f"over-time-tune-{arguments.task}-{arguments.network}-epochs{arguments.epochs}"
+    path = RESULTS / f"{name}.json"
+    results = json.loads(path.read_text())["methods"] if path.is_file() else {}
     for method in arguments.methods:
         for chosen in product(*values):
             changes = dict(zip(names, chosen, strict=True))
             if method != "bptt":
                 changes.pop("surrogate", None)
             found = [trained(arguments, method, seed, arguments.speaker, changes)["val_accuracy"] for seed in arguments.seeds]
-            name = f"{method}, {', '.join(f'{k} {v}' for k, v in changes.items())}"
-            results[name] = {"val_accuracy_mean": round(100 * statistics.mean(found), 2), "val_accuracies": found}
-            rows.append({"settings": name, "validation %": results[name]["val_accuracy_mean"]})
-            print(f"{name}: {results[name]['val_accuracy_mean']:.2f} %", file=sys.stderr, flush=True)
+            setting = f"{method}, {', '.join(f'{k} {v}' for k, v in sorted(changes.items()))}"
+            results[setting] = {"val_accuracy_mean": round(100 * statistics.mean(found), 2), "val_accuracies": found}
+            print(f"{setting}: {results[setting]['val_accuracy_mean']:.2f} %", file=sys.stderr, flush=True)
+    rows = [{"settings": setting, "validation %": own["val_accuracy_mean"]} for setting, own in results.items()]
     rows.sort(key=lambda row: -row["validation %"])
-    name = f"over-time-tune-{arguments.task}-{arguments.network}-{'-'.join(arguments.methods)}-{'-'.join(names)}".replace(" ", "-")
     report(name, results, rows, {"arguments": vars(arguments)}, arguments.json)
 
 
