@@ -7,8 +7,8 @@
 
 ``rows``: MNIST, a row of 28 pixels a step. ``spoken``: spoken digits, recordings 0 to 4 of every speaker and digit tested, as published.
 ``speakers``: all recordings of one speaker tested, each speaker in turn. ``touch``: events of a tactile skin, see ``touch_data.py``.
-All methods train the same network on the same data with the same optimizer, once a seed; the epoch that validation chooses is tested. What was
-chosen for a method on validation, with ``--tune``, which tests nothing, stands in ``CHOSEN``; as many settings were tried for either
+All methods train the same network on the same data with the same optimizer, once a seed; the epoch that validation chooses is tested. What
+was chosen for a method on validation, with ``--tune``, which tests nothing, stands in ``CHOSEN``; as many settings were tried for either
 method. Results of ``--tune`` are added to those that stand in its file.
 """
 
