@@ -14,7 +14,7 @@ import os
 import torch
 from torch import nn
 
-from polystep_snn import LayerSpace, PolyStep, plots
+from polystep_snn import PolyStep, plots
 from polystep_snn.datasets import load
 from polystep_snn.training.feed import to_tensors
 
@@ -57,7 +57,7 @@ def accuracy(network, samples):
 def train(network, dataset, epochs):
     """One line an epoch."""
     images, labels = to_tensors(dataset.train, torch.device("cpu"))
-    polystep = PolyStep(network, cost, LayerSpace(radius=0.2))
+    polystep = PolyStep(network, cost)
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, betas=(0.9, 0.99), weight_decay=0.3)
     size = 128 if len(labels) > 10_000 else 32
     rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * (len(labels) // size))
