@@ -9,13 +9,12 @@ output's membranes over time.
 
 import argparse
 import importlib.util
-import math
 import os
 
 import torch
 from torch import nn
 
-from polystep_snn import LayerSpace, PolyStep, plots
+from polystep_snn import PolyStep, plots
 from polystep_snn.datasets import load
 from polystep_snn.training.feed import to_tensors
 
@@ -55,6 +54,21 @@ def accuracy(network, samples):
     return sum(int((network(x).argmax(1) == y).sum()) for x, y in zip(images.split(1000), labels.split(1000), strict=True)) / len(labels)
 
 
+def train(network, dataset, epochs):
+    """One line an epoch."""
+    images, labels = to_tensors(dataset.train, torch.device("cpu"))
+    polystep = PolyStep(network, cost)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, betas=(0.9, 0.99), weight_decay=0.3)
+    size = 128 if len(labels) > 10_000 else 32
+    rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * (len(labels) // size))
+    for epoch in range(epochs):
+        for batch in torch.randperm(len(labels)).split(size)[: len(labels) // size]:
+            result = polystep.step(images[batch], labels[batch])  # forward passes only; fills .grad
+            optimizer.step()
+            rates.step()
+        print(f"epoch {epoch + 1}: loss {result.loss:.3f}, validation accuracy {accuracy(network, dataset.validation):.2%}", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     there = "mnist" if os.environ.get("POLYSTEP_SNN_DATA") else "digits"
@@ -70,18 +84,7 @@ def main():
     dataset = load(arguments.data)
     images, labels = to_tensors(dataset.train, torch.device("cpu"))
     network = snntorch_network(images.shape[1])
-    # A step's measurement teaches the prediction of slopes, and the prediction alone moves the weights: it is less noisy.
-    polystep = PolyStep(network, cost, LayerSpace(radius=0.2, correction=0.0))
-    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, betas=(0.9, 0.99), weight_decay=0.3)
-    size = 128 if len(labels) > 10_000 else 32
-    rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, arguments.epochs * math.ceil(len(labels) / size))
-    for epoch in range(arguments.epochs):
-        for batch in torch.randperm(len(labels)).split(size):
-            if len(batch) > 1:
-                result = polystep.step(images[batch], labels[batch])  # forward passes only; fills .grad
-                optimizer.step()
-            rates.step()
-        print(f"epoch {epoch + 1}: loss {result.loss:.3f}, validation accuracy {accuracy(network, dataset.validation):.2%}", flush=True)
+    train(network, dataset, arguments.epochs)
     print(f"{dataset.name}: test accuracy {accuracy(network, dataset.test):.2%}")
 
     seen = {"hidden": [], "output": []}

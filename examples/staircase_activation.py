@@ -1,4 +1,4 @@
-"""Train a network whose activation is a staircase, from forward passes alone: 8 x 8 digits, some seconds on one core.
+"""Train a network whose activation is a staircase, from forward passes alone: 8 x 8 digits, five seconds on one core.
 
 The staircase is flat everywhere, its derivative zero: there is nothing to backpropagate. Writes ``staircase_activation.png``: the
 staircase, and how often the trained hidden neurons stand on each of its steps.
@@ -7,17 +7,15 @@ staircase, and how often the trained hidden neurons stand on each of its steps.
 import torch
 from torch import nn
 
-from polystep_snn import plots
+from polystep_snn import LayerStep, plots
 from polystep_snn.datasets import load
-from polystep_snn.spaces.weight.step import WeightSpace, WeightStep
-from polystep_snn.spaces.weight.subspaces import HybridLowRank
 from polystep_snn.training.feed import to_tensors
 
 
 class Staircase(nn.Module):
     """``floor(levels sigmoid(x)) / levels``: as many heights as levels."""
 
-    elementwise = True  # treats every number alike: a candidate that moves one neuron is evaluated for that neuron alone
+    elementwise = True  # treats every number alike: in weight space a candidate that moves one neuron is evaluated for that neuron alone
 
     def __init__(self, levels=5):
         super().__init__()
@@ -36,8 +34,7 @@ def main():
     digits = load("digits")
     images, labels = to_tensors(digits.train, torch.device("cpu"))
     network = staircase_mlp(num_inputs=64)
-    space = WeightSpace(radius=0.5, subspace=HybridLowRank(8), particle_dim=8, polytope="simplex")
-    polystep = WeightStep(network, nn.CrossEntropyLoss(), space)
+    polystep = LayerStep(network, nn.CrossEntropyLoss(reduction="none"))
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-2)
     for epoch in range(15):
         for batch in torch.randperm(len(labels)).split(128):
