@@ -45,11 +45,16 @@ class Content:
         return part(self.tensors, prefix)
 
     def weights(self, prefix: str, network: SpikingNetwork) -> dict[str, Tensor]:
-        """Parameters of a network: all of them, of its shapes and types, that can be computed with."""
+        """Parameters of a network, for "model" with its delays: all of them, of its shapes and types, that can be computed with."""
         found = self.part(prefix)
-        self.alike(prefix, found, dict(network.named_parameters()))
+        self.alike(prefix, found, network.state_dict() if prefix == "model" else dict(network.named_parameters()))
+        longest = {f"delays_{k}": wiring.max_delay for k, wiring in enumerate(network.wirings)}
         for name, tensor in found.items():
-            self.require((flawed := flaw(tensor)) is None, f"{prefix}.{name} contains {flawed}")
+            if name in longest:
+                fits = bool(((tensor >= 0) & (tensor <= longest[name])).all())
+                self.require(fits, f"{prefix}.{name} contains other delays than 0 to {longest[name]}")
+            else:
+                self.require((flawed := flaw(tensor)) is None, f"{prefix}.{name} contains {flawed}")
         return found
 
     def alike(self, what: str, found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:

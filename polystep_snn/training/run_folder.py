@@ -141,7 +141,9 @@ def open_run(path: Path, data_dir: Path | None = None, dataset: Dataset | None =
             f"a network for data of {list(dataset.train.shape)} with {dataset.num_classes} classes is another one than that of the run in "
             f"{path}: give the data that it was trained on"
         )
-    weights, thresholds = content.weights("best", network), content.thresholds(len(network.neurons))
+    # Delays are not trained: they are the model's.
+    weights = content.weights("model", network) | content.weights("best", network)
+    thresholds = content.thresholds(len(network.neurons))
     network.load_state_dict(weights)
     try:
         network.neurons[:] = with_thresholds(network.neurons, thresholds)

@@ -220,7 +220,7 @@ class Trainer:
 
     def _evaluate(self, weights: dict[str, Tensor], samples: Part) -> Evaluation:
         network = deepcopy(self.network)
-        network.load_state_dict(weights)
+        network.load_state_dict(network.state_dict() | weights)
         return evaluate(network, make_feed(self.config, samples), self.cost)
 
     def _write_metrics(self) -> None:
