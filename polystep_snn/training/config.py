@@ -7,6 +7,7 @@ from typing import Any
 from polystep_snn import __version__
 from polystep_snn.datasets.config import DataConfig
 from polystep_snn.errors import InputError
+from polystep_snn.geometry import Delayed
 from polystep_snn.options import COUNT, POSITIVE, Options, Range, option, up_to
 from polystep_snn.snn.config import NetworkConfig
 from polystep_snn.spaces.config import MethodConfig
@@ -99,6 +100,12 @@ class TrainConfig:
             if data.gives_currents:
                 raise InputError(
                     f"encoder is {data.encoder!r}, but the neuron 'loihi' takes spikes: choose rate, poisson, latency or population"
+                )
+            longest = max((x.max_delay for x in network.layers if isinstance(x, Delayed)), default=0)
+            if longest >= data.num_steps:
+                raise InputError(
+                    f"hidden is {list(network.hidden)}, but samples have {data.num_steps} steps, in which spikes that late never arrive: "
+                    f"choose delays up to {data.num_steps - 1}, or more steps"
                 )
             if data.counts:
                 raise InputError("counts is True, but the neuron 'loihi' takes spikes, 0 or 1: leave it out")

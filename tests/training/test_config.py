@@ -67,6 +67,10 @@ def test_options_of_another_version_name_it():
         ({"space": "weight", "windows": 3}, "windows is 3, but the space 'weight' has no such option"),
         ({"neuron": "loihi"}, "weight_bits is 32, but the neuron 'loihi' needs 8: choose it, or the neuron 'lif'"),
         ({"neuron": "loihi", "weight_bits": 8}, "encoder is 'direct', but the neuron 'loihi' takes spikes"),
+        (
+            {"neuron": "loihi", "weight_bits": 8, "encoder": "rate", "hidden": (8, "128d15")},
+            "but samples have 15 steps, in which spikes that late never arrive: choose delays up to 14, or more steps",
+        ),
     ],
 )
 def test_what_is_refused(options, message):
