@@ -16,7 +16,7 @@ KINDS = {
     "deep": ["--neuron", "loihi", "--hidden", "20", "12", "--encoder", "poisson"],
     "maps": ["--neuron", "loihi", "--hidden", "4c3", "p2", "8c2", "--probed", "16", "0"],
     "recurrent": ["--neuron", "loihi", "--hidden", "20r"],
-    "delayed": ["--neuron", "loihi", "--hidden", "20d4", "12r"],
+    "delayed": ["--neuron", "loihi", "--hidden", "20d4", "12"],
     "float": ["--encoder", "rate"],
     "direct": [],
 }
