@@ -123,9 +123,7 @@ def _layer_of(layer: IntegerLayer, dtype: torch.dtype) -> Layer:
     return Layer(
         unit * integers(layer.weight),
         torch.zeros(layer.num_neurons, dtype=dtype),
-        Wiring(
-            layer.num_inputs, layer.num_neurons, layer.convolution, recurrent=layer.recurrent is not None, max_delay=layer.max_delay
-        ),
+        Wiring(layer.num_inputs, layer.num_neurons, layer.convolution, recurrent=layer.recurrent is not None, max_delay=layer.max_delay),
         CubaNeuron(layer.du, layer.dv, ALIGNMENT * integers(layer.vth), integers(layer.bias)),
         recurrent=None if layer.recurrent is None else unit * integers(layer.recurrent),
         delays=None if layer.delays is None else torch.from_numpy(layer.delays.astype(np.int64)),

@@ -48,7 +48,7 @@ def deployed(network):
     return to_integer_network(network, STEPS, "events", (12,), "abcd")
 
 
-@pytest.mark.parametrize("du, dv", [(4095, 205), (4095, 0), (1000, 300)], ids=["leak", "no leak", "currents"])
+@pytest.mark.parametrize(("du", "dv"), [(4095, 205), (4095, 0), (1000, 300)], ids=["leak", "no leak", "currents"])
 @pytest.mark.parametrize("readout", ["membrane", "count"])
 @pytest.mark.parametrize("architecture", ARCHITECTURES.values(), ids=ARCHITECTURES)
 def test_a_trained_network_is_the_deployed_one(architecture, readout, du, dv):
@@ -103,7 +103,7 @@ def test_samples_know_nothing_of_each_other(architecture):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["recurrent", "recurrent behind delays", "three layers"])
-def test_lava_computes_the_same(worker, kind):  # noqa: F811
+def test_lava_computes_the_same(worker, kind):
     """100 samples in one stream, so that what is left of one would be heard in the next."""
     readout, du = ("count", 4095) if kind == "recurrent" else ("membrane", 1500)
     network = chip_network(ARCHITECTURES[kind], readout, du)

@@ -113,9 +113,7 @@ def _ways_back(nodes: Tree, edges: list[Any]) -> dict[str, str]:
         targets.setdefault(source, []).append(target)
     for name, node in nodes.items():
         if node["type"] == "Delay" and name in _reached(targets, name):
-            raise InputError(
-                f"node {shown(name)} delays spikes that come back, but those arrive in the next step here: train without it"
-            )
+            raise InputError(f"node {shown(name)} delays spikes that come back, but those arrive in the next step here: train without it")
     found: dict[str, str] = {}
     for name, node in nodes.items():
         neurons = sources.get(name, [])

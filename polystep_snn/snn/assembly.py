@@ -103,9 +103,7 @@ class Assembly:
         if not isinstance(self._architecture[-1], int):
             raise InputError(f"{where}: spikes of maps come back, but recurrent layers are dense here: take a dense layer")
         if weight.shape != (self.num_rows, self.num_rows):
-            raise InputError(
-                f"{where} has recurrent weights {list(weight.shape)} for {self.num_rows} neurons: give one from each to each"
-            )
+            raise InputError(f"{where} has recurrent weights {list(weight.shape)} for {self.num_rows} neurons: give one from each to each")
         self._architecture[-1] = Recurrent(self.num_rows)
         self._recurrents[len(self._weights) - 1] = weight.detach().to("cpu", torch.float64, copy=True)
         if bias is not None:

@@ -1,4 +1,4 @@
-"""A NIR graph of dense, convolutional, recurrent and delayed LIF nodes, such as Norse, snnTorch and Sinabs write, as a ``SpikingNetwork``."""
+"""A NIR graph of LIF layers, such as Norse, snnTorch and Sinabs write, as a ``SpikingNetwork``: dense, convolutional, recurrent, delayed."""
 
 import math
 from pathlib import Path

@@ -35,13 +35,17 @@ def from_norse(model: nn.Sequential, input_shape: tuple[int, int, int] | None = 
     """The same network with the same spikes.
 
     The model alternates ``nn.Linear`` or ``nn.Conv2d`` with ``LIFBoxCell`` or ``LIFCell`` and ends in a dense layer of these (spike-count
-    readout) or of ``LIBoxCell`` or ``LICell`` (membrane readout). A hidden layer may also be a ``LIFRecurrentCell``, which has input weights
-    of its own; its recurrent weights are taken as they act, the diagonal (which Norse sets to 0 unless told ``autapses=True``) included.
-    Modules that take whole sequences, ``LIF``, ``LIFRecurrent`` and ``LI``, may stand in place of all cells of a dense model. Models within
-    the model are taken apart; ``nn.Dropout`` and ``nn.Identity`` are left out. ``nn.AvgPool2d`` and ``nn.LPPool2d(1, ...)`` may stand before weights, and an
-    ``nn.Flatten`` stands where maps end. Norse scales every input by ``dt * tau_mem_inv``; here that factor goes into weights and biases,
-    as does that of a mean over squares, so membranes agree to rounding, and spikes wherever a membrane is not within rounding of its
-    threshold. A leak potential is moved to 0, with threshold and reset. The surrogate derivative is dropped.
+    readout) or of ``LIBoxCell`` or ``LICell`` (membrane readout). Models within the model are taken apart; ``nn.Dropout`` and
+    ``nn.Identity`` are left out. ``nn.AvgPool2d`` and ``nn.LPPool2d(1, ...)`` may stand before weights, and an
+    ``nn.Flatten`` stands where maps end.
+
+    A hidden layer may also be a ``LIFRecurrentCell``, which has input weights of its own. Its recurrent weights are taken as they act, the
+    diagonal included, which Norse sets to 0 unless told ``autapses=True``. Modules that take whole sequences, ``LIF``, ``LIFRecurrent`` and
+    ``LI``, may stand in place of all cells of a dense model.
+
+    Norse scales every input by ``dt * tau_mem_inv``; here that factor goes into weights and biases, as does that of a mean over squares, so
+    membranes agree to rounding, and spikes wherever a membrane is not within rounding of its threshold. A leak potential is moved to 0,
+    with threshold and reset. The surrogate derivative is dropped.
 
     Args:
         model: ``norse.torch.SequentialState`` (or any ``nn.Sequential`` of the same modules), for inputs ``[B, N]`` or ``[B, C, H, W]``, or

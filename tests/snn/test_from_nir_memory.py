@@ -1,8 +1,7 @@
 """NIR graphs whose spikes come back or arrive late become recurrent and delayed layers."""
 
-import os
 from dataclasses import replace
-from pathlib import Path
+from itertools import pairwise
 
 import nir
 import numpy as np
@@ -33,7 +32,7 @@ def remembering(hidden="LIF", last="CubaLI", recurrent=True, delays=True, seed=0
     """Three layers: the first recurrent, the spikes of the second late."""
     rng = np.random.default_rng(seed)
     nodes = []
-    for k, (m, n) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for k, (m, n) in enumerate(pairwise(sizes)):
         nodes += [nir.Affine(rng.normal(0, 0.4, (n, m)), rng.normal(0, 0.1, n)), neuron(last if k == 2 else hidden, n, rng, DT)]
     if delays:
         nodes.insert(4, nir.Delay(np.arange(sizes[2]) % 6 * DT))
@@ -42,7 +41,7 @@ def remembering(hidden="LIF", last="CubaLI", recurrent=True, delays=True, seed=0
 
 
 @pytest.mark.parametrize("from_file", [False, True])
-@pytest.mark.parametrize("hidden, last", [("LIF", "CubaLI"), ("CubaLIF", "LIF"), ("IF", "I"), ("CubaLIF", "CubaLIF")])
+@pytest.mark.parametrize(("hidden", "last"), [("LIF", "CubaLI"), ("CubaLIF", "LIF"), ("IF", "I"), ("CubaLIF", "CubaLIF")])
 def test_it_fires_as_the_equations_say(tmp_path, hidden, last, from_file):
     graph = remembering(hidden, last)
     if from_file:
@@ -149,7 +148,7 @@ def maps(behind=False):
         named["d"] = nir.Delay(np.full(8, 1e-3))
     named |= {"w": linear(2, 8), "m": lif(2), "output": nir.Output({"output": np.array([2])})}
     names = list(named)
-    graph = nir.NIRGraph(named, list(zip(names, names[1:], strict=False)), type_check=False)
+    graph = nir.NIRGraph(named, list(pairwise(names)), type_check=False)
     return graph if behind else with_way_back(graph, "n", linear(8, 8))
 
 
@@ -187,7 +186,9 @@ def test_what_has_no_counterpart_is_named(make_graph, message):
 
 
 def test_delays_add_up_and_one_may_stand_for_all():
-    graph = graph_of(linear(), lif(), nir.Delay(np.array([0, 1e-3, 2e-3])), nir.Delay(np.array([3e-3])), linear(2, 3), lif(2), type_check=False)
+    graph = graph_of(
+        linear(), lif(), nir.Delay(np.array([0, 1e-3, 2e-3])), nir.Delay(np.array([3e-3])), linear(2, 3), lif(2), type_check=False
+    )
     network = from_nir(graph, dt=1e-3)
     assert network.architecture == [4, Delayed(3, 5), 2]
     assert network.delays[1].tolist() == [3, 4, 5]

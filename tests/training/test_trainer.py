@@ -72,6 +72,17 @@ def test_backpropagation_goes_on_too(digits, tmp_path):
     assert final(tmp_path / "run") == final(tmp_path / "whole")
 
 
+def test_a_network_with_memory_goes_on_too(digits, tmp_path):
+    """Delays are no parameters, but a run needs them as they were."""
+    config = small_config(hidden=("12d4", "10r"), encoder="rate")
+    Trainer(config, tmp_path / "whole", digits).fit()
+    observer = StopAt(9)
+    run = observer.trainer = Trainer(config, tmp_path / "run", digits, observer=observer)
+    assert run.fit() is None
+    Trainer(config, tmp_path / "run", digits, resume=True).fit()
+    assert final(tmp_path / "run") == final(tmp_path / "whole")
+
+
 COMMAND = "train digits --hidden 24 --num-steps 6 --epochs 2 --batch-size 96 --encoder poisson --threads 1 --no-compile"
 
 
