@@ -1,4 +1,4 @@
-"""A NIR graph of LIF layers, such as Norse, snnTorch and Sinabs write, as a ``SpikingNetwork``: dense, convolutional, recurrent, delayed."""
+"""A NIR graph of LIF layers, as Norse, snnTorch and Sinabs write them, as a ``SpikingNetwork``: dense, convolutional, recurrent, late."""
 
 import math
 from pathlib import Path
