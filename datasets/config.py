@@ -8,7 +8,7 @@ from polystep_snn.datasets.framing import Framing
 from polystep_snn.datasets.sequence_augment import SequenceAugmentation
 from polystep_snn.datasets.speech_features import KINDS, SpeechFeatures
 from polystep_snn.errors import InputError
-from polystep_snn.options import COUNT, Options, option
+from polystep_snn.options import COUNT, LARGEST_COUNT, Options, option, up_to
 
 ENCODERS = ("direct", "rate", "poisson", "latency", "population", "rows")
 # In place of an encoder: recordings are spikes already, sequences are currents or spikes.
@@ -34,6 +34,7 @@ class DataConfig(Options):
 
     dataset: str
     num_steps: int = option(15, "timesteps a sample", range=COUNT)
+    blank_steps: int = option(0, "steps without input behind them, in which spikes on their way arrive", range=up_to(LARGEST_COUNT))
     encoder: str = option(
         "direct", "from pixels to currents or spikes; events and sequences are taken as they are", (*ENCODERS, EVENTS, SEQUENCE)
     )
@@ -69,6 +70,11 @@ class DataConfig(Options):
             name = self.changed(SPEECH_OPTIONS) if self.dataset not in SPEECH_SETS else None
             if name:
                 raise InputError(f"{name} is {getattr(self, name)!r}, but {self.dataset} holds no speech: leave it out")
+
+    @property
+    def total_steps(self) -> int:
+        """Timesteps that the network runs for: a sample's, and blank ones."""
+        return self.num_steps + self.blank_steps
 
     def _check_encoder(self) -> None:
         """InputError for an encoder that does not go with the data set, or an option that does not go with the encoder."""

@@ -84,7 +84,9 @@ def run(arguments: argparse.Namespace) -> int:
                 flag, theirs = name.replace("_", "-"), resumed[name]
                 raise InputError(f"{flag} is {wanted[name]}, but the run in {arguments.out} has {theirs}: leave it out, or start a new run")
     else:
-        defaults = recipe(arguments.dataset, given.get("neuron", "lif"), given.get("space", "node"), given.get("encoder"))
+        defaults = recipe(
+            arguments.dataset, given.get("neuron", "lif"), given.get("space", "node"), given.get("encoder"), given.get("hidden", ())
+        )
         config = TrainConfig(arguments.dataset, **{**defaults, **given})
     observer = ConsoleObserver(config.optimizer.epochs, config.optimizer.batch_size)
     with compiled_ahead(config):
@@ -92,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         trainer = Trainer(config, arguments.out, dataset, arguments.resume, observer)
     sizes = "-".join(map(str, (trainer.network.sizes[0], *config.network.hidden, trainer.network.sizes[-1])))
     say(
-        f"{dataset.title}: {sizes}, {config.data.num_steps} steps, {config.data.encoder} input, {config.network.readout} readout, "
+        f"{dataset.title}: {sizes}, {config.data.total_steps} steps, {config.data.encoder} input, {config.network.readout} readout, "
         f"{len(dataset.train)} training samples"
     )
     if dataset.dropped:

@@ -85,9 +85,10 @@ class NetworkConfig(Options):
         return [x._replace(scale=self.recurrent_scale) if isinstance(x, Recurrent) else x for x in found]
 
     @property
-    def has_memory(self) -> bool:
-        """Whether spikes of earlier steps arrive anywhere: by recurrent weights or by delays."""
-        return any(isinstance(x, Recurrent | Delayed) for x in self.layers)
+    def delays(self) -> dict[str, int]:
+        """The longest delay of each layer that has some, in steps, by how the layer is written."""
+        pairs = zip(self.hidden, self.layers, strict=True)
+        return {str(name): layer.max_delay for name, layer in pairs if isinstance(layer, Delayed)}
 
     @property
     def num_spiking(self) -> int:

@@ -179,6 +179,23 @@ class EventFrames(Frames):
         return EventFrames(places, (num_steps, count, num_inputs), None if self.values is None else self.values[kept], self.dtype)
 
 
+def with_blank_steps(frames: Frames, count: int) -> Frames:
+    """A batch's input, and ``count`` steps without any behind it."""
+    if not count:
+        return frames
+    total = len(frames) + count
+    if isinstance(frames, EventFrames):
+        _, batch_size, num_inputs = frames.shape
+        return EventFrames(frames.places, (total, batch_size, num_inputs), frames.values, frames.dtype)
+    return Frames(_then_blank(frames, count), total)
+
+
+def _then_blank(frames: Frames, count: int) -> Iterator[Tensor]:
+    for frame in frames:
+        yield frame
+    yield from repeat(torch.zeros_like(frame), count)
+
+
 def num_blocks(total: int) -> int:
     """How many blocks a sequence is cut into: as few as there can be, or up to a quarter more where all are then equally long."""
     fewest = -(-total // LONGEST_BLOCK)

@@ -11,7 +11,7 @@ TRANSPORTS = ("softmax", "sinkhorn")
 CREDITS = ("auto", "exact", "chained")
 
 # What one space has and the other has not.
-SPACE_OPTIONS = {"node": ("windows", "probed", "credit", "target_rate", "rate_weight"), "weight": ("rank",)}
+SPACE_OPTIONS = {"node": ("windows", "probed", "credit", "recurrent_credit", "target_rate", "rate_weight"), "weight": ("rank",)}
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,9 @@ class MethodConfig(Options):
         "follow probes through all layers behind (exact), or hand credit on from layer to layer (chained): fast in deep networks; auto is "
         "chained where spikes arrive later, by recurrent weights or delays, else exact",
         CREDITS,
+    )
+    recurrent_credit: bool = option(
+        True, "price what a spike does through recurrent weights (--no-recurrent-credit: leave it out, as e-prop does)"
     )
     target_rate: float = option(0.05, "firing rate, in spikes a step, that --rate-weight draws hidden neurons to", range=FRACTION)
     rate_weight: float = option(

@@ -7,7 +7,7 @@ from threading import Event, Thread
 import torch
 
 from polystep_snn.errors import InputError
-from polystep_snn.snn.frames import EventFrames, Frames
+from polystep_snn.snn.frames import EventFrames, Frames, with_blank_steps
 from polystep_snn.spaces.node.step import NodeStep
 from polystep_snn.training.build import build_encoder, build_network, build_polystep, resolve
 from polystep_snn.training.config import TrainConfig
@@ -46,7 +46,10 @@ def _step(config: TrainConfig, ended: Event) -> None:
         network = build_network(config, shape, _CLASSES)
         method = build_polystep(config, network)
         assert isinstance(method, NodeStep)
-        method.step(_batch(config, network.sizes[0]), torch.arange(config.optimizer.batch_size) % _CLASSES)
+        method.step(
+            with_blank_steps(_batch(config, network.sizes[0]), config.data.blank_steps),
+            torch.arange(config.optimizer.batch_size) % _CLASSES,
+        )
     except (ImportError, InputError, RuntimeError, SystemExit):
         # Without numba there is nothing to compile; else the run itself says what is wrong, or has ended.
         return

@@ -93,7 +93,7 @@ def load_data(config: TrainConfig, data_dir: Path | None = None) -> Dataset:
 
 def build_cost(config: TrainConfig) -> CrossEntropy:
     """The cost that is minimised and reported."""
-    return CrossEntropy(rate_scale(config.data.num_steps))
+    return CrossEntropy(rate_scale(config.data.total_steps))
 
 
 def build_network(config: TrainConfig, shape: Sequence[int], num_classes: int) -> SpikingNetwork:
@@ -154,6 +154,7 @@ def build_polystep(config: TrainConfig, network: SpikingNetwork) -> NodeStep | W
             polytope=config.method.polytope,
             num_probed=_probed(config),
             credit=config.method.credit,
+            recurrent_credit=config.method.recurrent_credit,
         ),
         transport,
         build_cost(config),

@@ -45,16 +45,15 @@ class Content:
         return part(self.tensors, prefix)
 
     def weights(self, prefix: str, network: SpikingNetwork) -> dict[str, Tensor]:
-        """Parameters of a network, for "model" with its delays: all of them, of its shapes and types, that can be computed with."""
+        """Parameters and delays of a network: all of them, of its shapes and types, that can be computed with."""
         found = self.part(prefix)
-        self.alike(prefix, found, network.state_dict() if prefix == "model" else dict(network.named_parameters()))
-        longest = {f"delays_{k}": wiring.max_delay for k, wiring in enumerate(network.wirings)}
+        self.alike(prefix, found, network.state_dict())
+        for k, wiring in enumerate(network.wirings):
+            delays = found.get(f"delays_{k}")
+            good = delays is None or bool(((delays >= 0) & (delays <= wiring.max_delay)).all())
+            self.require(good, f"{prefix}.delays_{k} holds others than 0 to {wiring.max_delay}")
         for name, tensor in found.items():
-            if name in longest:
-                fits = bool(((tensor >= 0) & (tensor <= longest[name])).all())
-                self.require(fits, f"{prefix}.{name} contains other delays than 0 to {longest[name]}")
-            else:
-                self.require((flawed := flaw(tensor)) is None, f"{prefix}.{name} contains {flawed}")
+            self.require((flawed := flaw(tensor)) is None, f"{prefix}.{name} contains {flawed}")
         return found
 
     def alike(self, what: str, found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:

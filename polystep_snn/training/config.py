@@ -7,7 +7,6 @@ from typing import Any
 from polystep_snn import __version__
 from polystep_snn.datasets.config import DataConfig
 from polystep_snn.errors import InputError
-from polystep_snn.geometry import Delayed
 from polystep_snn.options import COUNT, POSITIVE, Options, Range, option, up_to
 from polystep_snn.snn.config import NetworkConfig
 from polystep_snn.spaces.config import MethodConfig
@@ -92,20 +91,20 @@ class TrainConfig:
         data, network, method = self.data, self.network, self.method
         data.check_recordings()
         method.check_probed(network.num_spiking)
-        if method.windows > data.num_steps:
-            raise InputError(f"windows is {method.windows}, but there are {data.num_steps} timesteps: choose at most as many")
+        if method.windows > data.total_steps:
+            raise InputError(f"windows is {method.windows}, but there are {data.total_steps} timesteps: choose at most as many")
+        for name, delay in network.delays.items():
+            if delay >= data.total_steps:
+                raise InputError(
+                    f"hidden layer {name!r} holds spikes back for up to {delay} steps, but there are {data.total_steps}: choose shorter "
+                    "delays, or more --blank-steps"
+                )
         if network.neuron == "loihi":
             if data.gives_currents and data.holds_sequences:
                 raise InputError(f"features is {data.features!r}, but the neuron 'loihi' takes spikes: choose events")
             if data.gives_currents:
                 raise InputError(
                     f"encoder is {data.encoder!r}, but the neuron 'loihi' takes spikes: choose rate, poisson, latency or population"
-                )
-            longest = max((x.max_delay for x in network.layers if isinstance(x, Delayed)), default=0)
-            if longest >= data.num_steps:
-                raise InputError(
-                    f"hidden is {list(network.hidden)}, but samples have {data.num_steps} steps, in which spikes that late never arrive: "
-                    f"choose delays up to {data.num_steps - 1}, or more steps"
                 )
             if data.counts:
                 raise InputError("counts is True, but the neuron 'loihi' takes spikes, 0 or 1: leave it out")

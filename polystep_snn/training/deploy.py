@@ -74,7 +74,7 @@ def deploy(run: OpenedRun) -> Deployed:
     }
     # The integers' file knows spikes that need no encoder by one name.
     encoder = EVENTS if config.data.holds_sequences else config.data.encoder
-    integers = to_integer_network(network, config.data.num_steps, encoder, samples.shape, run.dataset.classes, provenance)
+    integers = to_integer_network(network, config.data.total_steps, encoder, samples.shape, run.dataset.classes, provenance)
     return Deployed(network, integers, fits)
 
 

@@ -17,7 +17,7 @@ from polystep_snn.datasets.events import EventSamples
 from polystep_snn.datasets.sequence_augment import SequenceAugmentation
 from polystep_snn.errors import InputError
 from polystep_snn.snn.encoders import Encoder
-from polystep_snn.snn.frames import EventFrames, Frames
+from polystep_snn.snn.frames import EventFrames, Frames, with_blank_steps
 from polystep_snn.training.build import build_augmentation, build_encoder
 from polystep_snn.training.config import TrainConfig
 
@@ -125,6 +125,27 @@ class SequenceFeed:
         return Frames(steps, len(steps)), self.labels[indices.to(self.device)]
 
 
+class BlankFeed:
+    """What another feed gives, and steps without input behind it, in which spikes that are on their way arrive.
+
+    Args:
+        feed: the other one.
+        num_steps: without input.
+    """
+
+    def __init__(self, feed: Feed, num_steps: int):
+        self._feed, self._num_steps = feed, num_steps
+        self.labels, self.num_inputs = feed.labels, feed.num_inputs
+
+    def __len__(self) -> int:
+        return len(self._feed)
+
+    def batch(self, indices: Tensor, epoch: int = 0, generator: torch.Generator | None = None) -> tuple[Frames, Tensor]:
+        """See ``Feed``."""
+        frames, labels = self._feed.batch(indices, epoch, generator)
+        return with_blank_steps(frames, self._num_steps), labels
+
+
 def make_feed(config: TrainConfig, samples: Part, training: bool = False) -> Feed:
     """The feed of a run for some of its samples.
 
@@ -136,6 +157,11 @@ def make_feed(config: TrainConfig, samples: Part, training: bool = False) -> Fee
     Raises:
         InputError: an encoder that is not for such samples, recordings of another number of steps.
     """
+    feed = _make_feed(config, samples, training)
+    return BlankFeed(feed, config.data.blank_steps) if config.data.blank_steps else feed
+
+
+def _make_feed(config: TrainConfig, samples: Part, training: bool) -> Feed:
     device = torch.device(config.run.device)
     if isinstance(samples, Samples):
         if config.data.encoder in (EVENTS, SEQUENCE):

@@ -1,8 +1,11 @@
 """What data sets, neurons and spaces need other than the defaults."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from polystep_snn.datasets.config import EVENTS, SEQUENCE
+from polystep_snn.geometry import Delayed
+from polystep_snn.snn.config import parse_layer
 from polystep_snn.spaces.config import SPACE_OPTIONS
 
 # What a data set needs other than the defaults: small sets take smaller batches and more passes.
@@ -89,8 +92,10 @@ SPACE_RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
-def recipe(dataset: str, neuron: str = "lif", space: str = "node", encoder: str | None = None) -> dict[str, Any]:
-    """What is different from the defaults for a data set, a neuron, a space and an encoder.
+def recipe(
+    dataset: str, neuron: str = "lif", space: str = "node", encoder: str | None = None, hidden: Sequence[int | str] = ()
+) -> dict[str, Any]:
+    """What is different from the defaults for a data set, a neuron, a space, an encoder and hidden layers.
 
     Of data set and neuron the data set's opinion counts, since it knows what the data is. Of all, the space's does: the data sets' radii,
     temperatures and learning rates were found in node space, where they are in other units, and what another space does not have is
@@ -101,5 +106,8 @@ def recipe(dataset: str, neuron: str = "lif", space: str = "node", encoder: str 
         others |= SPIKE_RECIPES.get(dataset, {})
     if encoder == "rows" and dataset in _NUM_ROWS:
         others |= {"num_steps": _NUM_ROWS[dataset], "windows": _NUM_ROWS[dataset] // 4, "weight_decay": 0.05}
+    # Whatever is on its way when the input ends arrives.
+    if delays := sum(layer.max_delay for layer in map(parse_layer, hidden) if isinstance(layer, Delayed)):
+        others["blank_steps"] = delays
     foreign = {name for owner, names in SPACE_OPTIONS.items() if owner != space for name in names}
     return {**{name: value for name, value in others.items() if name not in foreign}, **SPACE_RECIPES[space]}

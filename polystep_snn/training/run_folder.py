@@ -135,15 +135,13 @@ def open_run(path: Path, data_dir: Path | None = None, dataset: Dataset | None =
     elif dataset.name != config.data.dataset:
         raise InputError(f"the data is {dataset.name}, but the run in {path} was trained on {config.data.dataset}: give that")
     network = build_network(config, dataset.train.shape, dataset.num_classes)
-    ours, theirs = ({name: p.shape for name, p in some.items()} for some in (dict(network.named_parameters()), content.part("best")))
+    ours, theirs = ({name: p.shape for name, p in some.items()} for some in (network.state_dict(), content.part("best")))
     if given and ours != theirs:
         raise InputError(
             f"a network for data of {list(dataset.train.shape)} with {dataset.num_classes} classes is another one than that of the run in "
             f"{path}: give the data that it was trained on"
         )
-    # Delays are not trained: they are the model's.
-    weights = content.weights("model", network) | content.weights("best", network)
-    thresholds = content.thresholds(len(network.neurons))
+    weights, thresholds = content.weights("best", network), content.thresholds(len(network.neurons))
     network.load_state_dict(weights)
     try:
         network.neurons[:] = with_thresholds(network.neurons, thresholds)

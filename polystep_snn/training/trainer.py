@@ -90,7 +90,7 @@ class Trainer:
         self.cost = build_cost(config)
         self.order_generator = torch.Generator().manual_seed(config.run.seed)
         self.encoder_generator = torch.Generator(self.device).manual_seed(config.run.seed)
-        self.average = {name: p.detach().clone() for name, p in self.network.named_parameters()}
+        self.average = {name: p.detach().clone() for name, p in self.network.state_dict().items()}
         self.best_weights = {name: p.clone() for name, p in self.average.items()}
         self.totals: dict[str, Tensor] = {}
         self.position = Position()
@@ -177,7 +177,8 @@ class Trainer:
         self.scheduler.step()
         # A running average whose window grows to its full length, so that it forgets the initial weights.
         decay = min(config.optimizer.averaging, (1 + done) / (10 + done))
-        torch._foreach_lerp_(list(self.average.values()), [p.detach() for p in self.network.parameters()], 1.0 - decay)
+        mean = [self.average[name] for name, _ in self.network.named_parameters()]
+        torch._foreach_lerp_(mean, [p.detach() for p in self.network.parameters()], 1.0 - decay)
         self._add(result)
         position.step += 1
 
@@ -220,7 +221,7 @@ class Trainer:
 
     def _evaluate(self, weights: dict[str, Tensor], samples: Part) -> Evaluation:
         network = deepcopy(self.network)
-        network.load_state_dict(network.state_dict() | weights)
+        network.load_state_dict(weights)
         return evaluate(network, make_feed(self.config, samples), self.cost)
 
     def _write_metrics(self) -> None:

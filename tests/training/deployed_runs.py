@@ -25,6 +25,10 @@ KINDS = {
 SIZES = {"deep": [64, 20, 12, 10], "delayed": [64, 20, 12, 10], "maps": [64, 4 * 6 * 6, 8 * 2 * 2, 10]}
 
 
+# Blank ones included.
+STEPS = {"float": 15, "delayed": 16 + 4}
+
+
 ON_CHIP = [kind for kind, options in KINDS.items() if "loihi" in options]
 
 

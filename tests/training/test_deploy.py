@@ -131,15 +131,15 @@ def test_delays_of_a_run_are_its_checkpoints(runs, tmp_path):
     for name in ("config.json", "checkpoint.safetensors"):
         (copy / name).write_bytes((runs["delayed"] / name).read_bytes())
     tensors, meta = checkpoint.load(copy / "checkpoint.safetensors")
-    assert torch.equal(tensors["model.delays_1"], run.network.delays[1])
-    other = tensors | {"model.delays_1": (tensors["model.delays_1"] + 1) % 5}
+    assert torch.equal(tensors["best.delays_1"], run.network.delays[1])
+    other = tensors | {"best.delays_1": (tensors["best.delays_1"] + 1) % 5}
     checkpoint.save(copy / "checkpoint.safetensors", other, meta)
     opened = open_run(copy)
-    assert torch.equal(opened.network.delays[1], other["model.delays_1"])
-    assert np.array_equal(deploy(opened).integers.layers[1].delays, other["model.delays_1"].numpy())
+    assert torch.equal(opened.network.delays[1], other["best.delays_1"])
+    assert np.array_equal(deploy(opened).integers.layers[1].delays, other["best.delays_1"].numpy())
     for wrong in (5, -1, 300):
-        changed = tensors["model.delays_1"].clone()
+        changed = tensors["best.delays_1"].clone()
         changed[3] = wrong
-        checkpoint.save(copy / "checkpoint.safetensors", tensors | {"model.delays_1": changed}, meta)
-        with pytest.raises(InputError, match=r"model.delays_1 contains other delays than 0 to 4"):
+        checkpoint.save(copy / "checkpoint.safetensors", tensors | {"best.delays_1": changed}, meta)
+        with pytest.raises(InputError, match=r"best.delays_1 holds others than 0 to 4"):
             open_run(copy)

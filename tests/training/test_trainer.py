@@ -24,6 +24,10 @@ from polystep_snn.training.trainer import Trainer
 from tests.training.small_runs import WEIGHT_SPACE, StopAt, final, small_config
 
 
+# A recurrent layer, and one whose spikes leave late.
+MEMORY = {"hidden": ("12r", "10d3"), "blank_steps": 3, "windows": 3}
+
+
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
     """A run from beginning to end."""
@@ -46,7 +50,7 @@ def test_another_seed_does_not(straight, digits, tmp_path):
     assert tensors["model.linears.0.weight"] != straight[0]["model.linears.0.weight"]
 
 
-@pytest.mark.parametrize("changes", [{}, {"readout": "count"}, WEIGHT_SPACE, {**WEIGHT_SPACE, "readout": "count"}], ids=str)
+@pytest.mark.parametrize("changes", [{}, {"readout": "count"}, MEMORY, WEIGHT_SPACE, {**WEIGHT_SPACE, "readout": "count"}], ids=str)
 @pytest.mark.parametrize("stops", [(1,), (5, 1, 9), (13,), (25,)], ids=str)
 def test_a_run_stopped_at_any_step_ends_as_if_it_had_not(digits, tmp_path, stops, changes):
     config = small_config(**changes)
@@ -69,17 +73,6 @@ def test_backpropagation_goes_on_too(digits, tmp_path):
     run = observer.trainer = Trainer(config, tmp_path / "run", digits, observer=observer, make_method=build_bptt)
     assert run.fit() is None
     Trainer(config, tmp_path / "run", digits, resume=True, make_method=build_bptt).fit()
-    assert final(tmp_path / "run") == final(tmp_path / "whole")
-
-
-def test_a_network_with_memory_goes_on_too(digits, tmp_path):
-    """Delays are no parameters, but a run needs them as they were."""
-    config = small_config(hidden=("12d4", "10r"), encoder="rate")
-    Trainer(config, tmp_path / "whole", digits).fit()
-    observer = StopAt(9)
-    run = observer.trainer = Trainer(config, tmp_path / "run", digits, observer=observer)
-    assert run.fit() is None
-    Trainer(config, tmp_path / "run", digits, resume=True).fit()
     assert final(tmp_path / "run") == final(tmp_path / "whole")
 
 

@@ -14,6 +14,7 @@ from polystep_snn.engine.loops.costs import (
 from polystep_snn.engine.loops.hops import hop_block
 from polystep_snn.engine.loops.lanes import padded
 from polystep_snn.engine.loops.populations import drive_step, layer_block
+from polystep_snn.engine.loops.recurrent import priced_by_later_windows, priced_by_own_window
 from polystep_snn.engine.loops.rows import rows_block, values_of_sums
 from polystep_snn.engine.loops.sparse import event_entries, outer_products, row_entries, rows_times, turned
 
@@ -32,6 +33,8 @@ __all__ = [
     "layer_block",
     "outer_products",
     "padded",
+    "priced_by_later_windows",
+    "priced_by_own_window",
     "rates_of",
     "row_entries",
     "rows_block",

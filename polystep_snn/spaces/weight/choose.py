@@ -31,7 +31,7 @@ def evaluator_of(module: nn.Module, loss: Any, memory: int, compile: bool = Fals
     evaluator: Evaluator
     if isinstance(module, SpikingNetwork):
         dense = all(wiring.is_matrix for wiring in module.wirings) and not getattr(module.readout, "alpha", 0.0)
-        if type(module) is SpikingNetwork and module.weight_bits == 32 and dense:
+        if type(module) is SpikingNetwork and module.weight_bits == 32 and dense and not module.has_memory:
             evaluator = Spiking(module, loss, memory, Kernels(compile) if compile else None)
             how = "a changed neuron and what it changes in later layers"
         else:

@@ -62,6 +62,7 @@ class Probing(NamedTuple):
         place: ``[N]``, which of the probed neurons each is, or -1.
         all_probed: whether K is N.
         whole: whether the one window is the sequence: then what arrives in it is what arrives at all.
+        apart: whether every step belongs to one window.
         windows: ``[T, M]``.
         points: ``[V, M]``, the negative offsets over their mean length, times what a displacement of one of K neurons in one of B samples
             stands for, and what an input in each window counts for the weights.
@@ -75,6 +76,7 @@ class Probing(NamedTuple):
     place: np.ndarray
     all_probed: bool
     whole: bool
+    apart: bool
     windows: Tensor
     points: np.ndarray
     bias_share: np.ndarray
@@ -105,11 +107,22 @@ def probing(probes: LayerProbes, num_neurons: int, batch_size: int, share: np.nd
     length = np.sqrt((offsets * offsets).sum(1)).mean()
     points = offsets * (share * (-num_neurons / len(chosen) / batch_size / length))
     whole = windows.shape[1] == 1 and bool((windows == 1).all())
+    apart = bool(((windows == 0) | (windows == 1)).all() and (windows.sum(1) == 1).all())
     more = bias_share / np.where(share == 0, 1, share)
     shift = offsets.T.copy() if whole else windows @ offsets.T
     starts = np.where((shift != 0).any(0), (shift != 0).argmax(0), len(windows))
     return Probing(
-        shift, starts, chosen, place, len(chosen) == num_neurons, whole, probes.windows, points.astype(kind), more.astype(kind), share
+        shift,
+        starts,
+        chosen,
+        place,
+        len(chosen) == num_neurons,
+        whole,
+        apart,
+        probes.windows,
+        points.astype(kind),
+        more.astype(kind),
+        share,
     )
 
 

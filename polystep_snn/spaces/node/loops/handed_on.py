@@ -11,9 +11,9 @@ from polystep_snn.snn.layer import Layer
 from polystep_snn.spaces.node.chained import slopes_of, worth_of
 from polystep_snn.spaces.node.last_hop import chosen
 from polystep_snn.spaces.node.loops.layer import LoopLayer
+from polystep_snn.spaces.node.loops.memory import price_own_spikes
 from polystep_snn.spaces.node.loops.readout import Readout
 from polystep_snn.spaces.node.loops.shape import Shape
-from polystep_snn.spaces.node.memory import recurrent_costs
 from polystep_snn.spaces.node.pass_state import LayerProbes
 
 # Neurons that are worth a thread.
@@ -43,7 +43,7 @@ def hand_on(
             split(chained_costs, own.costs.shape[1], *given, grain=_GRAIN)
         recurrent = layers[k].recurrent
         if recurrent is not None and own.own_reached is not None:
-            own.costs.copy_(recurrent_costs(own.costs, own.own_reached, fits[k], probes[k].offsets, recurrent, probes[k].neurons))
+            price_own_spikes(own, fits[k], probes[k].offsets, recurrent, probes[k].neurons)
 
 
 def price_rates(rate_target: RateTarget, arrays: Sequence[LoopLayer], probes: Sequence[LayerProbes], shape: Shape) -> None:

@@ -86,11 +86,12 @@ class FirstLayer:
         """Add frames ``[U, B, M]`` to what arrived in each window."""
         if self._activity is None:
             self._activity = frames.new_zeros(len(self._probing.points[0]), *frames.shape[1:])
-        if self._probing.whole:
-            for frame in frames:
-                self._activity[0] += frame
+        windows = self._probing.windows[start : start + len(frames)]
+        if self._probing.apart:
+            for frame, window in zip(frames, windows.argmax(1).tolist(), strict=True):
+                self._activity[window] += frame
         else:
-            self._activity += torch.tensordot(self._probing.windows[start : start + len(frames)].T, frames, 1)
+            self._activity += torch.tensordot(windows.T, frames, 1)
 
     def _currents(self, num_steps: int) -> Tensor:
         """Currents, 0 in the padding."""

@@ -1,14 +1,15 @@
 """Layers whose spikes arrive later, by compiled loops: what is on its way, and what a layer's own spikes add to its current."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from polystep_snn.engine.loops import drive_step
+from polystep_snn.engine.loops import drive_step, priced_by_later_windows, priced_by_own_window
 from polystep_snn.engine.products import product
 from polystep_snn.engine.threads import split
 from polystep_snn.spaces.node.loops.arrays import Constants, Probing
 from polystep_snn.spaces.node.loops.layer import LoopLayer
-from polystep_snn.spaces.node.memory import delayed
+from polystep_snn.spaces.node.memory import REPETITIONS, delayed
 
 # Neurons that are worth a thread.
 _GRAIN = 32
@@ -78,6 +79,27 @@ class LoopMemory:
     def end_block(self, num_steps: int) -> None:
         """Keep the last spikes for the next block."""
         self._sent[: self._num_past] = self._sent[num_steps : num_steps + self._num_past].clone()
+
+
+def price_own_spikes(layer: LoopLayer, fitted: Tensor, offsets: Tensor, recurrent: Tensor, neurons: Tensor | None) -> None:
+    """``spaces.node.memory.recurrent_costs``, into the layer's costs."""
+    costs, reached = layer.costs.numpy(), layer.own_reached
+    assert reached is not None
+    num_windows, _, num_probed, padded = reached.shape
+    worth, slopes = layer.costs.new_empty(num_windows, num_probed, padded), layer.costs.new_empty(num_probed, padded)
+    window_of, back = (offsets != 0).numpy().argmax(1), recurrent.T.contiguous()
+    # K of N neurons stand for all.
+    back, share = (back, 1.0) if neurons is None else (back[neurons][:, neurons].contiguous(), len(recurrent) / num_probed)
+
+    for m in reversed(range(num_windows)):
+        given = m, np.flatnonzero(window_of == m), fitted[m].numpy(), costs, reached.numpy(), worth.numpy()
+        split(priced_by_later_windows, num_probed, *given, slopes.numpy(), grain=_GRAIN)
+        for repetition in range(REPETITIONS + 1):
+            worth[m] = product(back, slopes)
+            if neurons is not None:
+                worth[m] *= share
+            if repetition < REPETITIONS:
+                split(priced_by_own_window, num_probed, *given, repetition + 1 == REPETITIONS, slopes.numpy(), grain=_GRAIN)
 
 
 def windowed(probing: Probing, spikes: Tensor, start: int) -> Tensor:
