@@ -72,7 +72,7 @@ def test_a_recipe_can_be_overridden(tmp_path):
         ("train mnist --out {run} --resume", "the run in .* is on digits, not mnist"),
         ("train digits --out {tmp}/new --resume", "holds no run to resume"),
         ("train digits --out {tmp}/new --hidden 0", "hidden is .0."),
-        ("train digits --out {tmp}/new --hidden 8c3x", "hidden layer '8c3x': give a width, a convolution such as 16c5"),
+        ("train digits --out {tmp}/new --hidden 8c3x", "hidden layer '8c3x': give a width, 128r for recurrent neurons"),
         ("train digits --out {tmp}/new --hidden 8c9", "a kernel of 9 x 9 does not fit into 8 x 8"),
         ("train digits --out {tmp}/new --hidden 8c3 p4", "squares of 4 do not tile 6 x 6"),
         ("train digits --out {tmp}/new --hidden 20 8c3", "follows a flat layer"),
