@@ -18,10 +18,10 @@ from polystep_snn.geometry import Convolution
 from polystep_snn.hardware.integer_network import IntegerLayer, IntegerNetwork
 from polystep_snn.hardware.simulator import LayerRecording
 from polystep_snn.snn.frames import Frames
-from polystep_snn.snn.layer import Layer
+from polystep_snn.snn.layer import Layer, remembered
 from polystep_snn.snn.loihi import ALIGNMENT, CubaNeuron, CubaParameters
 from polystep_snn.snn.network import Neuron, SpikingNetwork
-from polystep_snn.snn.neurons import LIFParameters
+from polystep_snn.snn.neurons import LIFParameters, LIFState
 from polystep_snn.snn.quantize import IntegerWeights, check_rows
 from polystep_snn.snn.readouts import MembraneReadout, Readout, SpikeCountReadout
 from polystep_snn.snn.wiring import Wiring
@@ -50,7 +50,8 @@ def to_integer_network(
         provenance: where it comes from.
 
     Raises:
-        InputError: neurons in floating point, a residual membrane at the readout, sums that float32 does not hold exactly.
+        InputError: neurons in floating point, a residual membrane at the readout, sums that float32 does not hold exactly, a delay as
+            long as a sample.
     """
     if not network.integer:
         raise InputError("the network's neurons compute in floating point: train with the neuron 'loihi', or quantize it first")
@@ -68,8 +69,20 @@ def to_integer_network(
         _tell_of_cut_biases(k, network.biases[k].detach(), integers)
         mantissa = layer.wiring.spread(integers.bias_mant).cpu().numpy().astype(np.int16)
         exponent = int(math.log2(integers.bias_step))
-        constants = (exponent, neuron.du, neuron.dv, float(integers.scale))
-        layers.append(IntegerLayer(weight.cpu().numpy().astype(np.int8), vth, mantissa, *constants, convolution))
+        layers.append(
+            IntegerLayer(
+                weight.cpu().numpy().astype(np.int8),
+                vth,
+                mantissa,
+                exponent,
+                neuron.du,
+                neuron.dv,
+                float(integers.scale),
+                convolution,
+                recurrent=None if integers.recurrent is None else integers.recurrent.cpu().numpy().astype(np.int8),
+                delays=None if layer.delays is None else layer.delays.cpu().numpy().astype(np.uint8),
+            )
+        )
     if network.weights[0].dtype == torch.float32:
         check_rows([(x.integers, x.wiring.pooled) for x in network.layers() if x.integers is not None])
     kind = "membrane" if isinstance(readout, MembraneReadout) else "count"
@@ -99,15 +112,22 @@ def _unpooled(wiring: Wiring, weight: Tensor) -> tuple[Tensor, Convolution | Non
 
 def layers_of(network: IntegerNetwork, dtype: torch.dtype = torch.float64) -> list[Layer]:
     """An integer network's layers as torch computes with them, exact for every legal network in float64."""
-    return [
-        Layer(
-            ALIGNMENT * 2**layer.weight_exp * torch.from_numpy(layer.weight.astype(np.int32)).to(dtype),
-            torch.zeros(layer.num_neurons, dtype=dtype),
-            Wiring(layer.num_inputs, layer.num_neurons, layer.convolution),
-            CubaNeuron(layer.du, layer.dv, ALIGNMENT * torch.from_numpy(layer.vth).to(dtype), torch.from_numpy(layer.bias).to(dtype)),
-        )
-        for layer in network.layers
-    ]
+    return [_layer_of(layer, dtype) for layer in network.layers]
+
+
+def _layer_of(layer: IntegerLayer, dtype: torch.dtype) -> Layer:
+    def integers(values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values.astype(np.int32)).to(dtype)
+
+    unit = ALIGNMENT * 2**layer.weight_exp
+    return Layer(
+        unit * integers(layer.weight),
+        torch.zeros(layer.num_neurons, dtype=dtype),
+        Wiring(layer.num_inputs, layer.num_neurons, layer.convolution, recurrent=layer.recurrent is not None, max_delay=layer.max_delay),
+        CubaNeuron(layer.du, layer.dv, ALIGNMENT * integers(layer.vth), integers(layer.bias)),
+        recurrent=None if layer.recurrent is None else unit * integers(layer.recurrent),
+        delays=None if layer.delays is None else torch.from_numpy(layer.delays.astype(np.int64)),
+    )
 
 
 @torch.no_grad()
@@ -122,18 +142,24 @@ def record_registers(layers: Sequence[Layer], frames: Frames | Tensor) -> tuple[
         For each layer ``z, u, v``, ``[T, B, N]``, as a backend's ``record`` gives them.
     """
     steps: list[list[tuple[Tensor, Tensor, Tensor]]] = []
-    states = None
+    states: list[LIFState] = []
+    # What was sent before: by the input, then by every layer.
+    past: list[Tensor | None] = []
     for frame in frames:
-        incoming = frame.to(layers[0].weight)
-        if states is None:
-            rest = [incoming.new_zeros(len(incoming), layer.wiring.num_neurons) for layer in layers]
+        sent = frame.to(layers[0].weight)
+        if not states:
+            rest = [sent.new_zeros(len(sent), layer.wiring.num_neurons) for layer in layers]
             states = [_neuron(layer).initial_state(like) for layer, like in zip(layers, rest, strict=True)]
+            numbers = _past_steps(layers)
+            past = [like.new_zeros(n, *like.shape) if n else None for n, like in zip(numbers, [sent, *rest], strict=True)]
         step = []
         for k, layer in enumerate(layers):
-            arrived = layer.wiring.multiply(layer.weight, incoming)
+            arrived = layer.with_own(layer.wiring.multiply(layer.weight, layer.arriving(sent, past[k])), past[k + 1])
+            past[k] = remembered(sent, past[k])
             u = _neuron(layer).current(arrived, states[k])
-            incoming, states[k] = _neuron(layer).step(arrived, states[k])
-            step.append((incoming, u, states[k].v))
+            sent, states[k] = _neuron(layer).step(arrived, states[k])
+            step.append((sent, u, states[k].v))
+        past[-1] = remembered(sent, past[-1])
         steps.append(step)
     return tuple(
         LayerRecording(
@@ -146,14 +172,21 @@ def record_registers(layers: Sequence[Layer], frames: Frames | Tensor) -> tuple[
 _KINDS = (np.bool_, np.int32, np.int32)
 
 
+def _past_steps(layers: Sequence[Layer]) -> list[int]:
+    """For the input and for every layer how many steps its spikes are asked for after they were sent."""
+    own = [0, *(int(layer.recurrent is not None) for layer in layers)]
+    behind = [*(0 if layer.delays is None else int(layer.delays.max()) for layer in layers), 0]
+    return list(map(max, own, behind))
+
+
 def _neuron(layer: Layer) -> CubaNeuron:
     assert isinstance(layer.neuron, CubaNeuron)
     return layer.neuron
 
 
 class LayerFit(NamedTuple):
-    """What the grid made of a layer's weights: the size of one unit, the fraction that was clipped, and the root mean square error
-    in units of the weights' own root mean square."""
+    """What the grid made of a layer's weights, recurrent ones included: the size of one unit, the fraction that was clipped, and the root
+    mean square error in units of the weights' own root mean square."""
 
     scale: float
     clipped: float
@@ -163,9 +196,9 @@ class LayerFit(NamedTuple):
 def quantized(network: SpikingNetwork) -> tuple[SpikingNetwork, list[LayerFit]]:
     """A network in floating point on the chip's neurons and int8 weights: post-training quantization.
 
-    Each layer's weights are clipped where the squared error of rounding and clipping is smallest. Decays become the nearest
-    multiples of 1/4096; resets become hard; a threshold stays where it is. The chip's biases drive membranes: where they drove a synapse
-    here, they become what it would keep up.
+    Each layer's weights are clipped where the squared error of rounding and clipping is smallest, input and recurrent weights alike: the
+    chip has one unit for both. Decays become the nearest multiples of 1/4096; resets become hard; thresholds and delays stay as they are.
+    The chip's biases drive membranes: where they drove a synapse here, they become what it would keep up.
 
     Returns:
         The quantized network, and what it did to each layer. What it costs in accuracy and firing rates, an evaluation tells.
@@ -192,12 +225,14 @@ def quantized(network: SpikingNetwork) -> tuple[SpikingNetwork, list[LayerFit]]:
                     "a synaptic current that does not decay has biases, which add up without end: set tau_syn_inv or the biases"
                 )
             bias.div_(1 - p.alpha if p.alpha < 1 else 1)
-        for weight in result.weights:
-            original = weight.clone()
+        for k, weight in enumerate(result.weights):
+            tensors = [weight, result.recurrents[str(k)]] if str(k) in result.recurrents else [weight]
+            original = torch.cat([tensor.flatten() for tensor in tensors])
             size = original.square().mean().sqrt().clamp(min=torch.finfo(weight.dtype).tiny)
             clip, error = min(((c, _error(original, c)) for c in _CLIPS), key=lambda pair: pair[1])
             limit = clip * original.abs().max()
-            weight.clamp_(-limit, limit)
+            for tensor in tensors:
+                tensor.clamp_(-limit, limit)
             fits.append(LayerFit(float(limit) / 127, (original.abs() > limit).double().mean().item(), float(error / size)))
     return result, fits
 

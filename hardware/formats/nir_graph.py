@@ -43,7 +43,7 @@ def recurrent_chain(graph: Tree) -> tuple[list[tuple[str, Tree]], dict[str, tupl
         in the chain. What passes them arrives in the next step.
 
     Raises:
-        InputError: any other circle or branch; names the node.
+        InputError: any other circle or branch, a ``Delay`` on the way back; names the node.
     """
     loops: dict[str, tuple[str, Tree]] = {}
     return _chain(graph, "", 0, loops), loops
@@ -111,6 +111,9 @@ def _ways_back(nodes: Tree, edges: list[Any]) -> dict[str, str]:
     for source, target in edges:
         sources.setdefault(target, []).append(source)
         targets.setdefault(source, []).append(target)
+    for name, node in nodes.items():
+        if node["type"] == "Delay" and name in _reached(targets, name):
+            raise InputError(f"node {shown(name)} delays spikes that come back, but those arrive in the next step here: train without it")
     found: dict[str, str] = {}
     for name, node in nodes.items():
         neurons = sources.get(name, [])
@@ -121,6 +124,17 @@ def _ways_back(nodes: Tree, edges: list[Any]) -> dict[str, str]:
                 f"spikes of node {shown(neurons[0])} come back by {shown(found[neurons[0]])} and {shown(name)}: add their weights up"
             )
         found[neurons[0]] = name
+    return found
+
+
+def _reached(targets: dict[str, list[str]], start: str) -> set[str]:
+    """All that signals of a node get to."""
+    found: set[str] = set()
+    waiting = [start]
+    while waiting:
+        new = set(targets.get(waiting.pop(), [])) - found
+        found |= new
+        waiting += new
     return found
 
 

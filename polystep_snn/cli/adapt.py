@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     from polystep_snn.datasets.shifts import Shift
     from polystep_snn.files import make_folder, write_json
     from polystep_snn.hardware.adaptation import Images, Pool, Stream, field_lesson
-    from polystep_snn.hardware.learning_rule import LearningRule
+    from polystep_snn.hardware.learning_rule import Learner, LearningRule
     from polystep_snn.training.deploy import deploy
     from polystep_snn.training.offchip import accuracy, fitted_readout, hidden_counts
     from polystep_snn.training.run_folder import RunFolder, open_run
@@ -75,6 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     folder.check_free()
     opened = open_run(arguments.run_folder, arguments.data_dir)
     network, dataset = deploy(opened).integers, opened.dataset
+    Learner(network, rule, 1)  # checks whether it can learn before any stream is made
     if not isinstance(dataset.train, Samples):
         raise InputError(f"{dataset.name} is not made of images, which these shifts are of: choose a run on images")
 

@@ -44,7 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     width = config.network.hidden[0]
     if len(config.network.hidden) != 1 or not isinstance(width, int):
         raise InputError(
-            f"hidden is {list(config.network.hidden)}: the loop on the chip trains networks of one hidden layer, give one width"
+            f"hidden is {list(config.network.hidden)}: the loop on the chip trains networks of one dense hidden layer without recurrent "
+            "weights or delays, give one width"
         )
     dataset = load(config.data.dataset, arguments.data_dir)
     if not isinstance(dataset.train, Samples):

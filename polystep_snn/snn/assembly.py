@@ -1,7 +1,7 @@
 """A network of another program, put together in the order in which signals pass through it.
 
-What torch and NIR say in several modules is one layer here: what is summed first, the weights, the neurons. A mean over squares is a sum
-whose divisor goes into the weights behind it.
+What torch and NIR say in several modules is one layer here: what is summed first, the weights, the neurons, how their spikes come back to
+them, how late they leave. A mean over squares is a sum whose divisor goes into the weights behind it.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from polystep_snn.errors import InputError
-from polystep_snn.geometry import Conv, Shape, SumPool
+from polystep_snn.geometry import Conv, Delayed, Item, Recurrent, Shape, SumPool
 from polystep_snn.snn.magnitude import flaw
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
@@ -38,12 +38,15 @@ class Assembly:
     def __init__(self, input_shape: Sequence[int] | None = None):
         self.waits = False
         self.num_neurons = self.num_rows = 0
-        self._architecture: list[int | Shape | Conv | SumPool] = []
+        self._architecture: list[Item] = []
         self._maps: Shape | None = None
         self._source, self._divisor = "the input", 1
         self._weights: list[Tensor] = []
         self._biases: list[Tensor] = []
         self._neurons: list[LIFParameters | MembraneReadout] = []
+        # By the number of the layer that has or receives them.
+        self._recurrents: dict[int, Tensor] = {}
+        self._delays: dict[int, Tensor] = {}
         if input_shape is not None:
             if not isinstance(input_shape, Sequence) or len(input_shape) != 3:
                 raise InputError(f"the input's shape is {input_shape}: give channels, height and width")
@@ -95,10 +98,39 @@ class Assembly:
         self._add(where, Conv(len(weight), kernel, square(where, "stride", stride), square(where, "padding", padding)))
         self._wait(where, weight, bias)
 
+    def recur(self, where: str, weight: Tensor, bias: Tensor | None) -> None:
+        """Recurrent weights ``[N, N]`` of the layer whose neurons come next, and biases ``[N]`` that are added in every step."""
+        if not isinstance(self._architecture[-1], int):
+            raise InputError(f"{where}: spikes of maps come back, but recurrent layers are dense here: take a dense layer")
+        if weight.shape != (self.num_rows, self.num_rows):
+            raise InputError(f"{where} has recurrent weights {list(weight.shape)} for {self.num_rows} neurons: give one from each to each")
+        self._architecture[-1] = Recurrent(self.num_rows)
+        self._recurrents[len(self._weights) - 1] = weight.detach().to("cpu", torch.float64, copy=True)
+        if bias is not None:
+            self._biases[-1] = self._biases[-1] + bias.detach().to("cpu", torch.float64)
+
+    def delay(self, where: str, steps: np.ndarray) -> None:
+        """How many steps later the spikes of each neuron before it arrive, ``[N]`` whole numbers."""
+        before = self._architecture[-1] if self._neurons else None
+        if before is None:
+            raise InputError(f"{where} delays the input, but only hidden neurons have delays here: delay the samples instead")
+        if isinstance(before, Recurrent):
+            raise InputError(f"{where} delays spikes of recurrent neurons, but a layer has either here: put a dense layer between")
+        if not isinstance(before, int | Delayed):
+            raise InputError(f"{where} delays spikes of maps, but those of dense layers alone can be late here: take a dense layer")
+        total = self._delays.get(len(self._weights), torch.zeros(self.num_neurons, dtype=torch.int64)) + torch.from_numpy(steps)
+        if not total.any():
+            return
+        self._architecture.pop()
+        self._add(where, Delayed(self.num_neurons, int(total.max())))
+        self._delays[len(self._weights)] = total
+
     def fire(self, where: str, gain: float | np.ndarray, added: float | np.ndarray, neuron: LIFParameters | MembraneReadout) -> None:
         """The neurons behind the weights, whose input is multiplied by ``gain`` and then ``added`` to: numbers, or ``[num_rows]``."""
         scale = torch.as_tensor(gain, dtype=torch.float64)
         self._weights[-1] *= scale.reshape(-1, *[1] * (self._weights[-1].ndim - 1))
+        if (layer := len(self._weights) - 1) in self._recurrents:
+            self._recurrents[layer] *= scale.reshape(-1, 1)
         self._biases[-1] = self._biases[-1] * scale + torch.as_tensor(added, dtype=torch.float64)
         self._neurons.append(neuron)
         self._source, self.waits = where, False
@@ -109,11 +141,17 @@ class Assembly:
             raise InputError(f"{self._source} is the last layer and has no neurons: end with some")
         if isinstance(self._architecture[-1], Conv):
             raise InputError(f"{self._source} ends the network behind a convolution, but a readout is dense here: end with a dense layer")
+        if isinstance(self._architecture[-1], Recurrent | Delayed):
+            memory = "recurrent" if isinstance(self._architecture[-1], Recurrent) else "late"
+            raise InputError(f"{self._source} ends the network and is {memory}, but no readout is here: end with a dense layer")
         *hidden, last = self._neurons
         readout = last if isinstance(last, MembraneReadout) else SpikeCountReadout(last)
         network = SpikingNetwork(self._architecture, [p for p in hidden if isinstance(p, LIFParameters)], readout).to(like)
         with torch.no_grad():
-            for parameter, value in zip([*network.weights, *network.biases], [*self._weights, *self._biases], strict=True):
+            for k, delays in self._delays.items():
+                network.get_buffer(f"delays_{k}").copy_(delays)
+            parameters = [*network.weights, *network.biases, *network.recurrents.values()]
+            for parameter, value in zip(parameters, [*self._weights, *self._biases, *self._recurrents.values()], strict=True):
                 parameter.copy_(value)
                 if (found := flaw(parameter)) is not None:
                     raise InputError(f"weights or biases, times their neurons' constants, contain {found}: scale them down")
@@ -126,7 +164,7 @@ class Assembly:
             )
         return self._maps
 
-    def _add(self, where: str, item: int | Shape | Conv | SumPool) -> None:
+    def _add(self, where: str, item: Item) -> None:
         """One more item of the architecture, and the shape behind it."""
         try:
             *before, behind = wirings_of([*self._architecture, item, 1])

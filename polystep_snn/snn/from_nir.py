@@ -1,4 +1,4 @@
-"""A NIR graph of dense, convolutional and LIF nodes, such as Norse, snnTorch and Sinabs write, as a ``SpikingNetwork``."""
+"""A NIR graph of LIF layers, as Norse, snnTorch and Sinabs write them, as a ``SpikingNetwork``: dense, convolutional, recurrent, late."""
 
 import math
 from pathlib import Path
@@ -9,10 +9,10 @@ import torch
 
 from polystep_snn.errors import InputError
 from polystep_snn.hardware.formats.hdf5 import Tree
-from polystep_snn.hardware.formats.nir import chain, read_graph
+from polystep_snn.hardware.formats.nir import read_graph, recurrent_chain
 from polystep_snn.snn.assembly import Assembly
 from polystep_snn.snn.network import SpikingNetwork
-from polystep_snn.snn.nir_neurons import FIRING, INTEGRATING, Steps, neuron, numbers, steps_of
+from polystep_snn.snn.nir_neurons import FIRING, INTEGRATING, Steps, delay_steps, neuron, numbers, steps_of
 
 _DENSE, _POOLS = ("Affine", "Linear"), ("SumPool2d", "AvgPool2d")
 
@@ -23,8 +23,13 @@ def from_nir(source: str | Path | Any, dt: float | None = None, reset: str | Non
     The graph is a chain: an input, ``Affine``, ``Linear`` or ``Conv2d`` in turn with ``LIF``, ``CubaLIF`` or ``IF``, an output. The last
     layer is dense; its neurons may also be ``LI``, ``I`` or ``CubaLI`` (membrane readout). Graphs within the graph are chains too.
     ``SumPool2d`` and ``AvgPool2d`` may stand before weights, a ``Flatten`` stands where maps end. The input says the shape of maps, or else
-    the first convolution. NIR's equations are discretised as
-    by Norse and snnTorch (Euler's rule; the new current drives the membrane)::
+    the first convolution.
+
+    Spikes may come back to the dense hidden neurons that sent them through one ``Affine`` or ``Linear``: they arrive in the next step, and
+    an ``Affine`` adds its biases in every step, the first one too. A ``Delay`` of whole steps may stand behind dense hidden neurons that
+    are not recurrent.
+
+    NIR's equations are discretised as by Norse and snnTorch (Euler's rule; the new current drives the membrane)::
 
         v += dt / tau * (r * I - v)                                         LIF, LI
         i += dt / tau_syn * (w_in * I - i); v += dt / tau_mem * (r * i - v)     CubaLIF
@@ -52,7 +57,7 @@ def from_nir(source: str | Path | Any, dt: float | None = None, reset: str | Non
         InputError: a damaged file; a node, an order, a geometry or a constant that has no counterpart; names it.
     """
     graph = read_graph(source) if isinstance(source, str | Path) else _from_memory(source)
-    nodes = chain(graph)
+    nodes, ways_back = recurrent_chain(graph)
     steps: Steps | None = None
     (_, entry), *inner, _ = nodes
     shape = _input_shape(entry, inner)
@@ -67,7 +72,12 @@ def from_nir(source: str | Path | Any, dt: float | None = None, reset: str | Non
             assembly.flatten()
         elif assembly.waits and kind in neurons:
             steps = steps or steps_of(graph, nodes, dt, reset)
+            if name in ways_back:
+                way, weights = ways_back[name]
+                assembly.recur(f"node {way!r}", *_weights(way, weights))
             assembly.fire(where, *neuron(name, node, assembly, steps))
+        elif not assembly.waits and kind == "Delay":
+            assembly.delay(where, delay_steps(name, node, assembly.num_neurons, steps.dt) if steps else np.zeros(0, np.int64))
         elif not assembly.waits and kind in _POOLS:
             size, stride, padding = (numbers(name, node, field) for field in ("kernel_size", "stride", "padding"))
             assembly.pool(where, size, stride, padding, None if kind == "AvgPool2d" else 1)
@@ -82,7 +92,7 @@ def from_nir(source: str | Path | Any, dt: float | None = None, reset: str | Non
             else:
                 assembly.connect(where, weight, bias)
         else:
-            choices = neurons if assembly.waits else (*_DENSE, "Conv2d", *_POOLS)
+            choices = neurons if assembly.waits else (*_DENSE, "Conv2d", *_POOLS, "Delay")
             hint = "; only the last may integrate" if assembly.waits and not last else ""
             raise InputError(f"{where} is {kind}, expected {', '.join(choices)}{hint}")
     return assembly.network(torch.empty(0, dtype=dtype))

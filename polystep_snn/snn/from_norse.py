@@ -1,4 +1,4 @@
-"""A Norse ``SequentialState`` of dense, convolutional and LIF layers as a ``SpikingNetwork``."""
+"""A Norse ``SequentialState`` of dense, convolutional, LIF and recurrent LIF layers as a ``SpikingNetwork``."""
 
 from typing import Any
 
@@ -12,6 +12,20 @@ from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.readouts import MembraneReadout
 
 _LIF, _INTEGRATOR = ("LIFBoxCell", "LIFCell"), ("LIBoxCell", "LICell")
+_RECURRENT = "LIFRecurrentCell"
+# Modules that take all steps at once, [T, B, N], and those that take one; their constants are the same.
+_WHOLE_SEQUENCES = {"LIF": "LIFCell", "LI": "LICell", "LIFRecurrent": _RECURRENT}
+# What has no counterpart, by the first letters of its name: the first entry that fits says why.
+_REASONS = {
+    "LSNN": "whose thresholds adapt",
+    "LIFAdEx": "whose currents adapt and whose membranes rise exponentially",
+    "LIFEx": "whose membranes rise exponentially",
+    "LIFMC": "whose neurons have several compartments",
+    "LIFRefrac": "whose neurons rest after a spike",
+    "LIFCorrelation": "whose weights change while it runs",
+    "CobaLIF": "whose synapses are conductances",
+    "Izhikevich": "whose neurons have a second variable",
+}
 # What does nothing where a network only runs.
 _IDENTITIES = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 _POOLS = (nn.AvgPool2d, nn.LPPool2d)
@@ -23,12 +37,19 @@ def from_norse(model: nn.Sequential, input_shape: tuple[int, int, int] | None = 
     The model alternates ``nn.Linear`` or ``nn.Conv2d`` with ``LIFBoxCell`` or ``LIFCell`` and ends in a dense layer of these (spike-count
     readout) or of ``LIBoxCell`` or ``LICell`` (membrane readout). Models within the model are taken apart; ``nn.Dropout`` and
     ``nn.Identity`` are left out. ``nn.AvgPool2d`` and ``nn.LPPool2d(1, ...)`` may stand before weights, and an
-    ``nn.Flatten`` stands where maps end. Norse scales every input by ``dt * tau_mem_inv``; here that factor goes into weights and biases,
-    as does that of a mean over squares, so membranes agree to rounding, and spikes wherever a membrane is not within rounding of its
-    threshold. A leak potential is moved to 0, with threshold and reset. The surrogate derivative is dropped.
+    ``nn.Flatten`` stands where maps end.
+
+    A hidden layer may also be a ``LIFRecurrentCell``, which has input weights of its own. Its recurrent weights are taken as they act, the
+    diagonal included, which Norse sets to 0 unless told ``autapses=True``. Modules that take whole sequences, ``LIF``, ``LIFRecurrent`` and
+    ``LI``, may stand in place of all cells of a dense model.
+
+    Norse scales every input by ``dt * tau_mem_inv``; here that factor goes into weights and biases, as does that of a mean over squares, so
+    membranes agree to rounding, and spikes wherever a membrane is not within rounding of its threshold. A leak potential is moved to 0,
+    with threshold and reset. The surrogate derivative is dropped.
 
     Args:
-        model: ``norse.torch.SequentialState`` (or any ``nn.Sequential`` of the same modules), for inputs ``[B, N]`` or ``[B, C, H, W]``.
+        model: ``norse.torch.SequentialState`` (or any ``nn.Sequential`` of the same modules), for inputs ``[B, N]`` or ``[B, C, H, W]``, or
+            ``[T, B, N]`` for whole sequences.
         input_shape: channels, height and width of a sample; for a model that begins with a convolution or a pool.
 
     Returns:
@@ -44,19 +65,23 @@ def from_norse(model: nn.Sequential, input_shape: tuple[int, int, int] | None = 
         raise InputError(
             f"module 0 is {type(modules[0]).__name__}, so the input's shape is needed: give input_shape=(channels, height, width)"
         )
+    _check_steps(modules)
     assembly = Assembly(input_shape)
     for k, module in enumerate(modules):
-        kind, last = type(module).__name__, k == len(modules) - 1
-        where = f"module {k} ({kind})"
+        name, last = type(module).__name__, k == len(modules) - 1
+        kind, where = _WHOLE_SEQUENCES.get(name, name), f"module {k} ({name})"
         if isinstance(module, nn.Flatten):
             if module.start_dim != 1 or module.end_dim not in (-1, 3):
                 raise InputError(
                     f"{where} joins dimensions {module.start_dim} to {module.end_dim}, but samples are flattened whole here: 1 to -1"
                 )
             assembly.flatten()
+        elif kind == _RECURRENT:
+            _recur(assembly, where, module)
         elif assembly.waits:
             if kind not in _LIF + (_INTEGRATOR if last else ()):
-                raise InputError(f"module {k} is {kind}: choose one of {', '.join(_LIF)}" + (f", {', '.join(_INTEGRATOR)}" if last else ""))
+                choices = [*_LIF, *(_INTEGRATOR if last else ())]
+                raise InputError(f"module {k} is {name}{_reason(name)}: choose one of {', '.join(choices)}")
             p, added = _parameters(module, where, fires=kind in _LIF)
             assembly.fire(where, p.dt * p.tau_mem_inv, added, p if kind in _LIF else MembraneReadout(p.beta, p.alpha))
         elif isinstance(module, nn.Linear):
@@ -68,8 +93,10 @@ def from_norse(model: nn.Sequential, input_shape: tuple[int, int, int] | None = 
         elif isinstance(module, _POOLS):
             _pool(assembly, where, module)
         else:
-            raise InputError(f"module {k} is {kind}, expected nn.Linear, nn.Conv2d, nn.AvgPool2d, nn.LPPool2d or nn.Flatten")
-    return assembly.network(next(m.weight for m in modules if isinstance(m, nn.Linear | nn.Conv2d)))
+            expected = f"nn.Linear, nn.Conv2d, nn.AvgPool2d, nn.LPPool2d, nn.Flatten or {_RECURRENT}"
+            raise InputError(f"module {k} is {name}{_reason(name)}, expected {expected}")
+    weights = [getattr(m, "input_weights", None) if _is_recurrent(m) else getattr(m, "weight", None) for m in modules]
+    return assembly.network(next(weight for weight in weights if weight is not None))
 
 
 def _modules(model: Any) -> list[Any]:
@@ -83,6 +110,40 @@ def _modules(model: Any) -> list[Any]:
         elif not isinstance(module, _IDENTITIES):
             found.append(module)
     return found
+
+
+def _is_recurrent(module: Any) -> bool:
+    return _WHOLE_SEQUENCES.get(type(module).__name__, type(module).__name__) == _RECURRENT
+
+
+def _reason(name: str) -> str:
+    return next((f", {reason}" for start, reason in _REASONS.items() if name.startswith(start)), "")
+
+
+def _check_steps(modules: list[Any]) -> None:
+    """InputError where some modules take whole sequences and others single steps."""
+    names = [type(module).__name__ for module in modules]
+    whole = next((k for k, name in enumerate(names) if name in _WHOLE_SEQUENCES), None)
+    single = {*_LIF, *_INTEGRATOR, _RECURRENT}
+    for k, (name, module) in enumerate(zip(names, modules, strict=True)):
+        if whole is not None and (name in single or isinstance(module, (nn.Conv2d, nn.Flatten, *_POOLS))):
+            raise InputError(
+                f"module {whole} ({names[whole]}) takes whole sequences, but module {k} ({name}) single steps: choose "
+                f"{_WHOLE_SEQUENCES[names[whole]]}"
+            )
+
+
+def _recur(assembly: Assembly, where: str, module: Any) -> None:
+    """A recurrent cell: input weights, recurrent ones and neurons."""
+    if assembly.waits:
+        raise InputError(f"{where} has input weights of its own, but weights come before it: multiply both into its input_weights")
+    weight, recurrent = module.input_weights, module.recurrent_weights
+    if weight.ndim != 2:
+        raise InputError(f"{where} has input weights {list(weight.shape)}: give [neurons, inputs]")
+    assembly.connect(where, weight, None)
+    assembly.recur(where, recurrent, None)
+    p, added = _parameters(module, where, fires=True)
+    assembly.fire(where, p.dt * p.tau_mem_inv, added, p)
 
 
 def _pool(assembly: Assembly, where: str, module: nn.AvgPool2d | nn.LPPool2d) -> None:

@@ -187,6 +187,21 @@ def spread(name: str, node: Tree, field: str, layer: Assembly) -> np.ndarray:
     return each[:, 0]
 
 
+def delay_steps(name: str, node: Tree, count: int, dt: float) -> np.ndarray:
+    """The delays of so many neurons in steps, ``[count]`` int64; those of the file are in s, one a neuron or one for all."""
+    delays = numbers(name, node, "delay")
+    if delays.size not in (1, count):
+        raise InputError(f"node {name!r}: delay has {delays.size} values for {count} neurons")
+    exact = delays.reshape(-1) / dt
+    steps = exact.round()
+    bad = (np.abs(exact - steps) > 1e-3) | (steps < 0) | (steps > 2**31)
+    if bad.any():
+        raise InputError(
+            f"node {name!r}: a delay is {exact[bad][0] * dt:g} s, which is {exact[bad][0]:g} steps of {dt:g} s: give whole steps, from 0 on"
+        )
+    return np.broadcast_to(steps.astype(np.int64), count).copy()
+
+
 def numbers(name: str, node: Tree, field: str) -> np.ndarray:
     """Finite numbers of a node, in float64."""
     value = node.get(field)

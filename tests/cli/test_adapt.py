@@ -99,3 +99,17 @@ def test_mistakes_take_one_line(deployed, tmp_path, capsys, options, message):
     (line,) = err.splitlines()
     assert message in line
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(("hidden", "message"), [("8r", "layer 0 is recurrent, but"), ("8d3", "layer 1 has delays, but")])
+def test_networks_with_memory_do_not_learn_here(tmp_path, capsys, monkeypatch, hidden, message):
+    options = ["--neuron", "loihi", "--hidden", hidden, "--epochs", "1", "--threads", "1", "--no-compile"]
+    assert main(["train", "digits", "--out", str(tmp_path / "run"), *options]) == 0
+    capsys.readouterr()
+    monkeypatch.setattr(Shift, "__call__", lambda *_, **__: pytest.fail("a stream was made"))
+    assert main(["adapt", str(tmp_path / "run"), "--shift", "noise:0.3", "--out", str(tmp_path / "new")]) == 2
+    out, err = capsys.readouterr()
+    (line,) = err.splitlines()
+    assert message in line
+    assert out == ""
+    assert not (tmp_path / "new").exists()

@@ -87,6 +87,8 @@ def test_a_recipe_can_be_overridden(tmp_path):
         ("train mnist --out {tmp}/new --data-dir {tmp}/nowhere", "does not exist"),
         ("train digits --out {tmp}/new --space weight --windows 3", "windows is 3, but the space 'weight' has no such option"),
         ("train digits --out {tmp}/new --on-chip --credit chained", "credit has no meaning with --on-chip: leave it out"),
+        ("train digits --out {tmp}/new --on-chip --hidden 32r", "networks of one dense hidden layer without recurrent weights or delays"),
+        ("train digits --out {tmp}/new --on-chip --hidden 32d4", "networks of one dense hidden layer without recurrent weights or delays"),
         ("train digits --out {tmp}/new --on-chip --space weight", "the neuron 'loihi' is probed in the space 'node' only"),
         ("eval {tmp}/new", "holds no run"),
         ("eval {run} --limit 0", "--limit is 0"),

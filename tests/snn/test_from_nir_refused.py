@@ -74,7 +74,7 @@ def inconsistent(weight):
     [
         (branch, "node 'a' has more than one edge out"),
         (recurrent, "node 'n3' has more than one edge out"),
-        (loop_apart, "node 'x' is not on the way"),
+        (loop_apart, "node 'y' is not on the way"),
         (dead_end, "node 'output' is not on the way"),
         (back_to_the_start, "node 'output' is not on the way"),
         (lambda: with_edges([("input", "n0"), ("n0", "nowhere")]), "'nowhere', but there is no such node"),

@@ -15,12 +15,18 @@ KINDS = {
     "counts": ["--neuron", "loihi", "--readout", "count", "--alpha", "0.5", "--encoder", "latency"],
     "deep": ["--neuron", "loihi", "--hidden", "20", "12", "--encoder", "poisson"],
     "maps": ["--neuron", "loihi", "--hidden", "4c3", "p2", "8c2", "--probed", "16", "0"],
+    "recurrent": ["--neuron", "loihi", "--hidden", "20r"],
+    "delayed": ["--neuron", "loihi", "--hidden", "20d4", "12"],
     "float": ["--encoder", "rate"],
     "direct": [],
 }
 
 
-SIZES = {"deep": [64, 20, 12, 10], "maps": [64, 4 * 6 * 6, 8 * 2 * 2, 10]}
+SIZES = {"deep": [64, 20, 12, 10], "delayed": [64, 20, 12, 10], "maps": [64, 4 * 6 * 6, 8 * 2 * 2, 10]}
+
+
+# Blank ones included.
+STEPS = {"float": 15, "delayed": 16 + 4}
 
 
 ON_CHIP = [kind for kind, options in KINDS.items() if "loihi" in options]

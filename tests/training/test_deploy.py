@@ -4,11 +4,14 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
+from polystep_snn.errors import InputError
 from polystep_snn.hardware import network_file
 from polystep_snn.hardware.encoders import encode
 from polystep_snn.hardware.formats import netx, nir
 from polystep_snn.hardware.simulator import Simulator
+from polystep_snn.training import checkpoint
 from polystep_snn.training.deploy import deploy
 from polystep_snn.training.run_folder import open_run
 from tests.training.deployed_runs import ON_CHIP, SIZES, call, runs, without_lava  # noqa: F401 (fixtures)
@@ -52,7 +55,7 @@ def test_decisions_need_nothing_but_the_file(runs, digits):
 
 
 @pytest.mark.usefixtures("lava_python")
-@pytest.mark.parametrize("kind", ["chip", "counts"])
+@pytest.mark.parametrize("kind", ["chip", "counts", "recurrent"])
 def test_lava_scores_the_same(runs, capsys, kind):
     expected, _ = call(capsys, "eval", runs[kind])
     found, lines = call(capsys, "eval", runs[kind], "--backend", "lava")
@@ -77,7 +80,8 @@ def test_every_format_gives_the_network_back(runs, capsys, tmp_path, kind):
         assert result["sizes"] == SIZES.get(kind, [64, 20, 10])
         assert result["cores"] == len(result["sizes"]) - 1
         assert lines[-1] == f"wrote {result['file']}"
-        assert any(line.startswith("layer 0 ") and " 64 " in line for line in lines), "the table of the chip's limits"
+        fan_in = 64 + 20 * (kind == "recurrent")
+        assert any(line.startswith("layer 0 ") and f" {fan_in} " in line for line in lines), "the table of the chip's limits"
         assert content(read(tmp_path / "deep" / form), tmp_path / "found") == expected
 
 
@@ -118,3 +122,24 @@ def test_a_network_trained_in_integers_is_not_quantized(runs, capsys, tmp_path):
     assert result["layers"] == []
     assert result["quantization"] is None
     assert not any("quantized" in line for line in lines)
+
+
+def test_delays_of_a_run_are_its_checkpoints(runs, tmp_path):
+    """Not those that a newly made network happens to draw: they are kept, and must be possible."""
+    run, copy = open_run(runs["delayed"]), tmp_path / "run"
+    copy.mkdir()
+    for name in ("config.json", "checkpoint.safetensors"):
+        (copy / name).write_bytes((runs["delayed"] / name).read_bytes())
+    tensors, meta = checkpoint.load(copy / "checkpoint.safetensors")
+    assert torch.equal(tensors["best.delays_1"], run.network.delays[1])
+    other = tensors | {"best.delays_1": (tensors["best.delays_1"] + 1) % 5}
+    checkpoint.save(copy / "checkpoint.safetensors", other, meta)
+    opened = open_run(copy)
+    assert torch.equal(opened.network.delays[1], other["best.delays_1"])
+    assert np.array_equal(deploy(opened).integers.layers[1].delays, other["best.delays_1"].numpy())
+    for wrong in (5, -1, 300):
+        changed = tensors["best.delays_1"].clone()
+        changed[3] = wrong
+        checkpoint.save(copy / "checkpoint.safetensors", tensors | {"best.delays_1": changed}, meta)
+        with pytest.raises(InputError, match=r"best.delays_1 holds others than 0 to 4"):
+            open_run(copy)

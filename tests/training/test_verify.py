@@ -17,13 +17,13 @@ from polystep_snn.training import deploy as training_deploy
 from polystep_snn.training.deploy import deploy
 from polystep_snn.training.run_folder import open_run
 from tests.hardware.test_convolution import convolutional
-from tests.training.deployed_runs import ON_CHIP, SIZES, call, one_line, runs, without_lava  # noqa: F401 (fixtures)
+from tests.training.deployed_runs import ON_CHIP, SIZES, STEPS, call, one_line, runs, without_lava  # noqa: F401 (fixtures)
 
 
 @pytest.mark.parametrize("kind", [*ON_CHIP, "float"])
 def test_verify_compares_every_neuron_step_and_sample(runs, capsys, kind):
     result, lines = call(capsys, "verify", runs[kind])
-    neurons, steps = sum(SIZES.get(kind, [64, 20, 10])[1:]), (15 if kind == "float" else 16)
+    neurons, steps = sum(SIZES.get(kind, [64, 20, 10])[1:]), STEPS.get(kind, 16)
     assert result == {
         "samples": 360,
         "backends": ["simulator"],
@@ -43,7 +43,7 @@ def test_verify_compares_every_neuron_step_and_sample(runs, capsys, kind):
 @pytest.mark.parametrize("kind", [*ON_CHIP, "float"])
 def test_verify_on_lava(runs, capsys, kind):
     result, _ = call(capsys, "verify", runs[kind], "--backend", "lava", "--limit", 40)
-    neurons, steps = sum(SIZES.get(kind, [64, 20, 10])[1:]), (15 if kind == "float" else 16)
+    neurons, steps = sum(SIZES.get(kind, [64, 20, 10])[1:]), STEPS.get(kind, 16)
     assert result["backends"] == ["simulator", "lava"]
     assert (result["samples"], result["spikes_compared"], result["differences"]) == (40, 2 * 40 * steps * neurons, 0)
 

@@ -140,8 +140,10 @@ def test_spikes_come_back_within_graphs_in_any_order_of_edges():
     ("edges", "message"),
     [
         ("in>w w>n n>out n>r r>n n>q q>n", "spikes of node 'n' come back by 'q' and 'r': add their weights up"),
-        ("in>w w>n n>out n>d d>n", "node 'n' has more than one edge out: only chains are read, in which spikes come back"),
-        ("in>w w>n n>out n>r r>d d>n", "node 'n' has more than one edge out"),
+        ("in>w w>n n>out n>d d>n", "node 'd' delays spikes that come back, but those arrive in the next step here: train without it"),
+        ("in>w w>n n>out n>r r>d d>n", "node 'd' delays spikes that come back"),
+        ("in>w w>n n>out n>d d>r r>n", "node 'd' delays spikes that come back"),
+        ("in>w w>n n>out n>q q>w", "node 'n' has more than one edge out: only chains are read, in which spikes come back"),
         ("in>w w>n n>out n>n", "node 'n' has more than one edge"),
         ("in>w w>n n>out n>r r>w", "node 'n' has more than one edge out"),
         ("in>w w>n n>out w>r r>w", "node 'w' has more than one edge out"),
