@@ -21,7 +21,17 @@ def test_it_opens():
     opened = open_run(RUN)
     assert opened.best["epoch"] == 1
     assert opened.evaluate().accuracy > 0.5
-    options = {"hidden": 16, "lr": 0.02, "epochs": 3, "batch_size": 64, "compile": False, "threads": 1, "seed": 3, "device": "cpu"}
+    options = {
+        "hidden": 16,
+        "lr": 0.02,
+        "epochs": 3,
+        "batch_size": 64,
+        "compile": False,
+        "threads": 1,
+        "seed": 3,
+        "device": "cpu",
+        "credit": "exact",
+    }
     assert opened.config == TrainConfig("digits", **options)
 
 

@@ -120,7 +120,7 @@ def test_nothing_is_pickled(tmp_path, digits):
         ({"space": "weight", "probed": 0, "windows": 2}, "windows is 2, but the space 'weight' has no such option"),
         ({"space": "weight", "probed": 0, "rate_weight": 1.0}, "rate_weight is 1.0, but the space 'weight'"),
         ({"space": "weight", "probed": 0, "credit": "chained"}, "credit is chained, but the space 'weight' has no such option"),
-        ({"credit": "guessed"}, "credit is 'guessed': choose one of exact, chained"),
+        ({"credit": "guessed"}, "credit is 'guessed': choose one of auto, exact, chained"),
         ({"rank": 4}, "rank is 4, but the space 'node' has no such option: leave it out, or choose the space 'weight'"),
         ({"space": "weight", "probed": 0, "rank": 0}, "rank is 0: choose a number from 1 to"),
         ({"space": "weight", "probed": 0, "rank": 13, "polytope": "cube"}, "a cube in 13 dimensions"),
