@@ -51,10 +51,14 @@ TASKS: dict[str, dict[str, Any]] = {
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo")
 NETWORKS = {"recurrent": ("128r",), "delayed": ("128d16", "128"), "dense": ("128",)}
 METHODS = ("polystep", "bptt", "without price", "without memory")
-# Found with --tune, seed 0.
+# Found with --tune, seed 0. On rows 1e-2 had 0.3 points more there, but with seed 1 the layer saturated within the first epoch.
 CHOSEN: dict[tuple[str, str, str], dict[str, Any]] = {
-    ("rows", "recurrent", "polystep"): {"lr": 1e-2, "radius": 0.3},
+    ("rows", "recurrent", "polystep"): {"lr": 5e-3, "radius": 0.3},
     ("rows", "recurrent", "bptt"): {"lr": 1e-2, "surrogate": "fast_sigmoid"},
+    ("spoken", "recurrent", "polystep"): {"lr": 1e-2, "radius": 0.3},
+    ("spoken", "recurrent", "bptt"): {"lr": 1e-2, "surrogate": "fast_sigmoid"},
+    ("speakers", "recurrent", "polystep"): {"lr": 1e-2, "radius": 0.3},
+    ("speakers", "recurrent", "bptt"): {"lr": 1e-2, "surrogate": "fast_sigmoid"},
 }
 
 

@@ -87,7 +87,8 @@ NEURON_RECIPES: dict[str, dict[str, Any]] = {
 }
 # What recurrent layers need, where a data set has no opinion: found on MNIST read row by row and on spoken digits. Larger probes and steps
 # make neurons excite each other without end.
-RECURRENT_RECIPE: dict[str, Any] = {"radius": 0.3, "windows": 4, "lr": 1e-2}
+RECURRENT_RECIPE: dict[str, Any] = {"radius": 0.3, "windows": 4, "lr": 5e-3}
+RECURRENT_SPIKE_RECIPE: dict[str, Any] = {"radius": 0.6, "lr": 3e-3}
 # What weight space needs: costs are those of whole batches, and a displacement is a unit vector times the learning rate.
 SPACE_RECIPES: dict[str, dict[str, Any]] = {
     "node": {},
@@ -111,7 +112,7 @@ def recipe(
         others |= {"num_steps": _NUM_ROWS[dataset], "windows": _NUM_ROWS[dataset] // 4, "weight_decay": 0.05}
     layers = [parse_layer(item) for item in hidden]
     if any(isinstance(layer, Recurrent) for layer in layers):
-        others = {**RECURRENT_RECIPE, **others}
+        others = {**RECURRENT_RECIPE, **others, **(RECURRENT_SPIKE_RECIPE if neuron == "loihi" else {})}
     # Whatever is on its way when the input ends arrives.
     if delays := sum(layer.max_delay for layer in layers if isinstance(layer, Delayed)):
         others["blank_steps"] = delays
