@@ -149,7 +149,7 @@ class SurrogateBPTT:
                         incoming = spikes if delays is None else delayed(spikes, past[layer], delays)
                         past[layer] = torch.cat([past[layer], spikes])[-len(past[layer]) :]
             value = end.value(network.weights, base[-1])
-            cost = (self.cost or CrossEntropy(rate_scale(len(inputs))))(value, target)
+            cost = (self.cost or CrossEntropy(rate_scale(readout.full_scale(len(inputs)))))(value, target)
             loss = cost.mean()
             network.zero_grad(set_to_none=True)
             loss.backward()

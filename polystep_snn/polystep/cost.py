@@ -100,6 +100,10 @@ class RateTarget:
         return self.weight * (2.0 * excess + change / counts.shape[1]) * change
 
 
-def rate_scale(num_steps: int, per_rate: float = 7.5) -> float:
-    """The scale at which a difference of one spike a step is worth ``per_rate`` nats, whatever the number of steps."""
+def rate_scale(num_steps: float, per_rate: float = 7.5) -> float:
+    """The scale at which a difference of one spike a step is worth ``per_rate`` nats, whatever the number of steps.
+
+    Args:
+        num_steps: T; of a readout that counts spikes of some steps more often, ``full_scale(T)``.
+    """
     return per_rate / num_steps

@@ -73,6 +73,11 @@ class CubaNeuron(NamedTuple):
     threshold: Tensor
     bias: Tensor
 
+    @property
+    def adds_up(self) -> bool:
+        """Whether the membrane is a plain sum of what arrives, as long as it does not fire."""
+        return self.du == NO_CURRENT and self.dv == 0
+
     def batch_last(self) -> "CubaNeuron":
         """The same for states ``[N, B]``."""
         return self._replace(bias=self.bias[:, None], threshold=self.threshold[:, None] if self.threshold.ndim else self.threshold)

@@ -149,7 +149,7 @@ class SpikingNetwork(nn.Module):
             return Layer(integers.weight * integers.scale, wiring.spread(bias), wiring, p, None, integers, recurrent, delays)
         if p is None:
             assert isinstance(self.readout, MembraneReadout)
-            p = CubaParameters.from_beta(self.readout.decay)
+            p = CubaParameters.from_beta(self.readout.decay, self.readout.alpha)
         assert isinstance(p, CubaParameters)
         offset = wiring.spread(integers.bias)
         neuron = CubaNeuron(p.du, p.dv, ALIGNMENT * integers.vth, offset)

@@ -44,8 +44,9 @@ class MembraneReadout:
 
     Attributes:
         decay: fraction of the membrane left after a step; 1 is an integrator without leak.
-        alpha: fraction of a synaptic current left after a step; 0 without a synapse. A readout with one runs, and is not trained here.
-        i_0: synaptic currents at the start, one a neuron; None for 0.
+        alpha: fraction of a synaptic current left after a step; 0 without a synapse. Near 1 the membrane adds up what an integrator's
+            membrane was in every step, so that the whole sequence decides; ``MembraneReadout.over_time()`` is such a one.
+        i_0: synaptic currents at the start, one a neuron; None for 0. A readout with some runs, and is not trained here.
     """
 
     decay: float = 1.0
@@ -58,10 +59,29 @@ class MembraneReadout:
         if not 0.0 <= self.alpha < 1.0:
             raise InputError(f"the readout's alpha is {self.alpha:g}: choose a fraction in [0, 1), 0 for no synapse")
 
+    @classmethod
+    def over_time(cls) -> "MembraneReadout":
+        """An integrator behind a synapse that keeps its current as long as the chip's can (``du = 0``): its membrane is, but for a leak of
+        1/4096 a step, the sum over time of what an integrator without a synapse has, so the mean membrane decides, not the last one.
+        """
+        return cls(alpha=4095 / 4096)
+
     def check_trainable(self) -> None:
-        """InputError for a readout with a synapse, whose costs no method here knows."""
-        if self.alpha:
-            raise InputError(f"the readout keeps {self.alpha:g} of its current, which is not trained here: choose an alpha of 0")
+        """InputError for a readout with a current at the start, which no method here trains."""
+        if self.i_0 is not None:
+            raise InputError("the readout has a current at the start, which is not trained here: set i_0 to None")
+
+    def counts(self, num_steps: int) -> list[float]:
+        """What a current of 1 adds to the final membrane, ``[T]``, by how many steps before the last one it arrives."""
+        found, synapse = [1.0], 1.0
+        for _ in range(num_steps - 1):
+            synapse *= self.alpha
+            found.append(self.decay * found[-1] + synapse)
+        return found
+
+    def full_scale(self, num_steps: int) -> float:
+        """What costs are scaled by: T; with a synapse, what a current of 1 in every step leaves on the membrane."""
+        return sum(self.counts(num_steps)) if self.alpha else num_steps
 
     def initial_state(self, like: Tensor, neuron: CubaNeuron | None = None) -> ReadoutState:
         if neuron is None and self.alpha:
@@ -98,6 +118,10 @@ class SpikeCountReadout:
         self.neuron.checked()
         if not math.isfinite(self.residual):
             raise InputError(f"residual is {self.residual:g}: choose a finite share of the membrane, 0 for none")
+
+    def full_scale(self, num_steps: int) -> float:
+        """What costs are scaled by: T, the most spikes that there can be."""
+        return num_steps
 
     def initial_state(self, like: Tensor, neuron: CubaNeuron | None = None) -> ReadoutState:
         return ReadoutState(torch.zeros_like(like), self._neuron(neuron).initial_state(like))

@@ -93,7 +93,24 @@ def load_data(config: TrainConfig, data_dir: Path | None = None) -> Dataset:
 
 def build_cost(config: TrainConfig) -> CrossEntropy:
     """The cost that is minimised and reported."""
-    return CrossEntropy(rate_scale(config.data.total_steps))
+    return CrossEntropy(rate_scale(build_readout(config).full_scale(config.data.total_steps)))
+
+
+def build_readout(config: TrainConfig) -> Readout:
+    """The readout of a run, with the neurons of its hidden layers where it has some."""
+    if config.network.readout == "membrane":
+        return MembraneReadout(config.network.readout_decay)
+    return MembraneReadout.over_time() if config.network.readout == "mean" else SpikeCountReadout(build_neuron(config))
+
+
+def build_neuron(config: TrainConfig) -> Neuron:
+    """The neurons of a run, thresholds not yet chosen."""
+    if config.network.neuron == "loihi":
+        return CubaParameters.from_beta(config.network.beta, config.network.alpha)
+    neuron = LIFParameters.from_beta(config.network.beta, reset=config.network.reset)
+    if not config.network.alpha:
+        return neuron
+    return neuron._replace(tau_syn_inv=(1 - config.network.alpha) / neuron.dt).checked()
 
 
 def build_network(config: TrainConfig, shape: Sequence[int], num_classes: int) -> SpikingNetwork:
@@ -103,14 +120,7 @@ def build_network(config: TrainConfig, shape: Sequence[int], num_classes: int) -
         shape: of an image, or of a step of events or of a sequence: height and width, or channels, height and width.
         num_classes: width of the readout.
     """
-    neuron: Neuron
-    if config.network.neuron == "loihi":
-        neuron = CubaParameters.from_beta(config.network.beta, config.network.alpha)
-    else:
-        neuron = LIFParameters.from_beta(config.network.beta, reset=config.network.reset)
-        if config.network.alpha:
-            neuron = neuron._replace(tau_syn_inv=(1 - config.network.alpha) / neuron.dt).checked()
-    readout: Readout = MembraneReadout(config.network.readout_decay) if config.network.readout == "membrane" else SpikeCountReadout(neuron)
+    neuron, readout = build_neuron(config), build_readout(config)
     num_inputs = prod(shape) if config.data.encoder in _NO_ENCODER else build_encoder(config).num_channels(prod(shape))
     hidden = config.network.layers
     flat = not any(isinstance(item, Conv | SumPool) for item in hidden)

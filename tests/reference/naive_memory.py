@@ -21,7 +21,7 @@ def run(network, inputs, layer=None, neuron=None, shift=None):
     spikes = [torch.zeros(num_steps, batch, n, dtype=inputs.dtype) for n in network.sizes[1:]]
     received[0] = inputs
     states = [(torch.zeros(batch, n, dtype=inputs.dtype),) * 2 for n in network.sizes[1:]]
-    membrane = torch.zeros(batch, network.sizes[-1], dtype=inputs.dtype)
+    membrane = synapse = torch.zeros(batch, network.sizes[-1], dtype=inputs.dtype)
     for t in range(num_steps):
         for k, (weight, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
             delays = network.delays[k]
@@ -38,7 +38,8 @@ def run(network, inputs, layer=None, neuron=None, shift=None):
             if k < depth:
                 spikes[k][t], states[k] = lif(current, states[k], network.neurons[k])
             elif isinstance(network.readout, MembraneReadout):
-                membrane = network.readout.decay * membrane + current
+                synapse = network.readout.alpha * synapse + current
+                membrane = network.readout.decay * membrane + synapse
             else:
                 spikes[k][t], states[k] = lif(current, states[k], network.readout.neuron)
     if isinstance(network.readout, MembraneReadout):
@@ -99,7 +100,8 @@ def chained_costs(network, inputs, target, probes, cost, repetitions):
                     moved = torch.zeros_like(value)
                     for t in range(num_steps):
                         if arrives[j][t] < num_steps:
-                            moved += network.readout.decay ** (num_steps - 1 - arrives[j][t]) * change[v, k, t][:, None] * behind[:, j]
+                            left = _left(network.readout, num_steps - 1 - arrives[j][t])
+                            moved += left * change[v, k, t][:, None] * behind[:, j]
                     table[v, k] = cost((value + moved).T, target)
         else:
             worth = _worth(tables[layer + 1], probes[layer + 1], network.sizes[layer + 2], behind, num_steps)
@@ -113,6 +115,15 @@ def chained_costs(network, inputs, target, probes, cost, repetitions):
             table = _with_own(table, change, probes[layer], network.recurrents[str(layer)], chosen, num_steps, repetitions)
         tables[layer] = table
     return tables
+
+
+def _left(readout, steps):
+    """What is left on a readout's membrane of a current of 1, so many steps later."""
+    membrane, synapse = 1.0, 1.0
+    for _ in range(steps):
+        synapse = readout.alpha * synapse
+        membrane = readout.decay * membrane + synapse
+    return membrane
 
 
 def _worth(table, probes, width, weight, num_steps):

@@ -43,20 +43,36 @@ def check(network: SpikingNetwork, inputs: Frames | Tensor, target: Tensor, weig
         raise InputError(f"a target is {low if low < 0 else high}, but this network's classes lie in 0..{network.sizes[-1] - 1}")
 
 
-def check_memory(network: SpikingNetwork, space: NodeSpace, points: Tensor, rate_target: RateTarget | None) -> None:
+def can_be_followed(network: SpikingNetwork) -> bool:
+    """Whether probes can be followed through all layers behind: no spike arrives later, and nothing of it is kept but by the membrane."""
+    kept = not network.integer and isinstance(network.readout, MembraneReadout) and network.readout.alpha
+    return not network.has_memory and not (kept and len(network.neurons) > 1)
+
+
+def check_memory(network: SpikingNetwork, space: NodeSpace, points: Tensor) -> None:
     """InputError for a space in which a network whose spikes arrive later is not probed; ``points``: the vertices."""
-    if not network.has_memory:
-        return
-    if space.credit == "exact":
+    if space.credit == "exact" and not can_be_followed(network):
         raise InputError(
-            "credit is 'exact', but spikes that arrive later are not followed: choose 'chained' for recurrent and delayed layers"
+            "credit is 'exact', but spikes that arrive later, or in a readout with a synapse, are not followed: choose 'chained' or 'auto'"
         )
     if any(wiring.recurrent for wiring in network.wirings) and (space.rotate or not one_window_each(points)):
         raise InputError(
             f"the polytope is {space.polytope!r}{', rotated' if space.rotate else ''}, but credit through recurrent weights needs vertices "
             "that shift one window each: choose 'orthoplex', not rotated"
         )
-    if rate_target is not None and network.wirings[-1].max_delay and isinstance(network.readout, MembraneReadout):
+
+
+def check_rate_target(network: SpikingNetwork, rate_target: RateTarget | None) -> None:
+    """InputError for a target rate where spikes of the last hidden layer are not counted."""
+    readout = network.readout
+    if rate_target is None or not isinstance(readout, MembraneReadout):
+        return
+    if readout.decay != 1.0 or readout.alpha:
+        raise InputError(
+            f"there is a target rate, but before a readout that keeps {readout.decay:g} of its membrane and {readout.alpha:g} of its "
+            "current no spikes are counted: choose a readout without a leak and a synapse"
+        )
+    if network.wirings[-1].max_delay:
         raise InputError("there is a target rate, but the spikes of the last hidden layer leave late and are not counted: leave it out")
 
 

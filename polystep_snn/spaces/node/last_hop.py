@@ -15,7 +15,7 @@ from polystep_snn.polystep.cost import Cost, CrossEntropy
 from polystep_snn.snn.layer import Layer
 from polystep_snn.snn.loihi import CubaNeuron
 from polystep_snn.snn.neurons import LIFParameters
-from polystep_snn.snn.readouts import Readout, SpikeCountReadout
+from polystep_snn.snn.readouts import MembraneReadout, Readout, SpikeCountReadout
 from polystep_snn.snn.wiring import Wiring
 from polystep_snn.spaces.node.currents import multiply
 from polystep_snn.spaces.node.populations import Population
@@ -60,6 +60,7 @@ class LinearEnd(NamedTuple):
         wiring: of the readout's weights.
         gain: what a current of 1 in every step leaves on the membrane.
         decay: of the membrane, so of the traces in the last layer that fires.
+        alpha: what its synapse keeps of a current; 0 without one.
         bias: ``[C]``, the current of the readout's bias.
         unit: scalar tensor, what a membrane of 1 is worth to the cost.
         neurons: of the readout that are simulated: none.
@@ -70,15 +71,23 @@ class LinearEnd(NamedTuple):
     decay: float
     bias: Tensor
     unit: Tensor
+    alpha: float = 0.0
     neurons: tuple[()] = ()
 
+    @property
+    def counts_spikes(self) -> bool:
+        """Whether traces are numbers of spikes."""
+        return self.decay == 1.0 and not self.alpha
+
     def trace_shares(self, num_steps: int, delays: Tensor | None) -> Tensor | None:
-        """What a spike of each of N neurons in each of T steps adds to its final trace, ``[T, N]``; None where it arrives at once."""
-        if delays is None:
+        """What a spike of each of N neurons in each of T steps adds to its trace, ``[T, N]``; None where ``decay`` says all."""
+        if delays is None and not self.alpha:
             return None
-        ahead = num_steps - 1 - torch.arange(num_steps, device=self.unit.device)[:, None] - delays
-        shares = self.decay ** ahead.clamp(min=0).to(self.unit.dtype)
-        return torch.where(ahead >= 0, shares, 0.0)
+        counts = torch.tensor(MembraneReadout(self.decay, self.alpha).counts(num_steps), dtype=self.unit.dtype, device=self.unit.device)
+        ahead = num_steps - 1 - torch.arange(num_steps, device=self.unit.device)[:, None].expand(-1, self.wiring.num_inputs)
+        if delays is not None:
+            ahead = ahead - delays
+        return torch.where(ahead >= 0, counts[ahead.clamp(min=0)], 0.0)
 
     def value(self, weights: Sequence[Tensor], last: Population) -> Tensor:
         """The readout ``[C, B]`` of the unprobed network, as the cost sees it."""
@@ -156,7 +165,7 @@ def make_end(readout: Readout, layer: Layer, num_steps: int, residual: float | N
         )
         return NeuronEnd((neuron.batch_last(),), share * one)
     readout.check_trainable()
-    if isinstance(neuron, CubaNeuron) and neuron.dv:
+    if isinstance(neuron, CubaNeuron) and not neuron.adds_up:
         return NeuronEnd((neuron.batch_last(),), unit, counts=False)
     bias = neuron.bias if isinstance(neuron, CubaNeuron) else layer.bias
-    return LinearEnd(layer.wiring, float(sum(readout.decay**k for k in range(num_steps))), readout.decay, bias, unit)
+    return LinearEnd(layer.wiring, sum(readout.counts(num_steps)), readout.decay, bias, unit, readout.alpha)

@@ -173,7 +173,7 @@ def advance(
             z, current, population = drive_recurrent(current, recurrent, before[-1], state.base[layer], p, decay, num_steps, shares=seen)
         else:
             # The last layer's spikes are needed one by one only where its trace is not their count.
-            keep = layer < last or decay != 1.0 or before is not None
+            keep = layer < last or decay != 1.0 or before is not None or seen is not None
             z, population = drive(current, state.base[layer], p, decay, num_steps, keep, shares=seen)
         base.append(population)
         driven.append(current)

@@ -37,7 +37,7 @@ from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.quantize import quantize
 from polystep_snn.snn.readouts import MembraneReadout
-from polystep_snn.spaces.node.checks import check, check_memory, explain
+from polystep_snn.spaces.node.checks import can_be_followed, check, check_memory, check_rate_target, explain
 from polystep_snn.spaces.node.costs import settle
 from polystep_snn.spaces.node.gradients import gradients
 from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd, make_end
@@ -104,11 +104,6 @@ class NodeStep:
             raise InputError("i_0 gives neurons a current at the start, which is not trained in node space: set it to None")
         if residual is not None and isinstance(network.readout, MembraneReadout):
             raise InputError(f"residual is {residual}, but a membrane readout is its membrane: leave it out, or choose a SpikeCountReadout")
-        if rate_target is not None and isinstance(network.readout, MembraneReadout) and network.readout.decay != 1.0:
-            raise InputError(
-                f"there is a target rate, but before a readout that keeps {network.readout.decay:g} of its membrane no spikes are counted: "
-                "choose a readout without a leak"
-            )
         self.network = network
         self.space = space
         self.rate_target = rate_target
@@ -125,8 +120,9 @@ class NodeStep:
         self._points = vertices(space.polytope, space.num_windows)
         self._all_probes: tuple[Any, list[LayerProbes]] | None = None
         self._last_probes: list[LayerProbes] = []
-        self._chained = space.credit == "chained" or (space.credit == "auto" and network.has_memory)
-        check_memory(network, space, self._points, rate_target)
+        self._chained = space.credit == "chained" or (space.credit == "auto" and not can_be_followed(network))
+        check_memory(network, space, self._points)
+        check_rate_target(network, rate_target)
 
     @torch.no_grad()
     def step(self, inputs: Frames | Tensor, target: Tensor, progress: float = 0.0) -> StepResult:
@@ -146,7 +142,7 @@ class NodeStep:
             self._settle_kernels()
         layers = self._layers([*weights, *biases, *self.network.recurrents.values()])
         probes = self._probes(len(inputs), progress, layers)
-        cost = self.cost or _usual_cost(len(inputs))
+        cost = self.cost or _usual_cost(self.network.readout.full_scale(len(inputs)))
         residual = None if self.residual is None else at(self.residual, progress)
         given = _Given(layers, inputs, target, cost, probes, residual, at(self.transport.eps, progress))
         seen, grads, total = self._by_loops(given) if self.kernels.loops else self._by_torch(given)
@@ -257,7 +253,7 @@ class NodeStep:
         if not isinstance(self.network.readout, MembraneReadout):
             assert last is not None
             probes.append(LayerProbes(last.shifts(with_radii(self._turned(), readout_radii).to(weight)), windows))
-        elif isinstance(last, CubaNeuron) and last.dv:
+        elif isinstance(last, CubaNeuron) and not last.adds_up:
             assert layers[-1].unit is not None
             shifts = with_radii(self._turned(), readout_radii).to(weight) / layers[-1].unit
             probes.append(LayerProbes(shifts.round(), windows))
@@ -281,8 +277,8 @@ class NodeStep:
 
 
 @lru_cache(maxsize=8)
-def _usual_cost(num_steps: int) -> CrossEntropy:
-    return CrossEntropy(rate_scale(num_steps))
+def _usual_cost(full_scale: float) -> CrossEntropy:
+    return CrossEntropy(rate_scale(full_scale))
 
 
 def _conclude(

@@ -94,12 +94,12 @@ class AnySpiking:
     """
 
     def __init__(self, network: SpikingNetwork, cost: Cost | None, memory: int):
-        self.cost = cost
+        self.cost, self._readout = cost, network.readout
         self.num_steps = 1
         self.whole = WholeModule(network, self._loss, memory, dim=1)
 
     def _loss(self, output: Any, target: Tensor) -> Tensor:
-        return (self.cost or CrossEntropy(rate_scale(self.num_steps)))(output[0].T, target)
+        return (self.cost or CrossEntropy(rate_scale(self._readout.full_scale(self.num_steps))))(output[0].T, target)
 
     def batch(self, inputs: Any, target: Any) -> WholeBatch:
         return self.whole.batch(inputs, target)

@@ -34,9 +34,14 @@ CASES = {
     "delayed, leaky": ([6, Delayed(5, 3), 3], MembraneReadout(0.9)),
     "delayed twice": ([6, Delayed(5, 3), Delayed(4, 6), 3], MembraneReadout()),
     "delayed counts": ([6, Delayed(5, 2), 3], COUNTS),
+    "mean": ([6, 5, 4, 3], MembraneReadout.over_time()),
+    "recurrent mean": ([6, Recurrent(5), 3], MembraneReadout.over_time()),
+    "delayed, any synapse": ([6, Delayed(5, 3), 3], MembraneReadout(0.9, 0.7)),
     "delayed, recurrent, dense": ([6, Delayed(5, 3), Recurrent(4), 4, 3], MembraneReadout()),
 }
 STEPS, BATCH = 13, 3
+# In place of the number of classes: a readout over time.
+MEAN = object()
 
 
 def make(name, seed=0, scale=1.0, dtype=torch.float64):
@@ -140,13 +145,16 @@ def test_gradients_of_recurrent_weights():
     [
         ([6, Recurrent(5), 3], NodeSpace(credit="exact"), "credit is 'exact'"),
         ([6, Delayed(5, 2), 3], NodeSpace(credit="exact"), "credit is 'exact'"),
+        ([6, 5, 4, MEAN], NodeSpace(credit="exact"), "credit is 'exact', but spikes that arrive later, or in a readout with a synapse"),
         ([6, Recurrent(5), 3], NodeSpace(polytope="cube", num_windows=2), "the polytope is 'cube'"),
         ([6, Recurrent(5), 3], NodeSpace(rotate=True, num_windows=2), "rotated"),
     ],
 )
 def test_refused_spaces(architecture, space, message):
+    readout = MembraneReadout.over_time() if architecture[-1] is MEAN else MembraneReadout()
+    network = SpikingNetwork([*architecture[:-1], 3], readout=readout)
     with pytest.raises(InputError, match=message):
-        NodeStep(SpikingNetwork(architecture), space)
+        NodeStep(network, space)
 
 
 @pytest.mark.parametrize(
@@ -163,3 +171,18 @@ def test_refused_spaces(architecture, space, message):
 def test_refused_architectures(architecture, message):
     with pytest.raises(InputError, match=message):
         SpikingNetwork(architecture)
+
+
+def test_a_readout_over_time_is_the_sum_of_membranes():
+    """Up to the chip's leak of 1/4096 a step."""
+    network, inputs, _ = make("mean")
+    state, total = None, 0
+    network.readout = MembraneReadout()
+    for x in inputs:
+        value, state = network(x[None], state)
+        total = total + value
+    network.readout = MembraneReadout.over_time()
+    found, _ = network(inputs)
+    torch.testing.assert_close(found, total, rtol=0.01, atol=0.02)
+    assert not torch.allclose(found, total, rtol=1e-6)
+    assert network.readout.full_scale(STEPS) == pytest.approx(STEPS * (STEPS + 1) / 2, rel=2e-3)

@@ -93,7 +93,7 @@ class Readout:
             last.costs[..., :real] = end.cost([self.weight], probed, neurons, base, self.value[:, :real], self.target, cost)
             last.costs[..., real:] = 0
             return
-        counted = isinstance(end, LinearEnd) and end.decay == 1.0
+        counted = isinstance(end, LinearEnd) and end.counts_spikes
         if isinstance(end, LinearEnd):
             if end.wiring.is_matrix:
                 fan = self.weight.numpy().T

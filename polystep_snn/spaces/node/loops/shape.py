@@ -20,7 +20,7 @@ class Shape(NamedTuple):
         constant: whether all frames are the same.
         sparse: whether they stay events.
         probes: V, M and K of every layer, the readout's last.
-        decay: of the traces of the last layer that fires.
+        decay: of the traces of the last layer that fires, and ``alpha`` of a readout's synapse.
         synapses: which layers' neurons keep a current; a network's may be replaced at any time.
     """
 
@@ -30,6 +30,7 @@ class Shape(NamedTuple):
     sparse: bool
     probes: tuple[tuple[int, ...], ...]
     decay: float
+    alpha: float
     synapses: tuple[bool, ...]
 
     @classmethod
@@ -41,7 +42,9 @@ class Shape(NamedTuple):
             for layer, p in zip(layers, probes, strict=True)
         )
         sparse = isinstance(inputs, EventFrames) and layers[0].wiring.is_matrix
-        return cls(len(inputs), batch_size, isinstance(inputs, Constant), sparse, sizes, end.decay, tuple(map(_keeps_current, layers)))
+        alpha = end.alpha if isinstance(end, LinearEnd) else 0.0
+        rest = sizes, end.decay, alpha, tuple(map(_keeps_current, layers))
+        return cls(len(inputs), batch_size, isinstance(inputs, Constant), sparse, *rest)
 
 
 def _keeps_current(layer: Layer) -> bool:

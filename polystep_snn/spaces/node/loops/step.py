@@ -66,7 +66,7 @@ class LoopStep:
         longest = self._longest = -(-shape.num_steps // self._num_blocks)
         lags = [x.wiring.max_delay for x in layers[1:]] + [0]
         num_past = [max(int(x), lag) for x, lag in zip(self._recurrent, lags, strict=False)]
-        traced = isinstance(end, LinearEnd) and layers[-1].delays is not None
+        traced = isinstance(end, LinearEnd) and (layers[-1].delays is not None or end.alpha > 0)
         self._workspace = Workspace()
         self._layers = [
             LoopLayer(
@@ -213,7 +213,7 @@ class LoopStep:
         if hop is not None:
             hop.costs(driven[-1], start, num_steps, readout)
         if conclusion is not None:
-            conclusion.of_last_layer(known, end.decay == 1.0)
+            conclusion.of_last_layer(known, end.counts_spikes)
         else:
             readout.of_last_layer(known)
         return activity, total
