@@ -1,12 +1,15 @@
 """What Norse's users write: integrators with a synapse, models within models, dropout, modules of their own."""
 
+from dataclasses import replace
+
 import norse.torch as norse
 import pytest
 import torch
 
-from polystep_snn import InputError, PolyStep, from_norse
+from polystep_snn import CrossEntropy, InputError, PolyStep, from_norse
 from polystep_snn.baselines.bptt import SurrogateBPTT
 from polystep_snn.convert import quantized
+from polystep_snn.polystep.cost import rate_scale
 
 LINEAR, STATE = torch.nn.Linear, norse.SequentialState
 
@@ -57,11 +60,15 @@ def test_a_module_of_ones_own_is_refused():
         from_norse(STATE(Own()))
 
 
-def test_a_readout_with_a_synapse_runs_but_is_not_trained():
+def test_a_readout_with_a_synapse_is_trained_and_not_quantized():
     network = from_norse(STATE(LINEAR(6, 12), norse.LIFBoxCell(), LINEAR(12, 3), norse.LICell()))
-    x, y = torch.rand(5, 4, 6), torch.arange(4) % 3
+    x, y = 20 * torch.rand(9, 40, 6), torch.arange(40) % 3
+    expected = CrossEntropy(rate_scale(network.readout.full_scale(9)))(network(x)[0].T, y).mean()
     for method in (PolyStep(network, compile=False), SurrogateBPTT(network, compile=False)):
-        with pytest.raises(InputError, match=r"the readout keeps 0\.8 of its current, which is not trained here"):
-            method.step(x, y)
+        torch.testing.assert_close(method.step(x, y).loss, expected)
+        assert all(p.grad.abs().sum() > 0 for p in network.weights)
+    network.readout = replace(network.readout, i_0=(0.1, 0.0, 0.0))
+    with pytest.raises(InputError, match="the readout has a current at the start, which is not trained here: set i_0 to None"):
+        PolyStep(network, compile=False).step(x, y)
     with pytest.raises(InputError, match=r"keeps 0\.8 of its current, which is not carried over to the chip"):
         quantized(network)

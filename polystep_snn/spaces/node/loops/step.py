@@ -213,7 +213,7 @@ class LoopStep:
         if hop is not None:
             hop.costs(driven[-1], start, num_steps, readout)
         if conclusion is not None:
-            conclusion.of_last_layer(known, end.counts_spikes)
+            conclusion.of_last_layer(known, isinstance(end, LinearEnd) and end.counts_spikes)
         else:
             readout.of_last_layer(known)
         return activity, total
