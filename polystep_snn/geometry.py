@@ -59,10 +59,12 @@ class Delayed(NamedTuple):
     Attributes:
         width: neurons.
         max_delay: of their axons, in steps: delays are drawn evenly from 0 to it.
+        learned: whether training moves them; else they stay as they are drawn.
     """
 
     width: int
     max_delay: int
+    learned: bool = False
 
 
 Item = int | Shape | Conv | SumPool | Recurrent | Delayed

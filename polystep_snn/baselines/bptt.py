@@ -97,6 +97,8 @@ class SurrogateBPTT:
             raise InputError(f"there is no surrogate {surrogate!r}: choose one of {', '.join(SURROGATES)}")
         if network.weight_bits != 32:
             raise InputError(f"weight_bits is {network.weight_bits}, and rounding has no derivative: choose 32 for surrogate gradients")
+        if network.lateness:
+            raise InputError("the network's delays are learnt, but they have no derivative: choose delays that stay as they are")
         self.network = network.requires_grad_(True)
         self.fire = SURROGATES[surrogate]
         self.cost = cost

@@ -64,6 +64,7 @@ class NetworkConfig(Options):
     recurrent_scale: float = option(
         1.0, "recurrent weights at the start: uniform within so much over the square root of their number", range=up_to(1e3)
     )
+    learn_delays: bool = option(False, "training moves the delays of layers such as 128d16, which else stay as they are drawn")
     v_th: float = option(0.0, "threshold of the hidden neurons; 0 to choose each layer's from its initial firing rate")
     reset: str = option("zero", "what a spike does to the membrane", RESETS)
 
@@ -83,8 +84,9 @@ class NetworkConfig(Options):
     @property
     def layers(self) -> list[Item]:
         """The hidden layers, parsed."""
-        found = [parse_layer(item) for item in self.hidden]
-        return [x._replace(scale=self.recurrent_scale) if isinstance(x, Recurrent) else x for x in found]
+        found: list[Item] = [parse_layer(item) for item in self.hidden]
+        found = [x._replace(scale=self.recurrent_scale) if isinstance(x, Recurrent) else x for x in found]
+        return [x._replace(learned=self.learn_delays) if isinstance(x, Delayed) else x for x in found]
 
     @property
     def delays(self) -> dict[str, int]:

@@ -42,6 +42,8 @@ class SpikingNetwork(nn.Module):
         sizes: neurons of every layer, the input's numbers first.
         wirings: where each layer's weights go, the readout's last.
         linears: one ``nn.Linear`` or ``nn.Conv2d`` a layer, the readout's last.
+        lateness: of learned delays, by the number of the layer where the spikes arrive, ``[N_{l-1}]``: (d - D / 2) / D, not rounded, of
+            delays d from 0 to D.
         recurrents: the recurrent weights ``[N_l, N_l]`` of those layers that have some, by the layer's number.
         neurons: the hidden layers' constants.
         readout: as given. May be replaced by another one of the same width at any time.
@@ -87,9 +89,12 @@ class SpikingNetwork(nn.Module):
                 bound = weight[0].numel() ** -0.5
                 weight.uniform_(-bound, bound, generator=generator)
                 bias.zero_()
-            self.recurrents = nn.ParameterDict()
+            self.recurrents, self.lateness = nn.ParameterDict(), nn.ParameterDict()
             for k, wiring in enumerate(self.wirings):
-                self.register_buffer(f"delays_{k}", _delays(wiring, generator))
+                delays = _delays(wiring, generator)
+                self.register_buffer(f"delays_{k}", None if wiring.learned_delays else delays)
+                if wiring.learned_delays and delays is not None:
+                    self.lateness[str(k)] = nn.Parameter(delays / wiring.max_delay - 0.5)
                 if wiring.recurrent:
                     self.recurrents[str(k)] = nn.Parameter(torch.empty(wiring.num_neurons, wiring.num_neurons))
             widths = [item for item in architecture if isinstance(item, Recurrent)]
@@ -111,7 +116,13 @@ class SpikingNetwork(nn.Module):
     @property
     def delays(self) -> list[Tensor | None]:
         """For every layer how many steps later the spikes of each of its inputs arrive, ``[N_{l-1}]``; None where all arrive at once."""
-        return [cast("Tensor | None", getattr(self, f"delays_{k}")) for k in range(len(self.wirings))]
+        return [self._delays_of(k) for k in range(len(self.wirings))]
+
+    def _delays_of(self, layer: int) -> Tensor | None:
+        if not self.wirings[layer].learned_delays:
+            return cast("Tensor | None", getattr(self, f"delays_{layer}"))
+        share = self.lateness[str(layer)].detach().clamp(-0.5, 0.5) + 0.5
+        return (share * self.wirings[layer].max_delay).round().long()
 
     def past_steps(self, layer: int) -> int:
         """How many steps a hidden or counting layer's spikes are asked for after they were sent."""
@@ -136,7 +147,7 @@ class SpikingNetwork(nn.Module):
         ]
 
     def _layer(self, k: int, weight: Tensor, bias: Tensor, p: Neuron | None, quantizer: Callable[..., IntegerWeights]) -> Layer:
-        wiring, delays = self.wirings[k], self.delays[k]
+        wiring, delays = self.wirings[k], self._delays_of(k)
         recurrent = self.recurrents[str(k)].detach() if wiring.recurrent else None
         if self.weight_bits == 32:
             assert not isinstance(p, CubaParameters)

@@ -73,6 +73,7 @@ class Wiring(NamedTuple):
         pool: what is done to the input first; None for nothing.
         recurrent: whether the neurons also receive each other's spikes of the step before.
         max_delay: the most steps that a spike takes to arrive; 0 where all arrive at once.
+        learned_delays: whether training moves delays.
     """
 
     num_inputs: int
@@ -81,6 +82,7 @@ class Wiring(NamedTuple):
     pool: Pool | None = None
     recurrent: bool = False
     max_delay: int = 0
+    learned_delays: bool = False
 
     @property
     def is_matrix(self) -> bool:
@@ -187,11 +189,14 @@ def wirings_of(architecture: list[Item]) -> list[Wiring]:
         num_inputs = shape[0] * shape[1] * shape[2]
     wirings: list[Wiring] = []
     pool: Pool | None = None
-    max_delay = 0
+    late: Delayed | None = None
     for item in rest:
         if isinstance(item, int | Recurrent | Delayed):
             width = item if isinstance(item, int) else _checked(item).width
-            shape, wiring = None, Wiring(num_inputs, width, None, pool, isinstance(item, Recurrent), max_delay)
+            shape, wiring = (
+                None,
+                Wiring(num_inputs, width, None, pool, isinstance(item, Recurrent), *((late.max_delay, late.learned) if late else ())),
+            )
         elif shape is None:
             raise InputError(f"{item} follows a flat layer, so there are no rows and columns: give the input's shape; dense layers last")
         elif isinstance(item, SumPool):
@@ -212,7 +217,7 @@ def wirings_of(architecture: list[Item]) -> list[Wiring]:
             shape, wiring = geometry.output_shape, Wiring(num_inputs, geometry.num_neurons, geometry, pool)
         wirings.append(wiring)
         num_inputs, pool = wiring.num_neurons, None
-        max_delay = item.max_delay if isinstance(item, Delayed) else 0
+        late = item if isinstance(item, Delayed) else None
     if not wirings or pool is not None or wirings[-1].convolution is not None or not isinstance(rest[-1], int):
         raise InputError(f"a network of {architecture} has no dense readout: end with the number of classes")
     return wirings

@@ -7,20 +7,21 @@ from polystep_snn.engine.products import outer
 from polystep_snn.polystep.barycenter import barycenter
 from polystep_snn.polystep.transport import Transport
 from polystep_snn.spaces.node.last_hop import LayerCosts
+from polystep_snn.spaces.node.memory import lateness_gradient
 from polystep_snn.spaces.node.pass_state import Pass
 from polystep_snn.spaces.node.pulled_back import placed, pulled_back
 
 
 def gradients(layers: list[LayerCosts], done: Pass, transport: Transport, eps: Tensor) -> list[Tensor]:
-    """The negative displacements of all layers, pulled back to their weights and biases, in this order; recurrent weights behind all.
+    """The negative displacements of all layers, pulled back to their weights and biases, in this order; then to recurrent weights; delays.
 
     Where events arrived the displacements ``[K, M B]`` stand in place of the weights' gradient: what is kept for each event has another
     size in every batch, and must not be compiled anew.
     """
-    result, of_recurrent = [], []
+    result, of_recurrent, of_lateness = [], [], []
     plan = done.plan
-    for found, (offsets, _, neurons), wiring in zip(layers, plan.probes, plan.wirings, strict=True):
-        cost, activity, share, bias_share, own_activity = found
+    for layer, (found, (offsets, _, neurons), wiring) in enumerate(zip(layers, plan.probes, plan.wirings, strict=True)):
+        cost, activity, share, bias_share, own_activity, later = found
         num_probed, batch_size = cost.shape[1:]
         points = offsets / torch.linalg.vector_norm(offsets, dim=1).mean()
         # K of N neurons stand for all: on average over the draws the displacement is that of all neurons.
@@ -41,4 +42,8 @@ def gradients(layers: list[LayerCosts], done: Pass, transport: Transport, eps: T
         if own_activity is not None:
             moved = (scaled / done.num_steps).transpose(0, 1).flatten(1)
             of_recurrent.append(placed(outer(moved, own_activity.flatten(0, 1)), neurons, wiring.num_neurons))
-    return result + of_recurrent
+        if later is not None:
+            delays, longest = plan.delays[layer + 1], plan.wirings[layer + 1].max_delay
+            assert delays is not None
+            of_lateness.append(lateness_gradient(later, delays, longest))
+    return result + of_recurrent + of_lateness

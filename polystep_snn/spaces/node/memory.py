@@ -9,13 +9,19 @@ window m, a change of neuron j's spike in step t is worth
 The first is known when a layer is priced. The second depends on the slopes of the layer itself, but of no earlier window than the one that
 is probed: windows are priced from the last to the first, and within a window, whose price depends on itself, by repetition. What a changed
 spike changes in other spikes of its own layer is not simulated; the price stands for it, as it does for the layers behind.
+
+A delay has a price too: that of the spikes which arrive one step later, minus that of those which arrive one step earlier. It is known from
+the same slopes, and nothing more is simulated.
 """
 
 import torch
 from torch import Tensor
 
+from polystep_snn.snn.layer import Layer
 from polystep_snn.snn.wiring import Wiring
 from polystep_snn.spaces.node.chained import worth_of
+from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd
+from polystep_snn.spaces.node.pass_state import LayerProbes
 
 # Repetitions within a window.
 REPETITIONS = 2
@@ -50,6 +56,60 @@ def arrival_shares(shares: Tensor, lag: int | Tensor) -> Tensor:
         return padded[lag:]
     steps = torch.arange(len(shares), device=shares.device)[:, None] + lag
     return padded[steps]
+
+
+def neighbours(delays: Tensor, max_delay: int) -> tuple[Tensor, Tensor]:
+    """The next longer and the next shorter delays, where there are some."""
+    return (delays + 1).clamp(max=max_delay), (delays - 1).clamp(min=0)
+
+
+def moving_shares(layer: Layer, end: LinearEnd | NeuronEnd, probes: LayerProbes, num_steps: int, last: bool) -> Tensor | None:
+    """How much more a spike that is sent in each step counts with the next longer delay than with the next shorter one.
+
+    Args:
+        layer: where it arrives.
+        end: of the network.
+        probes: of that layer.
+        num_steps: T.
+        last: whether that layer is a readout that integrates.
+
+    Returns:
+        ``[T, N, M]`` in each window, or ``[T, N, 1]`` in the trace that the readout sees; None where delays are not learnt.
+    """
+    if layer.delays is None or not layer.wiring.learned_delays:
+        return None
+    longer, shorter = neighbours(layer.delays, layer.wiring.max_delay)
+    if last and isinstance(end, LinearEnd):
+        found = [end.trace_shares(num_steps, delays) for delays in (longer, shorter)]
+        assert found[0] is not None
+        assert found[1] is not None
+        return (found[0] - found[1])[:, :, None]
+    shares = torch.linalg.pinv(probes.windows).T
+    return arrival_shares(shares, longer) - arrival_shares(shares, shorter)
+
+
+def moved_by_delays(so_far: Tensor | None, shares: Tensor, z: Tensor) -> Tensor:
+    """What other delays change of what arrives, ``[M, N, B]``, after a block of steps.
+
+    Args:
+        so_far: before it; None at the start.
+        shares: ``[U, N, M]``, the block's part of ``moving_shares``.
+        z: ``[U, N, B]``, spikes as they are sent.
+    """
+    found = torch.einsum("unm,unb->mnb", shares, z)
+    return found if so_far is None else so_far + found
+
+
+def lateness_gradient(difference: Tensor, delays: Tensor, max_delay: int) -> Tensor:
+    """Of ``SpikingNetwork.lateness``, ``[N]``.
+
+    Args:
+        difference: ``[N, B]``, by how much samples cost more with the next longer delay of a neuron than with the next shorter one.
+        delays: ``[N]``, in steps.
+        max_delay: the longest there can be.
+    """
+    longer, shorter = neighbours(delays, max_delay)
+    return difference.mean(1) * max_delay / (longer - shorter)
 
 
 def one_window_each(offsets: Tensor) -> bool:

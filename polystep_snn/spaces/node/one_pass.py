@@ -30,7 +30,7 @@ from polystep_snn.spaces.node.chained import fit, reach
 from polystep_snn.spaces.node.currents import currents
 from polystep_snn.spaces.node.followed import Judge, Rows, Unprobed, advance_rows, row_costs, tile_size
 from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd, chosen, make_end
-from polystep_snn.spaces.node.memory import arrival_shares, delayed
+from polystep_snn.spaces.node.memory import arrival_shares, delayed, moved_by_delays, moving_shares
 from polystep_snn.spaces.node.pass_state import Block, LayerProbes, Pass, Plan, State, at_start, layers_behind
 from polystep_snn.spaces.node.populations import Neuron, drive, drive_recurrent, hop, probe
 
@@ -87,7 +87,13 @@ def run_probes(
     trace_shares = end.trace_shares(len(inputs), delays[-1]) if isinstance(end, LinearEnd) else None
     columns = weights[0].T.contiguous() if isinstance(inputs, EventFrames) and wirings[0].is_matrix else None
     biases, constant = [layer.bias for layer in layers], isinstance(inputs, Constant)
-    memory = recurrents, delays, own_slopes, trace_shares
+    integrates = isinstance(end, LinearEnd)
+    moving = [
+        moving_shares(layer, end, p, len(inputs), integrates and k == len(neurons) - 1)
+        for k, (layer, p) in enumerate(zip(layers[1:], probes[1:], strict=True))
+    ]
+    moving += [None] * (len(neurons) - len(moving))
+    memory = recurrents, delays, own_slopes, trace_shares, moving
     plan = Plan(wirings, weights, biases, neurons, decays, list(probes), constant, columns, slopes, hops, *memory)
     behind = [] if chained else [layers_behind(plan, layers, k) for k in range(len(neurons) - 1 - hops)]
     tiles = [tile_size(b, len(p.offsets) * len(b.fan.values) * batch_size, chunk) for b, p in zip(behind, probes, strict=False)]
@@ -102,7 +108,8 @@ def run_probes(
         shares = [share[steps] for _, share in plan.slopes]
         own_shares = [None if found is None else found[1][steps] for found in plan.own_slopes]
         traced = None if trace_shares is None else trace_shares[steps]
-        state, block = kernels(advance)(plan, state, frames, known, windows, shares, own_shares, traced, num_steps)
+        moved = [None if found is None else found[steps] for found in moving]
+        state, block = kernels(advance)(plan, state, frames, known, windows, shares, own_shares, traced, moved, num_steps)
         for k, behind_k in enumerate(behind):
             unprobed = Unprobed(block.unprobed.currents[k:], block.unprobed.spikes[k:])
             rows[k] = advance_rows(rows[k], behind_k, unprobed, before[k + 1 :], block.changed[k], block.moved[k], tiles[k], kernels)
@@ -132,6 +139,7 @@ def advance(
     shares: list[Tensor],
     own_shares: list[Tensor | None],
     traced: Tensor | None,
+    moving: list[Tensor | None],
     num_steps: int,
 ) -> tuple[State, Block]:
     """The network and the probed neurons through a block of U steps.
@@ -141,7 +149,7 @@ def advance(
         frames: ``[U, B, N]``, or ``[1, B, N]`` where the input is constant; None for events.
         known: of events, the first layer's current ``[U, N, B]``; else None.
         windows: ``[U, M]`` a layer, the block's part of the time windows.
-        shares, own_shares, traced: the same of ``Plan.slopes``, ``Plan.own_slopes`` and ``Plan.trace_shares``.
+        shares, own_shares, traced, moving: the same of ``Plan.slopes``, ``own_slopes``, ``trace_shares`` and ``moving``.
         num_steps: U.
     """
     if state is None:
@@ -220,7 +228,11 @@ def advance(
         [x.transpose(1, 2).contiguous() for x in driven[1:] if followed],
         [x.transpose(1, 2).contiguous() if x is not None and k < last - 1 else None for k, x in enumerate(spikes[1:]) if followed],
     )
-    memory = past, own_activity, own_reached
+    moved_spikes = [
+        so_far if share is None or z is None else moved_by_delays(so_far, share, z)
+        for so_far, share, z in zip(state.moved, moving, spikes, strict=True)
+    ]
+    memory = past, own_activity, own_reached, moved_spikes
     after = State(base, counts, activity, drive_of_input, total, probed, output, reached, *memory)
     return after, Block(changed[:followed], moved[:followed], unprobed)
 

@@ -42,6 +42,7 @@ class Plan(NamedTuple):
         own_slopes: for each spiking layer with recurrent weights what ``slopes`` holds, for its own windows, one step later; else None.
         trace_shares: ``[T, N]``, what a spike of the last spiking layer in each step adds to its trace, where the readout sees it
             later than it is sent; else None.
+        moving: for each spiking layer whose spikes leave with learned delays, ``memory.moving_shares``; else None.
     """
 
     wirings: list[Wiring]
@@ -58,6 +59,7 @@ class Plan(NamedTuple):
     delays: list[Tensor | None]
     own_slopes: list[tuple[Tensor, Tensor] | None]
     trace_shares: Tensor | None
+    moving: list[Tensor | None]
 
 
 class State(NamedTuple):
@@ -78,6 +80,7 @@ class State(NamedTuple):
         own_activity: of recurrent layers, their own spikes that arrived in each window so far, ``[M, B, N]``; else None.
         own_reached: of recurrent layers, what probes have changed in their own spikes, in their own windows, one step later,
             ``[M, V, K, B]``; else None.
+        moved: of layers whose spikes leave with learned delays, what other delays change so far, ``[M, N, B]``; else None.
     """
 
     base: list[Population]
@@ -91,6 +94,7 @@ class State(NamedTuple):
     past: list[Tensor | None]
     own_activity: list[Tensor | None]
     own_reached: list[Tensor | None]
+    moved: list[Tensor | None]
 
 
 class Block(NamedTuple):
@@ -144,7 +148,9 @@ def at_start(plan: Plan, batch_size: int) -> State:
         own_activity.append(None if recurrent is None else like.new_zeros(num_windows, *like.T.shape))
         own_reached.append(None if plan.own_slopes[k] is None else like.new_zeros(num_windows, *population.trace.shape))
     counts = [torch.zeros_like(like) for like in rest]
-    return State(base, counts, activity, None, rest[0].new_zeros(()), probed, output, reached, past, own_activity, own_reached)
+    moved: list[Tensor | None] = [None for _ in rest]
+    memory = past, own_activity, own_reached, moved
+    return State(base, counts, activity, None, rest[0].new_zeros(()), probed, output, reached, *memory)
 
 
 def layers_behind(plan: Plan, layers: Sequence[Layer], layer: int) -> Layers:

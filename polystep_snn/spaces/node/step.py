@@ -149,6 +149,7 @@ class NodeStep:
         if not math.isfinite(total):
             explain(self.network, inputs)
         parameters = [*(p for pair in zip(weights, biases, strict=True) for p in pair), *self.network.recurrents.values()]
+        parameters += self.network.lateness.values()
         for p, grad in zip(parameters, grads, strict=True):
             p.grad = grad
         return seen
@@ -156,7 +157,7 @@ class NodeStep:
     def _layers(self, parameters: list[torch.nn.Parameter]) -> list[Layer]:
         """What the network computes with: the same object, where its numbers are the parameters themselves and still in the same memory."""
         network = self.network
-        if network.weight_bits == 8 or any(wiring.num_positions > 1 for wiring in network.wirings):
+        if network.weight_bits == 8 or any(wiring.num_positions > 1 or wiring.learned_delays for wiring in network.wirings):
             return network.layers(self.kernels(quantize))
         known = [*(p.data_ptr() for p in parameters), network.readout, *network.neurons]
         if self._known_layers is None or self._known_layers[0] != known:

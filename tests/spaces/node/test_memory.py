@@ -140,6 +140,48 @@ def test_gradients_of_recurrent_weights():
         torch.testing.assert_close(recurrent.grad, expected, rtol=0, atol=1e-9)
 
 
+def test_the_price_of_delays_in_front_of_the_readout():
+    """What a neuron's spikes cost more with a delay longer by a step than with one shorter by a step, all others as they were."""
+    generator = torch.Generator().manual_seed(0)
+    network = SpikingNetwork([6, Delayed(16, 5, learned=True), 3], QUICK, MembraneReadout(0.9), generator).double()
+    inputs, target = 1.5 * torch.rand(STEPS, 300, 6, generator=generator).double(), torch.randint(0, 3, (300,), generator=generator)
+    cost = CrossEntropy(0.5)
+    NodeStep(network, NodeSpace(), cost=cost, compile=False).step(inputs, target)
+    (lateness,), expected = network.lateness.values(), torch.zeros(16).double()
+    for j, delay in enumerate(network.delays[1].tolist()):
+        drawn, costs = lateness[j].item(), []
+        for other in (min(delay + 1, 5), max(delay - 1, 0)):
+            lateness[j] = other / 5 - 0.5
+            costs.append((cost(naive_memory.run(network, inputs)[0].T, target).mean(), other))
+        lateness[j] = drawn
+        expected[j] = 5 * (costs[0][0] - costs[1][0]) / (costs[0][1] - costs[1][1])
+    assert expected.count_nonzero() > 8
+    assert cosine(lateness.grad, expected) > 0.999
+
+
+def test_the_price_of_delays_in_front_of_a_layer():
+    """That of spikes in the windows where they would arrive, by the slopes of the layer behind."""
+    generator = torch.Generator().manual_seed(0)
+    network = SpikingNetwork([6, Delayed(5, 3, learned=True), 4, 3], QUICK, MembraneReadout(), generator).double()
+    inputs, target = torch.rand(STEPS, 9, 6, generator=generator).double(), torch.randint(0, 3, (9,), generator=generator)
+    cost = CrossEntropy(0.5)
+    step = NodeStep(network, NodeSpace(num_windows=4), cost=cost, compile=False)
+    step.step(inputs, target)
+    probes = step._last_probes
+    tables = naive_memory.chained_costs(network, inputs, target, probes, cost, REPETITIONS)
+    worth = naive_memory._worth(tables[1], probes[1], 4, network.weights[1], STEPS)
+    _, _, spikes = naive_memory.run(network, inputs)
+    (lateness,), expected = network.lateness.values(), torch.zeros(5).double()
+    for j, delay in enumerate(network.delays[1].tolist()):
+        longer, shorter = min(delay + 1, 3), max(delay - 1, 0)
+        for t in range(STEPS):
+            for other, sign in ((longer, 1), (shorter, -1)):
+                if t + other < STEPS:
+                    expected[j] += sign * (spikes[0][t, :, j] * worth[j, t + other]).mean() * 3 / (longer - shorter)
+    assert expected.count_nonzero() > 1
+    torch.testing.assert_close(lateness.grad, expected, rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("architecture", "space", "message"),
     [

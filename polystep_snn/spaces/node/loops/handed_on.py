@@ -9,11 +9,12 @@ from polystep_snn.engine.threads import split
 from polystep_snn.polystep.cost import RateTarget
 from polystep_snn.snn.layer import Layer
 from polystep_snn.spaces.node.chained import slopes_of, worth_of
-from polystep_snn.spaces.node.last_hop import chosen
+from polystep_snn.spaces.node.last_hop import LinearEnd, chosen
 from polystep_snn.spaces.node.loops.layer import LoopLayer
-from polystep_snn.spaces.node.loops.memory import price_own_spikes
+from polystep_snn.spaces.node.loops.memory import LoopMemory, price_own_spikes
 from polystep_snn.spaces.node.loops.readout import Readout
 from polystep_snn.spaces.node.loops.shape import Shape
+from polystep_snn.spaces.node.memory import lateness_gradient
 from polystep_snn.spaces.node.pass_state import LayerProbes
 
 # Neurons that are worth a thread.
@@ -52,3 +53,29 @@ def price_rates(rate_target: RateTarget, arrays: Sequence[LoopLayer], probes: Se
     for layer, p in zip(arrays, probes, strict=False):
         counts = chosen(layer.counts, p.neurons, 0)[:, :real]
         layer.costs[..., :real] += rate_target.of_probes(counts, layer.probed.trace[..., :real], shape.num_steps)
+
+
+def lateness_gradients(
+    layers: Sequence[Layer],
+    arrays: Sequence[LoopLayer],
+    probes: Sequence[LayerProbes],
+    fits: Sequence[Tensor],
+    memories: Sequence[LoopMemory | None],
+    readout: Readout,
+) -> list[Tensor]:
+    """Of learned delays, ``[N]`` each, once all costs are known."""
+    grads, real = [], len(readout.target)
+    for k, memory in enumerate(memories):
+        if memory is None or memory.moved is None:
+            continue
+        behind = layers[k + 1]
+        if k + 1 < len(arrays):
+            slopes = slopes_of(fits[k + 1], arrays[k + 1].costs)
+            later = (memory.moved * worth_of(slopes, behind.wiring, behind.weight, (None, probes[k + 1].neurons))).sum(0)[:, :real]
+        else:
+            assert isinstance(readout.end, LinearEnd)
+            value = readout.end.value([behind.weight], arrays[-1].base)[:, :real]
+            later = readout.end.later(behind.weight, memory.moved[0][:, :real], value, readout.target, readout.cost)
+        assert behind.delays is not None
+        grads.append(lateness_gradient(later, behind.delays, behind.wiring.max_delay))
+    return grads

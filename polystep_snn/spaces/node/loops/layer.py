@@ -14,7 +14,7 @@ from polystep_snn.snn.neurons import LIFState
 from polystep_snn.snn.wiring import Wiring
 from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd, chosen
 from polystep_snn.spaces.node.loops.arrays import Constants, Probing, array
-from polystep_snn.spaces.node.memory import arrival_shares
+from polystep_snn.spaces.node.memory import arrival_shares, moving_shares
 from polystep_snn.spaces.node.pass_state import LayerProbes
 from polystep_snn.spaces.node.populations import Population
 
@@ -29,11 +29,13 @@ class LayerShares(NamedTuple):
         reached: ``[T, 1, M]`` or ``[T, K, M]``, in each window of the next layer; None where nobody asks.
         own_reached: ``[T, 1, M]``, in the layer's own windows, a step later.
         traced: ``[T, N]``, in the traces; None where these decay.
+        moving: as of ``memory.moving_shares``.
     """
 
     reached: Tensor | None = None
     own_reached: Tensor | None = None
     traced: Tensor | None = None
+    moving: Tensor | None = None
 
 
 def shares_of(
@@ -57,7 +59,10 @@ def shares_of(
         own = arrival_shares(torch.linalg.pinv(probes[k].windows).T, 1)[:, None].contiguous()
     if k + 1 == num_layers and isinstance(end, LinearEnd):
         traced = end.trace_shares(num_steps, layers[-1].delays)
-    return LayerShares(reached, own, traced)
+    moving = None
+    if k + 1 < len(layers):
+        moving = moving_shares(layers[k + 1], end, probes[k + 1], num_steps, k + 1 == num_layers)
+    return LayerShares(reached, own, traced, moving)
 
 
 class LoopLayer:
@@ -138,7 +143,7 @@ class LoopLayer:
         """
         steps = slice(start, start + num_steps)
         shift = probing.shift if probing.whole else probing.shift[steps]
-        reached, own_reached, traced = (None if x is None else x[steps].numpy() for x in shares)
+        reached, own_reached, traced = (None if x is None else x[steps].numpy() for x in shares[:3])
         given: tuple[Any, ...] = start == 0, num_steps, *constants, current.numpy(), *self._own, traced, self._counts, self._spikes
         probes = shift, probing.starts - start, probing.place, *self._probed, reached, self._reached, own_reached, self._own_reached
         split(layer_block, self.wiring.num_neurons, *given, *probes, self._sums, grain=_GRAIN)

@@ -9,7 +9,7 @@ from polystep_snn.engine.products import product
 from polystep_snn.engine.threads import split
 from polystep_snn.spaces.node.loops.arrays import Constants, Probing
 from polystep_snn.spaces.node.loops.layer import LoopLayer
-from polystep_snn.spaces.node.memory import REPETITIONS, delayed
+from polystep_snn.spaces.node.memory import REPETITIONS, delayed, moved_by_delays
 
 # Neurons that are worth a thread.
 _GRAIN = 32
@@ -25,6 +25,7 @@ class LoopMemory:
 
     Attributes:
         activity: of a recurrent layer its own spikes as they arrived in each window, ``[M, B, N]``.
+        moved: of spikes that leave with learned delays, ``memory.moved_by_delays``.
     """
 
     def __init__(self, layer: LoopLayer, num_past: int, has_synapse: bool):
@@ -32,6 +33,7 @@ class LoopMemory:
         like = layer.base.trace
         self._states = like.numpy().copy(), like.numpy().copy() if has_synapse else None
         self.activity: Tensor | None = None
+        self.moved: Tensor | None = None
 
     @property
     def _sent(self) -> Tensor:
@@ -41,7 +43,7 @@ class LoopMemory:
     def begin(self) -> None:
         """Before the first step of a batch."""
         self._sent[: self._num_past] = 0
-        self.activity = None
+        self.activity = self.moved = None
 
     def driven(self, constants: Constants, current: Tensor, recurrent: Tensor, begins: bool, num_steps: int) -> Tensor:
         """The currents ``[U, N, B]`` of a block, with what the layer's own spikes add; ``current`` may be ``[1, N, B]``, where constant."""
@@ -76,8 +78,11 @@ class LoopMemory:
         factor = torch.from_numpy(1 / (num_steps * probing.share)).to(displacement.dtype)[:, None, None]
         return product((displacement * factor).transpose(0, 1).flatten(1), self.activity.flatten(0, 1))
 
-    def end_block(self, num_steps: int) -> None:
-        """Keep the last spikes for the next block."""
+    def end_block(self, start: int, num_steps: int, moving: Tensor | None) -> None:
+        """Keep the last spikes for the next block, and what other delays would change; ``moving``: ``LayerShares.moving``."""
+        if moving is not None:
+            spikes = self._sent[self._num_past : self._num_past + num_steps]
+            self.moved = moved_by_delays(self.moved, moving[start : start + num_steps], spikes)
         self._sent[: self._num_past] = self._sent[num_steps : num_steps + self._num_past].clone()
 
 

@@ -21,7 +21,7 @@ from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd
 from polystep_snn.spaces.node.loops.arrays import Constants, Probing, constants, probing
 from polystep_snn.spaces.node.loops.conclusion import Conclusion, is_usual
 from polystep_snn.spaces.node.loops.gradients import displacements, of_weights
-from polystep_snn.spaces.node.loops.handed_on import hand_on, price_rates
+from polystep_snn.spaces.node.loops.handed_on import hand_on, lateness_gradients, price_rates
 from polystep_snn.spaces.node.loops.hop import Hop, hops
 from polystep_snn.spaces.node.loops.inputs import FirstLayer, frames_of
 from polystep_snn.spaces.node.loops.layer import LayerShares, LoopLayer, shares_of
@@ -102,8 +102,9 @@ class LoopStep:
         return [constants(x.neuron, x.wiring.num_neurons, self._kind) for x in spiking if x.neuron is not None]
 
     def _take(self, probes: Sequence[LayerProbes], layers: Sequence[Layer], end: LinearEnd | NeuronEnd) -> None:
-        """Know the probes of this step, and of later ones where they are the same object."""
-        if probes is self._probes:
+        """Know the probes of this step, and of later ones where they are the same object and delays stay."""
+        rules = self._num_layers, end, self.shape.num_steps, self._chained, self._recurrent_credit
+        if probes is self._probes and not any(x.wiring.learned_delays for x in layers):
             return
         before, self._probes = self._probes, probes
         known, self._probing = self._probing, []
@@ -119,7 +120,6 @@ class LoopStep:
                 share = np.full_like(share, 1 / self.shape.num_steps)
             self._probing.append(probing(p, layer.wiring.num_neurons, self.shape.batch_size, share, bias_share))
         self._fits = [fit(p.offsets) for p in probes[: self._num_layers]] if self._chained else []
-        rules = self._num_layers, end, self.shape.num_steps, self._chained, self._recurrent_credit
         self._shares = [shares_of(k, probes, layers, *rules) for k in range(self._num_layers)]
 
     def __call__(
@@ -232,13 +232,13 @@ class LoopStep:
             total += layer.through(of[k], self._probing[k], current, start, num_steps, self._shares[k])
             if k + 1 == self._num_layers:
                 if memory is not None:
-                    memory.end_block(num_steps)
+                    memory.end_block(start, num_steps, self._shares[k].moving)
                 break
             assert layer.spikes is not None
             spikes, behind, delays = layer.spikes[:num_steps], self._probing[k + 1], layers[k + 1].delays
             if memory is not None:
                 spikes = spikes if delays is None else memory.arriving(delays, num_steps)
-                memory.end_block(num_steps)
+                memory.end_block(start, num_steps, self._shares[k].moving)
             if not behind.whole or delays is not None:
                 found = windowed(behind, spikes, start)
                 so_far = activity[k + 1]
@@ -280,8 +280,7 @@ class LoopStep:
         costs = [layer.costs for layer in self._layers]
         if self._num_layers < len(layers) and conclusion is None:
             costs.append(self._readout.of_own_probes(self._probes[-1].offsets))
-        grads: list[Tensor] = []
-        own: list[Tensor] = []
+        grads, own = list[Tensor](), list[Tensor]()
         for k, (cost, layer, p, known) in enumerate(zip(costs, layers, self._probes, self._probing, strict=False)):
             if conclusion is not None and k == self._num_layers - 1:
                 moved, bias = conclusion.moved, conclusion.bias
@@ -297,4 +296,5 @@ class LoopStep:
             arrived = self._layers[-1].base.trace.T[None] if k == self._num_layers else activity[k]
             assert arrived is not None
             grads += of_weights(layer.wiring, moved, bias, arrived, p.neurons)
+        own += lateness_gradients(layers, self._layers, self._probes, self._fits, self._memory, self._readout)
         return grads + own if conclusion is None else grads + conclusion.grads + own
