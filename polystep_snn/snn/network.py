@@ -91,7 +91,8 @@ class SpikingNetwork(nn.Module):
                 bias.zero_()
             self.recurrents, self.lateness = nn.ParameterDict(), nn.ParameterDict()
             for k, wiring in enumerate(self.wirings):
-                delays = _delays(wiring, generator)
+                late = bool(wiring.max_delay)
+                delays = torch.randint(0, wiring.max_delay + 1, (wiring.num_inputs,), generator=generator) if late else None
                 self.register_buffer(f"delays_{k}", None if wiring.learned_delays else delays)
                 if wiring.learned_delays and delays is not None:
                     self.lateness[str(k)] = nn.Parameter(delays / wiring.max_delay - 0.5)
@@ -279,11 +280,6 @@ class SpikingNetwork(nn.Module):
 
     def extra_repr(self) -> str:
         return f"architecture={self.architecture}, readout={self.readout}"
-
-
-def _delays(wiring: Wiring, generator: torch.Generator | None) -> Tensor | None:
-    """Drawn evenly; None where all spikes arrive at once."""
-    return torch.randint(0, wiring.max_delay + 1, (wiring.num_inputs,), generator=generator) if wiring.max_delay else None
 
 
 def _module(wiring: Wiring) -> nn.Module:
