@@ -74,13 +74,13 @@ def run(arguments: argparse.Namespace) -> int:
     folder = RunFolder(arguments.out)
     folder.check_free()
     opened = open_run(arguments.run_folder, arguments.data_dir)
+    network, dataset = deploy(opened).integers, opened.dataset
+    Learner(network, rule, 1)  # checks whether it can learn before any stream is made
     if opened.config.data.blank_steps:
         raise InputError(
             f"the run has {opened.config.data.blank_steps} blank steps behind every sample, which streams do not have: train without "
             "--blank-steps"
         )
-    network, dataset = deploy(opened).integers, opened.dataset
-    Learner(network, rule, 1)  # checks whether it can learn before any stream is made
     if not isinstance(dataset.train, Samples):
         raise InputError(f"{dataset.name} is not made of images, which these shifts are of: choose a run on images")
 
