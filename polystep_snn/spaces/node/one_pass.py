@@ -68,12 +68,53 @@ def run_probes(
     """
     batch_size = len(target)
     end = make_end(network.readout, layers[-1], len(inputs), residual)
+    plan = _plan(layers, end, inputs, probes, kernels.compile, chained, recurrent_credit)
+    wirings, weights = plan.wirings, plan.weights
+    behind = [] if chained else [layers_behind(plan, layers, k) for k in range(len(plan.neurons) - 1 - plan.hops)]
+    tiles = [tile_size(b, len(p.offsets) * len(b.fan.values) * batch_size, chunk) for b, p in zip(behind, probes, strict=False)]
+    rows: list[Rows | None] = [None] * len(behind)
+    state: State | None = None
+    for start, num_steps, arriving in time_blocks(inputs, sparse=plan.columns is not None):
+        check_block(arriving, batch_size, wirings[0].num_inputs, weights[0].dtype)
+        frames, known = (arriving, None) if isinstance(arriving, Tensor) else (None, _driven(plan, arriving))
+        windows = [p.windows[start : start + num_steps] for p in probes]
+        before = (at_start(plan, batch_size) if state is None else state).base if behind else []
+        steps = slice(start, start + num_steps)
+        shares = [share[steps] for _, share in plan.slopes]
+        own_shares = [None if found is None else found[1][steps] for found in plan.own_slopes]
+        traced = None if plan.trace_shares is None else plan.trace_shares[steps]
+        moved = [None if found is None else found[steps] for found in plan.moving]
+        state, block = kernels(advance)(plan, state, frames, known, windows, shares, own_shares, traced, moved, num_steps)
+        for k, behind_k in enumerate(behind):
+            unprobed = Unprobed(block.unprobed.currents[k:], block.unprobed.spikes[k:])
+            rows[k] = advance_rows(rows[k], behind_k, unprobed, before[k + 1 :], block.changed[k], block.moved[k], tiles[k], kernels)
+    assert state is not None
+    costs = []
+    if behind:
+        value = end.value(weights, state.base[-1])
+        judge = Judge(end, weights[-1], state.base[-1], value, cost(value, target), target, cost)
+        for behind_k, found, tile, probed in zip(behind, rows, tiles, state.probed, strict=False):
+            assert found is not None
+            costs.append(row_costs(found, behind_k, judge, probed.trace.shape, tile, kernels))
+    return Pass(plan, state, end, len(inputs), costs)
+
+
+def _plan(
+    layers: Sequence[Layer],
+    end: LinearEnd | NeuronEnd,
+    inputs: Frames | Tensor,
+    probes: Sequence[LayerProbes],
+    compile: bool,
+    chained: bool,
+    recurrent_credit: bool,
+) -> Plan:
+    """What stays the same throughout a pass; see ``run_probes``."""
     neurons: list[Neuron] = [layer.neuron.batch_last() for layer in layers[:-1] if layer.neuron is not None]
     neurons += end.neurons
     wirings, weights = [layer.wiring for layer in layers], [layer.weight for layer in layers]
     decays = [1.0] * (len(neurons) - 1) + [end.decay]
     narrow = wirings[-1].is_matrix and wirings[-1].num_neurons <= _NARROW
-    hops = kernels.compile and narrow and isinstance(end, NeuronEnd) and len(neurons) > 1 and not chained
+    hops = compile and narrow and isinstance(end, NeuronEnd) and len(neurons) > 1 and not chained
     recurrents, delays = [layer.recurrent for layer in layers[: len(neurons)]], [layer.delays for layer in layers]
     slopes = []
     for p, sending, delay in zip(probes[1 : len(neurons)], probes, delays[1:], strict=False):
@@ -94,34 +135,7 @@ def run_probes(
     ]
     moving += [None] * (len(neurons) - len(moving))
     memory = recurrents, delays, own_slopes, trace_shares, moving
-    plan = Plan(wirings, weights, biases, neurons, decays, list(probes), constant, columns, slopes, hops, *memory)
-    behind = [] if chained else [layers_behind(plan, layers, k) for k in range(len(neurons) - 1 - hops)]
-    tiles = [tile_size(b, len(p.offsets) * len(b.fan.values) * batch_size, chunk) for b, p in zip(behind, probes, strict=False)]
-    rows: list[Rows | None] = [None] * len(behind)
-    state: State | None = None
-    for start, num_steps, arriving in time_blocks(inputs, sparse=columns is not None):
-        check_block(arriving, batch_size, wirings[0].num_inputs, weights[0].dtype)
-        frames, known = (arriving, None) if isinstance(arriving, Tensor) else (None, _driven(plan, arriving))
-        windows = [p.windows[start : start + num_steps] for p in probes]
-        before = (at_start(plan, batch_size) if state is None else state).base if behind else []
-        steps = slice(start, start + num_steps)
-        shares = [share[steps] for _, share in plan.slopes]
-        own_shares = [None if found is None else found[1][steps] for found in plan.own_slopes]
-        traced = None if trace_shares is None else trace_shares[steps]
-        moved = [None if found is None else found[steps] for found in moving]
-        state, block = kernels(advance)(plan, state, frames, known, windows, shares, own_shares, traced, moved, num_steps)
-        for k, behind_k in enumerate(behind):
-            unprobed = Unprobed(block.unprobed.currents[k:], block.unprobed.spikes[k:])
-            rows[k] = advance_rows(rows[k], behind_k, unprobed, before[k + 1 :], block.changed[k], block.moved[k], tiles[k], kernels)
-    assert state is not None
-    costs = []
-    if behind:
-        value = end.value(weights, state.base[-1])
-        judge = Judge(end, weights[-1], state.base[-1], value, cost(value, target), target, cost)
-        for behind_k, found, tile, probed in zip(behind, rows, tiles, state.probed, strict=False):
-            assert found is not None
-            costs.append(row_costs(found, behind_k, judge, probed.trace.shape, tile, kernels))
-    return Pass(plan, state, end, len(inputs), costs)
+    return Plan(wirings, weights, biases, neurons, decays, list(probes), constant, columns, slopes, hops, *memory)
 
 
 def _driven(plan: Plan, events: EventBlock) -> Tensor:
