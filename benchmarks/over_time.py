@@ -57,6 +57,8 @@ CHOSEN: dict[tuple[str, str, str], dict[str, Any]] = {
     ("rows", "recurrent", "bptt"): {"lr": 1e-2, "surrogate": "fast_sigmoid"},
     ("spoken", "recurrent", "polystep"): {"lr": 1e-2, "radius": 0.3},
     ("spoken", "recurrent", "bptt"): {"lr": 1e-2, "surrogate": "fast_sigmoid"},
+    ("touch", "recurrent", "polystep"): {"lr": 1e-2, "radius": 0.3},
+    ("touch", "recurrent", "bptt"): {"lr": 1e-2, "surrogate": "fast_sigmoid"},
     ("speakers", "recurrent", "polystep"): {"lr": 1e-2, "radius": 0.3},
     ("speakers", "recurrent", "bptt"): {"lr": 1e-2, "surrogate": "fast_sigmoid"},
 }
