@@ -161,14 +161,11 @@ def compare(arguments: argparse.Namespace) -> None:
     names: list[str] = arguments.methods
     path = f"paper-{arguments.task}" + (f"-{arguments.budget}" if arguments.budget else "")
     path += f"-setting{arguments.setting}" if arguments.setting is not None else ""
-    path += f"-decay{arguments.weight_decay:g}" if arguments.weight_decay else ""
     details = {"task": arguments.task, "budget": arguments.budget or task.budget, "batch_size": arguments.batch_size}
     if arguments.setting is None:
         settings = chosen_settings(names, arguments.budget is None)
     else:
         settings = {name: SETTINGS[name][arguments.setting] for name in names}
-    if arguments.weight_decay:
-        settings = {name: {**setting, "weight_decay": arguments.weight_decay} for name, setting in settings.items()}
     runs = kept_runs(path, details, settings) if arguments.resume else []
     data = task.data()
     torch.manual_seed(0)
@@ -200,17 +197,10 @@ def main() -> None:
     parser.add_argument(
         "--setting", type=int, choices=range(4), help="one of the method's four settings, not the tuned one; to its own results"
     )
-    parser.add_argument(
-        "--weight-decay", type=float, default=0.0, help="of layer space, for runs of many passes over the data; to its own results"
-    )
     parser.add_argument("--tune", action="store_true", help="compare settings on validation images instead")
     parser.add_argument("--resume", action="store_true", help="keep the runs that the result file holds, and add to them")
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     arguments = parser.parse_args()
-    if arguments.weight_decay < 0 or (arguments.weight_decay and arguments.methods != ["layers"]):
-        parser.error(
-            f"--weight-decay is {arguments.weight_decay:g} for {', '.join(arguments.methods)}: give a positive number, for layers alone"
-        )
     require(parser, *(package for method, package in _PACKAGES.items() if method in arguments.methods))
     torch.set_num_threads(arguments.threads)
     try:

@@ -76,23 +76,15 @@ class Gradients:
 
     Args:
         polystep: fills ``.grad`` of the network's parameters.
-        weight_decay: decoupled, as AdamW's.
         given: what it is called with, of images.
 
     Attributes:
         more: forward passes that the last step made beyond those that it had announced.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        polystep: WeightStep | LayerStep,
-        lr: float,
-        given: Callable[[Tensor], Any] = lambda x: x,
-        weight_decay: float = 0.0,
-    ):
+    def __init__(self, network: nn.Module, polystep: WeightStep | LayerStep, lr: float, given: Callable[[Tensor], Any] = lambda x: x):
         self.polystep, self.lr, self._given, self.more = polystep, lr, given, 0
-        self.optimizer = torch.optim.AdamW(network.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay)
+        self.optimizer = torch.optim.Adam(network.parameters(), lr=lr, betas=(0.9, 0.99))
 
     @property
     def evaluations(self) -> int:
@@ -124,10 +116,10 @@ def weights(network: nn.Module, budget: int, seed: int, lr: float, count: int | 
     return Gradients(network, polystep, lr, partial(own_inputs, network))
 
 
-def layers(network: nn.Module, seed: int, lr: float, weight_decay: float = 0.0, **space: Any) -> Gradients:
+def layers(network: nn.Module, seed: int, lr: float, **space: Any) -> Gradients:
     """Layer space."""
     loss = nn.CrossEntropyLoss(reduction="none")
-    return Gradients(network, LayerStep(plain(network), loss, LayerSpace(**space), seed=seed), lr, weight_decay=weight_decay)
+    return Gradients(network, LayerStep(plain(network), loss, LayerSpace(**space), seed=seed), lr)
 
 
 class Vector:
