@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import platform
+import statistics
 import sys
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,12 @@ def table(rows: list[dict[str, Any]]) -> str:
     widths = [max(len(row[k]) for row in cells) for k in range(len(heads))]
     lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in cells]
     return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])
+
+
+def spread(name: str, values: list[float], digits: int = 3, of_one: float | None = 0.0) -> dict[str, float | None]:
+    """Mean and standard deviation over seeds, as ``NAME_mean`` and ``NAME_std``; ``of_one``: the deviation of a single value."""
+    deviation = round(statistics.stdev(values), digits) if len(values) > 1 else of_one
+    return {f"{name}_mean": round(statistics.mean(values), digits), f"{name}_std": deviation}
 
 
 def report(name: str, methods: dict[str, dict[str, Any]], rows: list[dict[str, Any]], details: dict[str, Any], as_json: bool) -> None:

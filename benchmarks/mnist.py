@@ -18,7 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
-from common import report
+from common import report, spread
 
 from polystep_snn.datasets import load
 from polystep_snn.training.build import build_bptt, build_polystep
@@ -104,8 +104,7 @@ def main() -> None:
     for method, own in runs.items():
         accuracies = [100 * r["test_accuracy"] for r in own]
         results[method] = {
-            "accuracy_mean": round(statistics.mean(accuracies), 3),
-            "accuracy_std": round(statistics.stdev(accuracies), 3) if len(own) > 1 else 0.0,
+            **spread("accuracy", accuracies),
             "accuracy_min": round(min(accuracies), 3),
             **{key: middle(own, key) for key in ("seconds_per_epoch", "seconds_to_95", "seconds_to_97", "peak_mb")},
         }

@@ -51,7 +51,7 @@ NETWORKS: dict[str, dict[str, Any]] = {"dense": {}, "conv": {**_MAPS, **_PROBES}
 # For BPTT, found on validation parts: dense, among learning rates 2e-3 to 2e-2 and thresholds 1 or as calibrated; conv, among learning
 # rates 2e-3, 5e-3 and 1e-2.
 BPTT_TUNED: dict[str, dict[str, Any]] = {"dense": {"lr": 2e-2, "v_th": 0.0}, "conv": {"lr": 2e-3, "v_th": 0.0}}
-# As many for networks with memory, which have dense ones' here.
+# Networks with memory have the dense one's: they have not been tuned.
 BPTT_TUNED |= dict.fromkeys(("recurrent", "delayed"), BPTT_TUNED["dense"])
 # What fills the gradients.
 METHODS: dict[str, Callable[..., Any]] = {

@@ -27,7 +27,7 @@ import warnings
 from typing import Any
 
 import torch
-from common import positive, report, require
+from common import positive, report, require, spread
 from torch import Tensor, nn
 
 from polystep_snn import HybridStep, LayerSpace, LayerStep, WeightSpace
@@ -171,8 +171,7 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Of one method's runs: mean and standard deviation over seeds."""
     tests = [r["test"] for r in runs]
     return {
-        "test_mean": round(statistics.mean(tests), 2),
-        "test_std": round(statistics.stdev(tests), 2) if len(tests) > 1 else None,
+        **spread("test", tests, 2, None),
         "validation_mean": round(statistics.mean(r["validation"] for r in runs), 2),
         "lr": runs[0]["lr"],
         "forward_passes": runs[0]["forward_passes"],

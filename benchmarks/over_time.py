@@ -8,8 +8,8 @@
 ``rows``: MNIST, a row of 28 pixels a step. ``spoken``: spoken digits, recordings 0 to 4 of every speaker and digit tested, as published.
 ``speakers``: all recordings of one speaker tested, each speaker in turn. ``touch``: events of a tactile skin, see ``touch_data.py``.
 All methods train the same network on the same data with the same optimizer, once a seed; the epoch that validation chooses is tested. What
-was chosen for a method on validation, with ``--tune``, which tests nothing, stands in ``CHOSEN``; as many settings were tried for either
-method. Results of ``--tune`` are added to those that stand in its file.
+was chosen for a method on validation, with ``--tune``, which tests nothing, stands in ``CHOSEN``: among four settings for either method,
+on rows one more for BPTT; speakers have those of the published split. Results of ``--tune`` are added to those that stand in its file.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, report
+from common import RESULTS, report, spread
 from touch_data import load_touch
 
 from polystep_snn.baselines.bptt import SURROGATES
@@ -170,8 +170,7 @@ def main() -> None:
     for method, own in runs.items():
         accuracies = [100 * r["test_accuracy"] for r in own]
         results[method] = {
-            "accuracy_mean": round(statistics.mean(accuracies), 3),
-            "accuracy_std": round(statistics.stdev(accuracies), 3) if len(own) > 1 else 0.0,
+            **spread("accuracy", accuracies),
             "seconds_per_epoch": statistics.median(r["seconds_per_epoch"] for r in own),
         }
         rows.append({"method": method, **results[method], "accuracies": " ".join(f"{a:.2f}" for a in accuracies)})

@@ -27,7 +27,7 @@ import time
 from typing import Any
 
 import torch
-from common import RESULTS, positive, report, require
+from common import RESULTS, positive, report, require, spread
 from paper_methods import SETTINGS, make_method
 from paper_tasks import TASKS, Task, accuracy
 
@@ -92,8 +92,7 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Of one method's runs: mean and standard deviation over seeds."""
     tests = [r["test"] for r in runs]
     return {
-        "test_mean": round(statistics.mean(tests), 2),
-        "test_std": round(statistics.stdev(tests), 2) if len(tests) > 1 else None,
+        **spread("test", tests, 2, None),
         "validation_mean": round(statistics.mean(r["validation"] for r in runs), 2),
         "seeds": len(runs),
         "evaluations": runs[0]["evaluations"],

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import positive, report, require
+from common import positive, report, require, spread
 
 from polystep_snn.datasets import load
 
@@ -47,8 +47,7 @@ def main() -> None:
         print(runs[-1], file=sys.stderr, flush=True)
         tests = [r["test"] for r in runs]
         methods["layers"] = {
-            "test_mean": round(statistics.mean(tests), 2),
-            "test_std": round(statistics.stdev(tests), 2) if len(tests) > 1 else None,
+            **spread("test", tests, 2, None),
             "test_worst": min(tests),
             "seconds": round(statistics.median(r["seconds"] for r in runs), 1),
             "seeds": len(runs),

@@ -24,7 +24,7 @@ from polystep_snn.snn.network import Neuron, SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters, LIFState
 from polystep_snn.snn.quantize import IntegerWeights, check_rows
 from polystep_snn.snn.readouts import MembraneReadout, Readout, SpikeCountReadout
-from polystep_snn.snn.wiring import Wiring
+from polystep_snn.snn.wiring import Wiring, past_steps
 
 _log = logging.getLogger("polystep_snn")
 # Where the largest weight of the grid is looked for, as a fraction of the largest weight.
@@ -150,7 +150,8 @@ def record_registers(layers: Sequence[Layer], frames: Frames | Tensor) -> tuple[
         if not states:
             rest = [sent.new_zeros(len(sent), layer.wiring.num_neurons) for layer in layers]
             states = [_neuron(layer).initial_state(like) for layer, like in zip(layers, rest, strict=True)]
-            numbers = _past_steps(layers)
+            wirings = [layer.wiring for layer in layers]
+            numbers = [wirings[0].max_delay, *past_steps(wirings)]
             past = [like.new_zeros(n, *like.shape) if n else None for n, like in zip(numbers, [sent, *rest], strict=True)]
         step = []
         for k, layer in enumerate(layers):
@@ -170,13 +171,6 @@ def record_registers(layers: Sequence[Layer], frames: Frames | Tensor) -> tuple[
 
 
 _KINDS = (np.bool_, np.int32, np.int32)
-
-
-def _past_steps(layers: Sequence[Layer]) -> list[int]:
-    """For the input and for every layer how many steps its spikes are asked for after they were sent."""
-    own = [0, *(int(layer.recurrent is not None) for layer in layers)]
-    behind = [*(0 if layer.delays is None else int(layer.delays.max()) for layer in layers), 0]
-    return list(map(max, own, behind))
 
 
 def _neuron(layer: Layer) -> CubaNeuron:

@@ -24,6 +24,7 @@ from polystep_snn.snn.loihi import CubaParameters
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.readouts import SpikeCountReadout
+from polystep_snn.snn.wiring import past_steps
 from polystep_snn.spaces.node.currents import multiply
 from polystep_snn.spaces.node.last_hop import LinearEnd, make_end
 from polystep_snn.spaces.node.memory import delayed
@@ -118,7 +119,7 @@ class SurrogateBPTT:
             rest = [network.weights[0].new_zeros(n, len(target)) for n in network.sizes[1:]]
             base = [at_rest(r, p) for r, p in zip(rest, neurons, strict=False)]
             counts = [torch.zeros_like(r) for r in rest[: last_layer + 1]]
-            past = [base[0].trace.new_zeros(network.past_steps(k), *like.shape) for k, like in enumerate(rest[: last_layer + 1])]
+            past = [like.new_zeros(n, *like.shape) for n, like in zip(past_steps(network.wirings), rest[: last_layer + 1], strict=False)]
             traced = end.trace_shares(len(inputs), network.delays[-1]) if isinstance(end, LinearEnd) else None
             drive_of_all = None
             for start, num_steps, frames in time_blocks(inputs, sparse=network.wirings[0].is_matrix):

@@ -16,7 +16,7 @@ from polystep_snn.snn.magnitude import flaw
 from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.quantize import IntegerWeights, quantize
 from polystep_snn.snn.readouts import MembraneReadout, Readout, SpikeCountReadout
-from polystep_snn.snn.wiring import Wiring, wirings_of
+from polystep_snn.snn.wiring import Wiring, past_steps, wirings_of
 
 Neuron = LIFParameters | CubaParameters
 
@@ -125,11 +125,6 @@ class SpikingNetwork(nn.Module):
         share = self.lateness[str(layer)].detach().clamp(-0.5, 0.5) + 0.5
         return (share * self.wirings[layer].max_delay).round().long()
 
-    def past_steps(self, layer: int) -> int:
-        """How many steps a hidden or counting layer's spikes are asked for after they were sent."""
-        behind = self.wirings[layer + 1].max_delay if layer + 1 < len(self.wirings) else 0
-        return max(int(self.wirings[layer].recurrent), behind)
-
     @property
     def has_memory(self) -> bool:
         """Whether spikes of earlier steps arrive anywhere: by recurrent weights or by delays."""
@@ -176,8 +171,7 @@ class SpikingNetwork(nn.Module):
     def _initial_state(self, batch_size: int, layers: list[Layer]) -> NetworkState:
         rest = [layer.weight.new_zeros(batch_size, layer.wiring.num_neurons) for layer in layers]
         hidden = tuple(_neuron(layer).initial_state(v) for v, layer in zip(rest[:-1], layers, strict=False))
-        numbers = [self.past_steps(k) for k in range(len(layers) - 1)]
-        past = tuple(like.expand(n, *like.shape) if n else None for n, like in zip(numbers, rest, strict=False))
+        past = tuple(like.expand(n, *like.shape) if n else None for n, like in zip(past_steps(self.wirings), rest[:-1], strict=False))
         return NetworkState(hidden, self.readout.initial_state(rest[-1], _on_chip(layers[-1])), past)
 
     def step(self, x: Tensor, state: NetworkState, layers: list[Layer] | None = None) -> tuple[list[Tensor], NetworkState]:

@@ -4,6 +4,7 @@ Everything is a linear map from ``num_inputs`` to ``num_neurons`` numbers, and b
 numbered in this order. A wiring holds no weights, only where they go; weights have its ``weight_shape``.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -193,10 +194,8 @@ def wirings_of(architecture: list[Item]) -> list[Wiring]:
     for item in rest:
         if isinstance(item, int | Recurrent | Delayed):
             width = item if isinstance(item, int) else _checked(item).width
-            shape, wiring = (
-                None,
-                Wiring(num_inputs, width, None, pool, isinstance(item, Recurrent), *((late.max_delay, late.learned) if late else ())),
-            )
+            arrives = (late.max_delay, late.learned) if late else (0, False)
+            shape, wiring = None, Wiring(num_inputs, width, None, pool, isinstance(item, Recurrent), *arrives)
         elif shape is None:
             raise InputError(f"{item} follows a flat layer, so there are no rows and columns: give the input's shape; dense layers last")
         elif isinstance(item, SumPool):
@@ -221,6 +220,12 @@ def wirings_of(architecture: list[Item]) -> list[Wiring]:
     if not wirings or pool is not None or wirings[-1].convolution is not None or not isinstance(rest[-1], int):
         raise InputError(f"a network of {architecture} has no dense readout: end with the number of classes")
     return wirings
+
+
+def past_steps(wirings: Sequence[Wiring]) -> list[int]:
+    """For every layer, for how many steps its spikes are asked for after they were sent: by itself, or by the layer behind it."""
+    behind = [*(wiring.max_delay for wiring in wirings[1:]), 0]
+    return [max(int(wiring.recurrent), delay) for wiring, delay in zip(wirings, behind, strict=True)]
 
 
 def _checked(item: Recurrent | Delayed) -> Recurrent | Delayed:

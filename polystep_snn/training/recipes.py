@@ -85,8 +85,8 @@ NEURON_RECIPES: dict[str, dict[str, Any]] = {
     "lif": {},
     "loihi": {"weight_bits": 8, "encoder": "rate", "num_steps": 16},
 }
-# What recurrent layers need, where a data set has no opinion: found on MNIST read row by row and on spoken digits. Larger probes and steps
-# make neurons excite each other without end.
+# What recurrent layers need where a data set's recipe does not say: chosen on validation, on MNIST read row by row and on spoken digits.
+# With larger probes and steps neurons excite each other without end. The chip's neurons have others, tried on spoken digits with one seed.
 RECURRENT_RECIPE: dict[str, Any] = {"radius": 0.3, "windows": 4, "lr": 5e-3}
 RECURRENT_SPIKE_RECIPE: dict[str, Any] = {"radius": 0.6, "lr": 3e-3}
 # What weight space needs: costs are those of whole batches, and a displacement is a unit vector times the learning rate.

@@ -80,6 +80,16 @@ def cross_entropy(output, target, slopes):
 
 
 @plain_loop
+def _mean_of_calls(slopes, b, mean):
+    """Of slopes ``[C, B, k]`` for sample b; written ``[k]``."""
+    share = slopes.dtype.type(1 / len(slopes))
+    mean[:] = 0
+    for c in range(len(slopes)):
+        for i in range(len(mean)):
+            mean[i] += share * slopes[c, b, i]
+
+
+@plain_loop
 def followed(table, intervals, partners, slopes, moved, own, directions, first, reached, factor, estimate):
     """``unexplained`` and ``corrected`` in one, where every output reaches few inputs of the consumer.
 
@@ -89,14 +99,10 @@ def followed(table, intervals, partners, slopes, moved, own, directions, first, 
     """
     num_directions, num_calls, num_samples, num_inputs = moved.shape
     num_outputs = len(partners)
-    share = slopes.dtype.type(1 / num_calls)
     mean, rest = np.empty(num_inputs, slopes.dtype), np.empty(num_inputs, slopes.dtype)
     predicted = np.empty(num_outputs, slopes.dtype)
     for b in range(num_samples):
-        mean[:] = 0
-        for c in range(num_calls):
-            for i in range(num_inputs):
-                mean[i] += share * slopes[c, b, i]
+        _mean_of_calls(slopes, b, mean)
         for j in range(num_outputs):
             predicted[j] = table[j, intervals[b, j]] * mean[partners[j]]
             estimate[b, j] = predicted[j]
@@ -128,13 +134,9 @@ def unexplained(table, intervals, partners, slopes, moved, own, predicted, rest)
     """
     num_directions, num_calls, num_samples, num_inputs = moved.shape
     num_outputs = len(partners)
-    share = slopes.dtype.type(1 / num_calls)
     mean = np.empty(num_inputs, slopes.dtype)
     for b in range(num_samples):
-        mean[:] = 0
-        for c in range(num_calls):
-            for i in range(num_inputs):
-                mean[i] += share * slopes[c, b, i]
+        _mean_of_calls(slopes, b, mean)
         for j in range(num_outputs):
             predicted[b, j] = table[j, intervals[b, j]] * mean[partners[j]]
         for d in range(num_directions):

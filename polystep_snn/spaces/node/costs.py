@@ -89,7 +89,8 @@ def settle(done: Pass, target: Tensor, cost: Cost, rate_target: RateTarget | Non
     ):
         bias_share = probes.windows.sum(0) / total_steps
         share = bias_share if layer == 0 and plan.constant else torch.full_like(bias_share, 1 / total_steps)
-        layers.append(LayerCosts(costs, activity, share, bias_share, own_activity, _later(done, layer, found, value, target, cost)))
+        difference = _delay_difference(done, layer, found, value, target, cost)
+        layers.append(LayerCosts(costs, activity, share, bias_share, own_activity, difference))
     if isinstance(end, LinearEnd):
         costs = end.readout_cost(plan.probes[-1].offsets, value, target, cost)
         layers.append(LayerCosts(costs, last.trace.T[None], value.new_full((1,), 1 / end.gain), value.new_ones(1)))
@@ -111,8 +112,8 @@ def _with_own(done: Pass, layer: int, costs: Tensor) -> Tensor:
     return recurrent_costs(costs, reached, found[0], probes.offsets, recurrent, probes.neurons)
 
 
-def _later(done: Pass, layer: int, found: list[Tensor], value: Tensor, target: Tensor, cost: Cost) -> Tensor | None:
-    """``LayerCosts.later``; ``found``: the costs of all layers that spike."""
+def _delay_difference(done: Pass, layer: int, found: list[Tensor], value: Tensor, target: Tensor, cost: Cost) -> Tensor | None:
+    """``LayerCosts.delay_difference``; ``found``: the costs of all layers that spike."""
     plan, moved = done.plan, done.state.moved[layer]
     if moved is None:
         return None
@@ -120,4 +121,4 @@ def _later(done: Pass, layer: int, found: list[Tensor], value: Tensor, target: T
         slopes = slopes_of(plan.slopes[layer][0], found[layer + 1])
         return (moved * worth_of(slopes, plan.wirings[layer + 1], plan.weights[layer + 1], (None, plan.probes[layer + 1].neurons))).sum(0)
     assert isinstance(done.end, LinearEnd)
-    return done.end.later(plan.weights[-1], moved[0], value, target, cost)
+    return done.end.delay_difference(plan.weights[-1], moved[0], value, target, cost)

@@ -21,7 +21,7 @@ def gradients(layers: list[LayerCosts], done: Pass, transport: Transport, eps: T
     result, of_recurrent, of_lateness = [], [], []
     plan = done.plan
     for layer, (found, (offsets, _, neurons), wiring) in enumerate(zip(layers, plan.probes, plan.wirings, strict=True)):
-        cost, activity, share, bias_share, own_activity, later = found
+        cost, activity, share, bias_share, own_activity, difference = found
         num_probed, batch_size = cost.shape[1:]
         points = offsets / torch.linalg.vector_norm(offsets, dim=1).mean()
         # K of N neurons stand for all: on average over the draws the displacement is that of all neurons.
@@ -42,8 +42,8 @@ def gradients(layers: list[LayerCosts], done: Pass, transport: Transport, eps: T
         if own_activity is not None:
             moved = (scaled / done.num_steps).transpose(0, 1).flatten(1)
             of_recurrent.append(placed(outer(moved, own_activity.flatten(0, 1)), neurons, wiring.num_neurons))
-        if later is not None:
+        if difference is not None:
             delays, longest = plan.delays[layer + 1], plan.wirings[layer + 1].max_delay
             assert delays is not None
-            of_lateness.append(lateness_gradient(later, delays, longest))
+            of_lateness.append(lateness_gradient(difference, delays, longest))
     return result + of_recurrent + of_lateness

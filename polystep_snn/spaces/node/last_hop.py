@@ -32,8 +32,8 @@ class LayerCosts(NamedTuple):
             of a membrane readout, to the mean as that membrane weighs it.
         bias_share: ``[M]``, what one unit of bias adds.
         own_activity: ``[M, B, N]``, the layer's own spikes as they arrived by its recurrent weights; None where there are none.
-        later: ``[N, B]``, how much more samples cost if a neuron's spikes left with the next longer delay, not with the next shorter
-            one; None where delays are not learnt.
+        delay_difference: ``[N, B]``, how much more samples cost if a neuron's spikes left with the next longer delay, not with the next
+            shorter one; None where delays are not learnt.
     """
 
     cost: Tensor
@@ -41,7 +41,7 @@ class LayerCosts(NamedTuple):
     share: Tensor
     bias_share: Tensor
     own_activity: Tensor | None = None
-    later: Tensor | None = None
+    delay_difference: Tensor | None = None
 
 
 def chosen(x: Tensor, index: Tensor | None, dim: int) -> Tensor:
@@ -110,7 +110,7 @@ class LinearEnd(NamedTuple):
         change = probed.trace - chosen(last.trace, neurons, 0)
         return cost_of_change(cost, value, self.wiring.fan(weights[-1], neurons).values * self.unit, change, target)
 
-    def later(self, weight: Tensor, moved: Tensor, value: Tensor, target: Tensor, cost: Cost) -> Tensor:
+    def delay_difference(self, weight: Tensor, moved: Tensor, value: Tensor, target: Tensor, cost: Cost) -> Tensor:
         """How much more samples cost, ``[N, B]``, if traces were larger by half of ``moved: [N, B]`` than if they were smaller by it."""
         columns = self.wiring.fan(weight, None).values * self.unit
         longer, shorter = cost_of_change(cost, value, columns, torch.stack([moved, -moved]) / 2, target)

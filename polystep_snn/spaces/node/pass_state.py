@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from polystep_snn.snn.layer import Layer
-from polystep_snn.snn.wiring import Fan, Wiring
+from polystep_snn.snn.wiring import Fan, Wiring, past_steps
 from polystep_snn.spaces.node.followed import Layers, Unprobed
 from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd, chosen
 from polystep_snn.spaces.node.populations import Neuron, Population, at_rest
@@ -141,8 +141,8 @@ def at_start(plan: Plan, batch_size: int) -> State:
         output = at_rest(before.new_zeros(*before.shape[:2], *rest[-1].shape), plan.neurons[-1])
     reached = [p.trace.new_zeros(shares.shape[-1], *p.trace.shape) for p, (_, shares) in zip(probed, plan.slopes, strict=False)]
     past, own_activity, own_reached = [], [], []
-    for k, (like, population, recurrent) in enumerate(zip(rest, probed, plan.recurrents, strict=True)):
-        steps = max(int(recurrent is not None), plan.wirings[k + 1].max_delay if k + 1 < len(plan.wirings) else 0)
+    each = zip(rest, probed, plan.recurrents, past_steps(plan.wirings), strict=False)
+    for k, (like, population, recurrent, steps) in enumerate(each):
         past.append(like.new_zeros(steps, *like.shape) if steps else None)
         num_windows = plan.probes[k].windows.shape[1]
         own_activity.append(None if recurrent is None else like.new_zeros(num_windows, *like.T.shape))

@@ -71,11 +71,11 @@ def lateness_gradients(
         behind = layers[k + 1]
         if k + 1 < len(arrays):
             slopes = slopes_of(fits[k + 1], arrays[k + 1].costs)
-            later = (memory.moved * worth_of(slopes, behind.wiring, behind.weight, (None, probes[k + 1].neurons))).sum(0)[:, :real]
+            difference = (memory.moved * worth_of(slopes, behind.wiring, behind.weight, (None, probes[k + 1].neurons))).sum(0)[:, :real]
         else:
             assert isinstance(readout.end, LinearEnd)
             value = readout.end.value([behind.weight], arrays[-1].base)[:, :real]
-            later = readout.end.later(behind.weight, memory.moved[0][:, :real], value, readout.target, readout.cost)
+            difference = readout.end.delay_difference(behind.weight, memory.moved[0][:, :real], value, readout.target, readout.cost)
         assert behind.delays is not None
-        grads.append(lateness_gradient(later, behind.delays, behind.wiring.max_delay))
+        grads.append(lateness_gradient(difference, behind.delays, behind.wiring.max_delay))
     return grads

@@ -15,6 +15,7 @@ from polystep_snn.polystep.method import StepResult
 from polystep_snn.polystep.transport import Transport
 from polystep_snn.snn.frames import EventFrames, Frames, check_block, num_blocks
 from polystep_snn.snn.layer import Layer
+from polystep_snn.snn.wiring import past_steps
 from polystep_snn.spaces.node.chained import fit
 from polystep_snn.spaces.node.currents import currents
 from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd
@@ -64,8 +65,7 @@ class LoopStep:
         # A constant current needs no blocks where nobody wants its spikes one by one.
         self._num_blocks = 1 if shape.constant and not last and not self._recurrent[0] else num_blocks(shape.num_steps)
         longest = self._longest = -(-shape.num_steps // self._num_blocks)
-        lags = [x.wiring.max_delay for x in layers[1:]] + [0]
-        num_past = [max(int(x), lag) for x, lag in zip(self._recurrent, lags, strict=False)]
+        num_past = past_steps([layer.wiring for layer in layers])
         traced = isinstance(end, LinearEnd) and (layers[-1].delays is not None or end.alpha > 0)
         self._workspace = Workspace()
         self._layers = [
