@@ -83,3 +83,11 @@ def write_text(path, tensors, text):
 
 
 plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+
+
+def assert_refused(path, tensors, meta, message):
+    """A file of these parts, with a checksum that fits, is refused in one line and does nothing else."""
+    write_signed(path, tensors, meta)
+    with pytest.raises(InputError, match=message):
+        load(path)
+    assert outcome(path) is None

@@ -9,7 +9,7 @@ from polystep_snn.errors import InputError
 from polystep_snn.geometry import Convolution
 from polystep_snn.hardware.network_file import load, save
 from polystep_snn.hardware.simulator import Simulator
-from tests.hardware.network_files import outcome, parts, same, write_signed
+from tests.hardware.network_files import assert_refused, outcome, parts, same, write_signed
 from tests.hardware.test_convolution import as_matrices, convolutional, random_convolutional
 from tests.hardware.test_simulator import dense
 
@@ -142,10 +142,7 @@ def sizes(m, **changes):
 def test_files_that_lie_consistently(tmp_path, spoil, message):
     tensors, meta = convolution_parts(small())
     spoil(tensors, meta)
-    write_signed(tmp_path / "n", tensors, meta)
-    with pytest.raises(InputError, match=message):
-        load(tmp_path / "n")
-    assert outcome(tmp_path / "n") is None
+    assert_refused(tmp_path / "n", tensors, meta, message)
 
 
 def test_few_neurons_of_an_endless_input_are_refused(tmp_path):

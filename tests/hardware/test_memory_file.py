@@ -9,7 +9,7 @@ import pytest
 from polystep_snn.errors import InputError
 from polystep_snn.hardware.network_file import load, save
 from polystep_snn.hardware.simulator import Simulator
-from tests.hardware.network_files import outcome, parts, same, small_network, write_signed
+from tests.hardware.network_files import assert_refused, outcome, parts, same, small_network, write_signed
 from tests.hardware.networks_with_memory import MEMORIES, random_with_memory, without_memory
 
 WRITTEN = Path(__file__).parent / "written_by"
@@ -98,10 +98,7 @@ def test_the_attackers_tool_writes_good_files_too(tmp_path):
 def test_files_that_lie_consistently(tmp_path, spoil, message):
     tensors, meta = memory_parts(with_memory())
     spoil(tensors, meta)
-    write_signed(tmp_path / "n", tensors, meta)
-    with pytest.raises(InputError, match=message):
-        load(tmp_path / "n")
-    assert outcome(tmp_path / "n") is None
+    assert_refused(tmp_path / "n", tensors, meta, message)
 
 
 def test_a_convolution_with_memory_is_refused(tmp_path):

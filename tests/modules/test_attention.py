@@ -1,12 +1,11 @@
 """Attention of linear layers: torch's numbers where it is soft, one choice where it is hard, in every space."""
 
-import logging
-
 import pytest
 import torch
 from torch import nn
 
-from polystep_snn import InputError, LayerSpace, LayerStep, MultiheadAttention, PolyStep, WeightSpace, WeightStep
+from polystep_snn import InputError, LayerSpace, LayerStep, MultiheadAttention, PolyStep
+from tests.modules.evaluated_at_once import assert_evaluated_at_once
 
 LOSS = nn.CrossEntropyLoss(reduction="none")
 
@@ -150,17 +149,7 @@ def test_weight_space_evaluates_many_at_a_time(hard, caplog):
     torch.manual_seed(0)
     network = Asked(hard).double()
     x, target = marked(16)
-    step = WeightStep(network, LOSS, WeightSpace())
-    with caplog.at_level(logging.INFO, "polystep_snn"):
-        step.step(x.double(), target)
-    assert "candidates of Asked are evaluated many at a time (vmap)" in caplog.text
-    assert "one at a time" not in caplog.text
-    # Many at a time compute what one at a time does.
-    name = "attention.keys.weight"
-    weights = torch.stack([network.attention.keys.weight.detach() * scale for scale in (1.0, -1.0)])
-    many = torch.vmap(lambda weight: torch.func.functional_call(network, {name: weight}, (x.double(),)))(weights)
-    torch.testing.assert_close(many[0], network(x.double()), rtol=0, atol=1e-12)
-    assert (many[0] - many[1]).abs().max() > 1e-3
+    assert_evaluated_at_once(network, "attention.keys.weight", x.double(), target, LOSS, caplog)
 
 
 @pytest.mark.slow

@@ -1,12 +1,11 @@
 """The LSTM of linear layers: torch's numbers, in every space."""
 
-import logging
-
 import pytest
 import torch
 from torch import nn
 
-from polystep_snn import LSTM, InputError, LayerSpace, LayerStep, PolyStep, WeightSpace, WeightStep
+from polystep_snn import LSTM, InputError, LayerSpace, LayerStep, PolyStep
+from tests.modules.evaluated_at_once import assert_evaluated_at_once
 
 LOSS = nn.CrossEntropyLoss(reduction="none")
 
@@ -96,17 +95,7 @@ def test_weight_space_evaluates_many_at_a_time(caplog):
     torch.manual_seed(0)
     network = Last().double()
     x, target = first_sign(16)
-    step = WeightStep(network, LOSS, WeightSpace())
-    with caplog.at_level(logging.INFO, "polystep_snn"):
-        step.step(x.double(), target)
-    assert "candidates of Last are evaluated many at a time (vmap)" in caplog.text
-    assert "one at a time" not in caplog.text
-    # Many at a time compute what one at a time does.
-    name = "lstm.recurrent_gates.0.weight"
-    weights = torch.stack([network.lstm.recurrent_gates[0].weight.detach() * scale for scale in (1.0, -1.0)])
-    many = torch.vmap(lambda weight: torch.func.functional_call(network, {name: weight}, (x.double(),)))(weights)
-    torch.testing.assert_close(many[0], network(x.double()), rtol=0, atol=1e-12)
-    assert (many[0] - many[1]).abs().max() > 1e-3
+    assert_evaluated_at_once(network, "lstm.recurrent_gates.0.weight", x.double(), target, LOSS, caplog)
 
 
 @pytest.mark.slow
