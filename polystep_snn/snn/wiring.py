@@ -230,11 +230,13 @@ def past_steps(wirings: Sequence[Wiring]) -> list[int]:
 
 def _checked(item: Recurrent | Delayed) -> Recurrent | Delayed:
     if item.width < 1:
-        raise InputError(f"{item} has no neurons: give a width of at least 1")
+        raise InputError(f"a layer of width {item.width} has no neurons: give a width of at least 1")
     if isinstance(item, Delayed) and not 1 <= item.max_delay <= MAX_DELAY:
-        raise InputError(f"{item}: choose a longest delay from 1 to {MAX_DELAY} steps, as many as the chip holds a spike back")
+        raise InputError(
+            f"a layer's longest delay is {item.max_delay}: choose a longest delay from 1 to {MAX_DELAY} steps, as the chip has"
+        )
     if isinstance(item, Recurrent) and not 0 <= item.scale <= 1e3:
-        raise InputError(f"{item}: choose a scale of the recurrent weights from 0 to 1000")
+        raise InputError(f"a layer's recurrent scale is {item.scale}: choose a scale of the recurrent weights from 0 to 1000")
     return item
 
 
