@@ -164,7 +164,7 @@ def two_resets():
         (lambda: delayed([1e-3, 2.5e-3, 0]), "node 'n2': a delay is 0.0025 s, which is 2.5 steps of 0.001 s: give whole steps"),
         (lambda: delayed([1e-3, -1e-3, 0]), "node 'n2': a delay is -0.001 s, which is -1 steps"),
         (lambda: delayed([1e-3, np.nan, 0]), "node 'n2': delay contains NaN"),
-        (lambda: delayed([0.063, 0, 0]), "node 'n2': .*max_delay=63.*: choose a longest delay from 1 to 62 steps"),
+        (lambda: delayed([0.063, 0, 0]), "node 'n2': .*longest delay is 63: choose a longest delay from 1 to 62 steps"),
         (too_many_delays, "node 'n2': delay has 4 values for 3 neurons"),
         (lambda: graph_of(nir.Delay(np.full(4, 1e-3)), linear(), lif()), "node 'n0' delays the input, but only hidden neurons have"),
         (lambda: graph_of(linear(), nir.Delay(np.full(3, 1e-3)), lif()), "node 'n1' is Delay, expected LIF, CubaLIF, IF"),
