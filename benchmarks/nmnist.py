@@ -3,11 +3,14 @@
     python benchmarks/nmnist.py --seeds 0 1 2
     python benchmarks/nmnist.py --seeds 0 --folds 1 2 --no-augmentation --json
     python benchmarks/nmnist.py --network conv --seeds 0 1 --methods polystep_float bptt
+    python benchmarks/nmnist.py --network recurrent --tune --seeds 0 --folds 1 2 --methods polystep_float
 
 All recordings there are, Train and Test alike, are dealt into folds; each fold is tested once by a network that was trained on nine
 tenths of the others and chosen by the last tenth. Methods take turns, fold by fold and seed by seed, with the same recordings, framing,
 augmentation, network, readout, batches and epochs; everything else is the recipe of ``polystep-snn train nmnist``. BPTT has the learning
 rate and thresholds that scored best on validation parts.
+
+``--tune`` compares the settings of ``TRIALS`` on validation parts alone.
 
 With ``--runs`` a run that is there already is not made again, so that several processes can share the work, each with seeds of its
 own, and a last one prints the table. ``framing_share`` is what reading and framing cached recordings takes of a training epoch,
@@ -46,13 +49,24 @@ NUM_FOLDS = 5
 # What is different from the recipe.
 _MAPS = {"hidden": ("16c6s3", "32c4s2"), "epochs": 20, "batch_size": 8, "averaging": 0.995, "weight_decay": 0.05, "lr": 4e-3}
 _PROBES = {"credit": "chained", "windows": 5, "radius": 0.5, "eps": 1.0}
-_DELAYED = {"hidden": ("128d8", "128"), "blank_steps": 8}
+_DELAYED = {"hidden": ("128d8",), "blank_steps": 8}
 NETWORKS: dict[str, dict[str, Any]] = {"dense": {}, "conv": {**_MAPS, **_PROBES}, "recurrent": {"hidden": ("128r",)}, "delayed": _DELAYED}
 # For BPTT, found on validation parts: dense, among learning rates 2e-3 to 2e-2 and thresholds 1 or as calibrated; conv, among learning
 # rates 2e-3, 5e-3 and 1e-2.
 BPTT_TUNED: dict[str, dict[str, Any]] = {"dense": {"lr": 2e-2, "v_th": 0.0}, "conv": {"lr": 2e-3, "v_th": 0.0}}
 # Networks with memory have the dense one's: they have not been tuned.
 BPTT_TUNED |= dict.fromkeys(("recurrent", "delayed"), BPTT_TUNED["dense"])
+# What ``--tune`` compares, for networks with memory.
+TRIALS: dict[str, list[dict[str, Any]]] = {
+    "polystep": [
+        {"radius": 0.5, "lr": 5e-3},
+        {"radius": 1.0, "lr": 5e-3},
+        {"radius": 2.0, "lr": 5e-3},
+        {"radius": 1.0, "lr": 1e-2},
+        {"radius": 2.0, "lr": 1e-2},
+    ],
+    "bptt": [{"lr": 5e-3}, {"lr": 1e-2}, {"lr": 2e-2}],
+}
 # What fills the gradients.
 METHODS: dict[str, Callable[..., Any]] = {
     "polystep": build_polystep,
@@ -62,14 +76,15 @@ METHODS: dict[str, Callable[..., Any]] = {
 }
 
 
-def configuration(method: str, seed: int, arguments: argparse.Namespace) -> TrainConfig:
-    """Of one run; the same for all folds."""
+def configuration(method: str, seed: int, arguments: argparse.Namespace, trial: dict[str, Any] | None = None) -> TrainConfig:
+    """Of one run; the same for all folds. ``trial`` is one of ``TRIALS``."""
     neuron = "loihi" if method == "polystep_int8" else "lif"
     options = {**recipe("nmnist", neuron), **NETWORKS[arguments.network], "neuron": neuron}
     if method in ("polystep_float", "bptt"):
         options["weight_bits"] = 32
     if method == "bptt":
         options |= BPTT_TUNED[arguments.network]
+    options |= trial or {}
     if not arguments.augmentation:
         options = {name: value for name, value in options.items() if name not in AUGMENTATION_OPTIONS}
     if arguments.epochs is not None:
@@ -148,23 +163,43 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--no-augmentation", dest="augmentation", action="store_false", help="recordings as they are")
     parser.add_argument("--runs", type=Path, help="folder that keeps the runs; by default they are forgotten")
+    parser.add_argument("--tune", action="store_true", help="compare settings on validation parts instead")
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     arguments = parser.parse_args()
     try:
+        action = tune if arguments.tune else measure
         if arguments.runs is not None:
-            measure(arguments, arguments.runs)
+            action(arguments, arguments.runs)
         else:
             with tempfile.TemporaryDirectory() as folder:
-                measure(arguments, Path(folder))
+                action(arguments, Path(folder))
     except InputError as error:
         sys.exit(f"error: {error}")
 
 
+def tune(arguments: argparse.Namespace, runs: Path) -> None:
+    """Validation accuracies of every method's settings; the test parts are not looked at."""
+    folds = _folds(arguments)[1]
+    results, rows = {}, []
+    for method in arguments.methods:
+        for trial in TRIALS["bptt" if method == "bptt" else "polystep"]:
+            name = f"{method} " + " ".join(f"{key}={value:g}" for key, value in trial.items())
+            found = [
+                run(method, configuration(method, seed, arguments, trial), folds[fold], runs / f"{name}-fold{fold}-seed{seed}")
+                for seed in arguments.seeds
+                for fold in arguments.folds
+            ]
+            accuracies = [100 * result["val_accuracy"] for result in found]
+            results[name] = {"val_accuracy_mean": round(statistics.mean(accuracies), 3), "val_accuracies": accuracies}
+            rows.append({"settings": name, "val_accuracy_mean": results[name]["val_accuracy_mean"]})
+            print(rows[-1], file=sys.stderr, flush=True)
+    details = {"network": arguments.network, "folds": arguments.folds, "seeds": arguments.seeds}
+    report(f"nmnist-tune-{arguments.network}", results, rows, details, arguments.json)
+
+
 def measure(arguments: argparse.Namespace, runs: Path) -> None:
     """Train everything, print the table, write the JSON."""
-    # The order of the samples in folds does not depend on a run's seed: all methods and seeds see the same parts.
-    data = load_nmnist(framing=build_framing(configuration("polystep", 0, arguments)))
-    folds = dict(enumerate(data.folds(NUM_FOLDS, seed=0), 1))
+    data, folds = _folds(arguments)
     kind = ("" if arguments.network == "dense" else f"{arguments.network}-") + ("augmented" if arguments.augmentation else "plain")
     found: dict[str, list[dict[str, Any]]] = {method: [] for method in arguments.methods}
     for seed in arguments.seeds:
@@ -188,6 +223,12 @@ def measure(arguments: argparse.Namespace, runs: Path) -> None:
     details = {"dataset": data.note or "the full set", "folds": arguments.folds, "seeds": arguments.seeds, "runs": found}
     name = "nmnist" + ("" if arguments.network == "dense" else f"-{arguments.network}") + ("" if arguments.augmentation else "-plain")
     report(name, results, rows, details, arguments.json)
+
+
+def _folds(arguments: argparse.Namespace) -> tuple[Dataset, dict[int, Dataset]]:
+    """All recordings, and the five folds. Their order does not depend on a run's seed: all methods and seeds see the same parts."""
+    data = load_nmnist(framing=build_framing(configuration("polystep", 0, arguments)))
+    return data, dict(enumerate(data.folds(NUM_FOLDS, seed=0), 1))
 
 
 def row(runs: list[dict[str, Any]], num_folds: int) -> dict[str, float]:
