@@ -9,7 +9,10 @@ from polystep_snn.errors import InputError
 
 
 class Part(Protocol):
-    """What the parts of every data set have in common (images, event recordings, sequences): classes, and the shape of a sample."""
+    """What the parts of every data set have in common (images, event recordings, sequences): targets, and the shape of a sample.
+
+    ``labels`` are classes ``[n]``, whole numbers from 0; or real targets ``[n, D]``, floating point.
+    """
 
     @property
     def labels(self) -> np.ndarray: ...
@@ -18,14 +21,27 @@ class Part(Protocol):
     def __len__(self) -> int: ...
 
 
+def check_targets(labels: np.ndarray, count: int, what: str) -> None:
+    """InputError unless there is one target for each of ``count`` samples: classes ``[n]`` or real targets ``[n, D]``."""
+    classes = labels.shape == (count,) and np.issubdtype(labels.dtype, np.integer)
+    real = labels.ndim == 2 and len(labels) == count and labels.shape[1] > 0 and np.issubdtype(labels.dtype, np.floating)
+    if not classes and not real:
+        raise InputError(
+            f"labels are {labels.dtype} {list(labels.shape)} for {count} {what}s: give one integer {'an' if what[0] in 'aeiou' else 'a'} {what}, "
+            "or real targets [n, D]"
+        )
+    if real and not np.isfinite(labels).all():
+        raise InputError("the targets contain NaN or infinity: clean the data")
+
+
 @dataclass(frozen=True)
 class Samples:
-    """Images and their classes.
+    """Images and their targets.
 
     Attributes:
-        images: ``[n, height, width]`` uint8.
-        labels: ``[n]`` uint8 or wider, classes from 0.
-        full_scale: the image value that means intensity 1.
+        images: ``[n, height, width]`` or ``[n, channels, height, width]``: uint8, or float32 intensities, usually in [0, 1].
+        labels: ``[n]`` uint8 or wider, classes from 0; or real targets ``[n, D]``.
+        full_scale: the image value that means intensity 1; 1 for float32.
     """
 
     images: np.ndarray
@@ -35,12 +51,18 @@ class Samples:
     def __post_init__(self):
         if not isinstance(self.images, np.ndarray) or not isinstance(self.labels, np.ndarray):
             raise InputError(f"images and labels are {type(self.images).__name__} and {type(self.labels).__name__}: give numpy arrays")
-        if self.images.ndim != 3 or self.images.dtype != np.uint8:
-            raise InputError(f"images are {self.images.dtype} {list(self.images.shape)}: give uint8 [n, height, width]")
-        if self.labels.shape != (len(self.images),) or not np.issubdtype(self.labels.dtype, np.integer):
+        if self.images.ndim not in (3, 4) or self.images.dtype not in (np.uint8, np.float32):
             raise InputError(
-                f"labels are {self.labels.dtype} {list(self.labels.shape)} for {len(self.images)} images: give one integer an image"
+                f"images are {self.images.dtype} {list(self.images.shape)}: give uint8 or float32 [n, height, width] or [n, channels, height, "
+                "width]"
             )
+        check_targets(self.labels, len(self.images), "image")
+        if self.images.dtype == np.float32:
+            if self.full_scale != 1:
+                raise InputError(f"full_scale is {self.full_scale} for float32 images, which are intensities: choose 1")
+            if not np.isfinite(self.images).all():
+                raise InputError("images contain NaN or infinity: clean the data")
+            return
         brightest = self.images.max(initial=0)
         if not 1 <= self.full_scale <= 255 or brightest > self.full_scale:
             raise InputError(
@@ -52,8 +74,16 @@ class Samples:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one image: height and width."""
+        """Of one image: height and width, or channels, height and width."""
         return self.images.shape[1:]
+
+    def take(self, indices: np.ndarray) -> "Samples":
+        """The images at ``indices``, in their order."""
+        return replace(self, images=self.images[indices], labels=self.labels[indices])
+
+    def intensities(self, indices: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Float32 in the shape of the images, in units of ``full_scale``."""
+        return self.images[indices].astype(np.float32) / np.float32(self.full_scale)
 
     def rows(self) -> "Sequences":
         """The images read row by row, from the top: ``height`` steps of ``width`` currents. The pixels are shared, not copied."""
@@ -62,11 +92,11 @@ class Samples:
 
 @dataclass(frozen=True)
 class Sequences:
-    """Sequences of equal length and their classes: a step of each is what a network receives at once.
+    """Sequences of equal length and their targets: a step of each is what a network receives at once.
 
     Attributes:
         values: ``[n, T, F]``: float32 currents; or uint8, which are spikes (how many in a step) where ``full_scale`` is 1, else currents.
-        labels: ``[n]`` uint8 or wider, classes from 0.
+        labels: ``[n]`` uint8 or wider, classes from 0; or real targets ``[n, D]``.
         full_scale: the value that means 1.
         num_groups: the features are so many groups of neighbouring bands: 2 for ON, then OFF events of a sensor.
         numbers: ``[n]``, the number of each sequence in the whole set, which seeds its augmentation; by default 0 to n - 1.
@@ -86,10 +116,7 @@ class Sequences:
             raise InputError(f"values and labels are {type(self.values).__name__} and {type(self.labels).__name__}: give numpy arrays")
         if self.values.ndim != 3 or self.values.dtype not in (np.float32, np.uint8) or 0 in self.values.shape[1:]:
             raise InputError(f"values are {self.values.dtype} {list(self.values.shape)}: give float32 or uint8 [n, T, features]")
-        if self.labels.shape != (len(self.values),) or not np.issubdtype(self.labels.dtype, np.integer):
-            raise InputError(
-                f"labels are {self.labels.dtype} {list(self.labels.shape)} for {len(self.values)} sequences: give one integer a sequence"
-            )
+        check_targets(self.labels, len(self.values), "sequence")
         if not 1 <= self.full_scale <= 255 or (self.values.dtype == np.float32 and self.full_scale != 1):
             raise InputError(f"full_scale is {self.full_scale} for {self.values.dtype}: choose 1, or for uint8 up to 255")
         if self.num_groups < 1 or self.values.shape[2] % self.num_groups:
@@ -97,7 +124,7 @@ class Sequences:
         if self.values.dtype == np.float32 and not np.isfinite(self.values).all():
             raise InputError("values contain NaN or infinity: clean the data")
         numbers = np.arange(len(self.labels)) if self.numbers is None else self.numbers
-        if numbers.shape != self.labels.shape:
+        if numbers.shape != (len(self.labels),):
             raise InputError(f"numbers are {list(numbers.shape)} for {len(self.labels)} sequences: give one a sequence")
         object.__setattr__(self, "numbers", numbers)
 
@@ -139,7 +166,7 @@ class Dataset(Generic[P]):
 
     Attributes:
         name: as in ``load``.
-        num_classes: number of classes.
+        num_classes: number of classes, or of values in a real target.
         classes: their names, for figures.
         note: what must be said beside every result, such as that this is a subset; often empty.
         dropped: what was left out when it was read; often empty.
@@ -155,6 +182,11 @@ class Dataset(Generic[P]):
     dropped: str = ""
 
     @property
+    def holds_values(self) -> bool:
+        """Whether targets are real values, not classes."""
+        return self.train.labels.ndim == 2
+
+    @property
     def title(self) -> str:
         """The name to print beside a result: with the note, if there is one."""
         return f"{self.name} ({self.note})" if self.note else self.name
@@ -165,7 +197,13 @@ class Dataset(Generic[P]):
         for name, part in (("training", self.train), ("validation", self.validation), ("test", self.test)):
             if not len(part):
                 raise InputError(f"the {name} part of {self.name} is empty: give at least one sample")
-            if part.labels.min() < 0 or part.labels.max() >= self.num_classes:
+            if part.labels.ndim != self.train.labels.ndim:
+                raise InputError(
+                    f"the {name} part of {self.name} has other targets than the training part: give classes or real targets to all"
+                )
+            if part.labels.ndim == 2 and part.labels.shape[1] != self.num_classes:
+                raise InputError(f"the {name} part of {self.name} has {part.labels.shape[1]} values a target, expected {self.num_classes}")
+            if part.labels.ndim == 1 and (part.labels.min() < 0 or part.labels.max() >= self.num_classes):
                 raise InputError(
                     f"the {name} part of {self.name} has labels {part.labels.min()}..{part.labels.max()} for {self.num_classes} classes"
                 )

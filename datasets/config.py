@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from polystep_snn.datasets import event_set
 from polystep_snn.datasets.augment import Augmentation
 from polystep_snn.datasets.framing import Framing
+from polystep_snn.datasets.own.describe import KINDS as KINDS_OF_OWN
 from polystep_snn.datasets.sequence_augment import SequenceAugmentation
 from polystep_snn.datasets.speech_features import KINDS, SpeechFeatures
 from polystep_snn.errors import InputError
@@ -49,6 +50,7 @@ class DataConfig(Options):
     jitter: float = option(0.0, "every event of them is moved at random, standard deviation in pixels")
     time_jitter: float = option(0.0, "and in time, standard deviation in steps")
     drop: float = option(0.0, "and dropped with this probability")
+    kind: str = option("", "of data of one's own: what it is taken for; by default its path tells", ("", *KINDS_OF_OWN))
     features: str = option("energies", "of speech: energies of bands as currents, or ON and OFF events of their changes", KINDS)
     bands: int = option(32, "of speech: frequency bands")
     step_ms: float = option(20.0, "of speech: length of a step, at most 32 ms")
@@ -67,7 +69,9 @@ class DataConfig(Options):
                 "many: choose the number of rows, or another one that divides the pixels"
             )
         if self.holds_sequences:
-            name = self.changed(SPEECH_OPTIONS) if self.dataset not in SPEECH_SETS else None
+            name = None if self.holds_speech else self.changed(SPEECH_OPTIONS)
+            if self.holds_speech and self.kind:
+                name = self.changed(("speaker",))
             if name:
                 raise InputError(f"{name} is {getattr(self, name)!r}, but {self.dataset} holds no speech: leave it out")
 
@@ -78,7 +82,7 @@ class DataConfig(Options):
 
     def _check_encoder(self) -> None:
         """InputError for an encoder that does not go with the data set, or an option that does not go with the encoder."""
-        if self.dataset in SPEECH_SETS and not self.holds_sequences:
+        if self.holds_speech and not self.holds_sequences:
             raise InputError(f"encoder is {self.encoder!r}, but {self.dataset} holds sequences: choose {SEQUENCE!r}")
         name = None if self.holds_sequences else self.changed(SEQUENCE_OPTIONS)
         if name:
@@ -122,13 +126,18 @@ class DataConfig(Options):
 
     def speech_features(self) -> SpeechFeatures | None:
         """How its recordings of speech become sequences; None for other data."""
-        if self.dataset not in SPEECH_SETS:
+        if not self.holds_speech:
             return None
         return SpeechFeatures(self.num_steps, self.step_ms, self.bands, self.features, self.counts)
 
     def sequence_augmentation(self, seed: int = 0) -> SequenceAugmentation:
         """What may happen to the sequences that it learns from."""
         return SequenceAugmentation(**{name: getattr(self, name) for name in SEQUENCE_AUGMENTATION_OPTIONS}, seed=seed)
+
+    @property
+    def holds_speech(self) -> bool:
+        """Whether samples are recordings of sound."""
+        return self.dataset in SPEECH_SETS or self.kind == "sounds"
 
     @property
     def holds_sequences(self) -> bool:
@@ -138,7 +147,7 @@ class DataConfig(Options):
     @property
     def gives_currents(self) -> bool:
         """Whether a network receives numbers that are no spikes; of one's own sequences only they themselves tell."""
-        energies = self.holds_sequences and self.dataset in SPEECH_SETS and self.features == "energies"
+        energies = self.holds_sequences and self.holds_speech and self.features == "energies"
         return self.encoder in ("direct", "rows") or energies
 
     @property

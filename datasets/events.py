@@ -6,6 +6,7 @@ from math import prod
 import numpy as np
 
 from polystep_snn.datasets.augment import Augmentation, EventBatch
+from polystep_snn.datasets.base import check_targets
 from polystep_snn.errors import InputError
 
 
@@ -16,7 +17,7 @@ class EventSamples:
     A part of a set shares the events of the whole: only ``labels``, ``starts``, ``ends`` and ``numbers`` are its own.
 
     Attributes:
-        labels: ``[n]``, classes from 0.
+        labels: ``[n]``, classes from 0; or real targets ``[n, D]``.
         steps: ``[E]`` uint16, the time step of every event.
         channels: ``[E]`` uint16, ``(p * height + y) * width + x``.
         starts: ``[n]``, where the events of each recording begin.
@@ -39,8 +40,9 @@ class EventSamples:
 
     def __post_init__(self):
         n, num_events = len(self.labels), len(self.steps)
-        if any(a.shape != (n,) or not np.issubdtype(a.dtype, np.integer) for a in (self.labels, self.starts, self.ends, self.numbers)):
-            raise InputError(f"labels, starts, ends and numbers of {n} recordings differ in shape or are no integers: give one a recording")
+        check_targets(self.labels, n, "recording")
+        if any(a.shape != (n,) or not np.issubdtype(a.dtype, np.integer) for a in (self.starts, self.ends, self.numbers)):
+            raise InputError(f"starts, ends and numbers of {n} recordings differ in shape or are no integers: give one a recording")
         if any(a.shape != (num_events,) or a.dtype != np.uint16 for a in (self.steps, self.channels)):
             raise InputError("steps and channels differ in shape or are not uint16: give one each for every event")
         if n and not (self.starts.min() >= 0 and (self.starts <= self.ends).all() and self.ends.max() <= num_events):

@@ -130,6 +130,6 @@ def _analyse(folder: Path, files: list[NamedFile], features: SpeechFeatures) -> 
     energies = np.empty((len(files), features.num_steps, features.bands), np.float32)
     lengths = np.empty(len(files), np.int64)
     for k, file in enumerate(tqdm(files, file=sys.stderr, **about)):
-        sound = read_wav(folder / file.name, RATE_HZ)
+        sound, _ = read_wav(folder / file.name, RATE_HZ)
         energies[k], lengths[k] = features.energies(sound), features.length(len(sound))
     return {"energies": energies, "lengths": lengths}

@@ -10,20 +10,20 @@ from polystep_snn.errors import InputError
 _SAMPLE_BYTES = 2
 
 
-def read_wav(path: Path, rate_hz: int) -> np.ndarray:
+def read_wav(path: Path, rate_hz: int | None = None) -> tuple[np.ndarray, int]:
     """The sound of a file with one channel and 16 bits a sample.
 
     Args:
         path: the file.
-        rate_hz: the sampling rate that it must have.
+        rate_hz: the sampling rate that it must have; None for any.
 
     Returns:
-        ``[N]`` float32 in [-1, 1).
+        ``[N]`` float32 in [-1, 1), and its sampling rate.
 
     Raises:
         InputError: no PCM, another rate or depth, several channels; a file that is empty, truncated or silent throughout.
     """
-    remedy = f"convert it to {rate_hz} Hz, one channel, 16 bits"
+    remedy = f"convert it to {f'{rate_hz} Hz, ' if rate_hz else ''}one channel, 16 bits"
     try:
         with wave.open(str(path)) as file:
             rate, channels, depth, promised = file.getframerate(), file.getnchannels(), file.getsampwidth(), file.getnframes()
@@ -38,7 +38,7 @@ def read_wav(path: Path, rate_hz: int) -> np.ndarray:
         raise InputError(f"{path} is no PCM wav file ({reason}): {remedy}, or delete it") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error}): fetch it again, or delete it") from None
-    if rate != rate_hz:
+    if rate_hz and rate != rate_hz:
         raise InputError(f"{path} has {rate} samples a second, expected {rate_hz}: {remedy}")
     if channels != 1:
         raise InputError(f"{path} has {channels} channels, expected one: {remedy}")
@@ -52,4 +52,4 @@ def read_wav(path: Path, rate_hz: int) -> np.ndarray:
     sound = np.frombuffer(content, "<i2").astype(np.float32) / 2**15
     if not sound.any():
         raise InputError(f"{path} is silent throughout, with {promised} zeros: fetch it again, or delete it")
-    return sound
+    return sound, rate

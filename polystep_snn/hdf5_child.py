@@ -1,8 +1,8 @@
-"""HDF5 files of strangers are read in a process of their own, with a deadline and little memory.
+"""HDF5 files of strangers are read in a process of their own, with a deadline and little memory; so are files of event cameras.
 
 The C library does not survive every damaged file: of some thousand, one keeps it busy for ever. The child calls a function that reads
-the file with h5py and returns bytes; whatever happens to it, the caller gets those bytes or an ``InputError``. Used for networks
-(``hardware.formats``) and for recordings (``datasets.shd``), which know nothing of each other.
+the file and returns bytes; whatever happens to it, the caller gets those bytes or an ``InputError``. Used for networks
+(``hardware.formats``) and for recordings (``datasets.shd``, ``datasets.own.event_files``), which know nothing of each other.
 """
 
 import importlib
@@ -18,6 +18,23 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # The filters that HDF5 and h5py bring along: gzip, shuffle, Fletcher's checksum, LZF.
 FILTERS = (1, 2, 3, 32000)
 _REFUSED = 3
+
+
+class Library(NamedTuple):
+    """What reads a file.
+
+    Attributes:
+        name: for messages.
+        package: that must be installed.
+        signature: how its files begin.
+    """
+
+    name: str
+    package: str
+    signature: bytes
+
+
+HDF5 = Library("HDF5", "h5py", SIGNATURE)
 
 
 class Limits(NamedTuple):
@@ -48,22 +65,23 @@ def require(name: str) -> Any:
         raise InputError(f"{name} cannot be imported ({error}): pip install {name}") from None
 
 
-def read_in_child(module: str, path: Path, limits: Limits, kind: str, remedy: str) -> bytes:
+def read_in_child(module: str, path: Path, limits: Limits, kind: str, remedy: str, library: Library = HDF5) -> bytes:
     """What the function ``pack(path: str) -> bytes`` of a module makes of a file.
 
     Args:
         module: where ``pack`` stands; what it refuses with an ``InputError`` is said after the file's name.
-        path: an HDF5 file.
+        path: of the file.
         limits: of the file and of the child.
         kind: what to give instead of another file, for messages.
         remedy: what to do about a damaged file, for messages.
+        library: what ``pack`` reads it with.
 
     Raises:
-        InputError: no such file, not HDF5, damaged, larger than the limits, or refused.
+        InputError: no such file, not of this format, damaged, larger than the limits, or refused.
     """
-    require("h5py")
+    require(library.package)
     path = path.absolute()
-    _check_file(path, limits.file_bytes, kind)
+    _check_file(path, limits.file_bytes, kind, library)
     # The child searches where this process does. Of the working folder it must import nothing, so the path comes first.
     code = f"import sys; sys.path[:] = sys.argv[6:]; from {__name__} import serve; serve(*sys.argv[1:6])"
     own = (module, path, limits.memory_bytes, limits.cpu_s, remedy)
@@ -78,12 +96,12 @@ def read_in_child(module: str, path: Path, limits: Limits, kind: str, remedy: st
             env={**os.environ, **quiet},
         )
     except subprocess.TimeoutExpired:
-        raise InputError(f"{path} is damaged (HDF5 was not through with it after {limits.deadline_s:g} s): {remedy}") from None
+        raise InputError(f"{path} is damaged ({library.name} was not through with it after {limits.deadline_s:g} s): {remedy}") from None
     if child.returncode == _REFUSED:
         raise InputError(f"{path} {child.stdout.decode(errors='replace')}")
     if child.returncode:
         reason = (child.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
-        raise InputError(f"{path} is damaged (HDF5 ended with code {child.returncode}: {reason}): {remedy}")
+        raise InputError(f"{path} is damaged ({library.name} ended with code {child.returncode}: {reason}): {remedy}")
     return child.stdout
 
 
@@ -126,17 +144,17 @@ def _limit_itself(memory_bytes: int, cpu_s: int) -> None:
         resource.setrlimit(limit, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 
-def _check_file(path: Path, largest: int, kind: str) -> None:
+def _check_file(path: Path, largest: int, kind: str, library: Library) -> None:
     try:
         # A pipe would block, a device might never end.
         if not path.is_file():
             raise InputError(f"{path} is not a file: give {kind}")
         size = path.stat().st_size
         with path.open("rb") as file:
-            start = file.read(len(SIGNATURE))
+            start = file.read(len(library.signature))
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror})") from None
-    if start != SIGNATURE:
-        raise InputError(f"{path} is not an HDF5 file: give {kind}")
+    if start != library.signature:
+        raise InputError(f"{path} is not {'an HDF5' if library is HDF5 else f'a {library.name}'} file: give {kind}")
     if size > largest:
         raise InputError(f"{path} has {size} bytes: at most {largest} are read")

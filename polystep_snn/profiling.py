@@ -114,7 +114,7 @@ def _make_step(point: Point):
     def batch():
         # Pixels are there between steps; of recordings, their events are.
         if isinstance(feed, ImageFeed):
-            return feed.encoder(feed.images, generator), feed.labels
+            return feed.encoder(feed.intensities(), generator), feed.labels
         return feed.batch(everything, generator=generator)
 
     def step() -> None:

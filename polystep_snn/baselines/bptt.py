@@ -16,7 +16,7 @@ from torch import Tensor
 
 from polystep_snn.engine.compiled import Kernels
 from polystep_snn.errors import InputError
-from polystep_snn.polystep.cost import Cost, CrossEntropy, rate_scale
+from polystep_snn.polystep.cost import Cost, CrossEntropy, rate_scale, scores
 from polystep_snn.polystep.method import StepResult
 from polystep_snn.snn.frames import Constant, EventBlock, Frames, check_block, time_blocks
 from polystep_snn.snn.layer import Layer
@@ -152,11 +152,11 @@ class SurrogateBPTT:
                         incoming = spikes if delays is None else delayed(spikes, past[layer], delays)
                         past[layer] = torch.cat([past[layer], spikes])[-len(past[layer]) :]
             value = end.value(network.weights, base[-1])
-            cost = (self.cost or CrossEntropy(rate_scale(readout.full_scale(len(inputs)))))(value, target)
-            loss = cost.mean()
+            cost = self.cost or CrossEntropy(rate_scale(readout.full_scale(len(inputs))))
+            loss = cost(value, target).mean()
             network.zero_grad(set_to_none=True)
             loss.backward()
-        accuracy = (value.argmax(0) == target).to(value.dtype).mean()
+        accuracy = scores(cost, value.detach(), target).mean()
         return StepResult(loss.detach(), accuracy, [c.mean(1) / len(inputs) for c in counts])
 
     def state_dict(self) -> dict[str, Tensor]:

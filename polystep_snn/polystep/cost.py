@@ -14,7 +14,7 @@ class Cost(Protocol):
     """Any function of the readout, differentiable or not: only its value is used."""
 
     def __call__(self, value: Tensor, target: Tensor) -> Tensor:
-        """Costs ``[..., B]`` for readout values ``[..., C, B]`` and targets ``[B]``."""
+        """Costs ``[..., B]`` for readout values ``[..., C, B]`` and targets: classes ``[B]``, or real ones ``[B, C]``."""
         ...
 
 
@@ -56,6 +56,40 @@ class CrossEntropy:
         right = torch.addcmul((logits * right_class).sum(0), torch.mm(columns, right_class), change).clamp_(-limit, limit)
         odds = torch.addcmul(logits, columns[:, :, None], change[:, :, None, :]).clamp_(max=limit).exp_()
         return torch.log(odds.sum(-2) + math.exp(-limit)) - right
+
+
+@dataclass(frozen=True)
+class MeanSquaredError:
+    """Mean over outputs of ``(scale * value - target)^2``, for real targets ``[B, C]``.
+
+    Attributes:
+        scale: what a unit of the readout (a spike, a unit of membrane) is worth in units of the target.
+    """
+
+    scale: float = 1.0
+
+    def __post_init__(self):
+        if not 0.0 < self.scale < math.inf:
+            raise InputError(f"scale is {self.scale:g}: choose a positive number")
+
+    def __call__(self, value: Tensor, target: Tensor) -> Tensor:
+        return (self.scale * value - target.T).square().mean(-2)
+
+    def of_change(self, value: Tensor, columns: Tensor, change: Tensor, target: Tensor) -> Tensor:
+        """The same for ``value + columns[k] * change[v, k]``, a parabola in the change; shapes as of ``CrossEntropy.of_change``."""
+        error, columns = self.scale * value - target.T, self.scale * columns
+        slope, bend = 2.0 * torch.mm(columns, error), columns.square().sum(1, keepdim=True)
+        return (error.square().sum(0) + change * (slope + change * bend)) / len(value)
+
+    def scores(self, value: Tensor, target: Tensor) -> Tensor:
+        """``1 - cost``, ``[B]``: its mean is R² for targets of mean 0 and variance 1."""
+        return 1.0 - self(value, target)
+
+
+def scores(cost: Cost, value: Tensor, target: Tensor) -> Tensor:
+    """How good readouts ``[C, B]`` are, ``[B]``: 1 for the right class and 0 for another one, unless the cost says it otherwise."""
+    own = getattr(cost, "scores", None)
+    return (value.argmax(0) == target).to(value.dtype) if own is None else own(value, target)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ class StepResult(NamedTuple):
 
     Attributes:
         loss: mean cost of the unprobed network, a scalar tensor.
-        accuracy: fraction of right decisions, a scalar tensor.
+        accuracy: fraction of right decisions, or of real targets what ``MeanSquaredError.scores`` says, a scalar tensor.
         rates: firing rate of every neuron in every spiking layer, spikes a step, ``[N_l]`` each; empty for other modules.
     """
 

@@ -9,6 +9,8 @@ SPACES = ("node", "weight")
 POLYTOPES = ("orthoplex", "simplex", "cube")
 TRANSPORTS = ("softmax", "sinkhorn")
 CREDITS = ("auto", "exact", "chained")
+# What is minimised, and by which score epochs are told apart.
+COSTS = {"entropy": "accuracy", "mse": "r2"}
 
 # What one space has and the other has not.
 SPACE_OPTIONS = {"node": ("windows", "probed", "credit", "recurrent_credit", "target_rate", "rate_weight"), "weight": ("rank",)}
@@ -42,6 +44,7 @@ class MethodConfig(Options):
     rate_weight: float = option(
         0.0, "how strongly, in nats: times the squared distance of each neuron's rate; 0 for none", range=up_to(POSITIVE.high)
     )
+    cost: str = option("entropy", "cross-entropy of classes, or the mean squared error of real targets (mse)", tuple(COSTS))
     rank: int = option(8, "random directions in which a row of weights is probed, of --space weight", range=COUNT)
 
     def __post_init__(self):
@@ -53,6 +56,14 @@ class MethodConfig(Options):
                     f"{name} is {getattr(self, name)}, but the space {self.space!r} has no such option: leave it out, or choose the space "
                     f"{space!r}"
                 )
+
+        if self.space == "weight" and self.cost == "mse":
+            raise InputError("cost is 'mse', but the space 'weight' takes classes here: choose the space 'node'")
+
+    @property
+    def score(self) -> str:
+        """By which epochs are told apart: "accuracy", or "r2" of real targets."""
+        return COSTS[self.cost]
 
     def check_probed(self, num_layers: int) -> None:
         """InputError unless ``probed`` fits so many hidden layers."""

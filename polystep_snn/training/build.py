@@ -2,17 +2,16 @@
 
 from collections.abc import Sequence
 from math import prod
-from pathlib import Path
 
 import torch
 
 from polystep_snn.baselines.bptt import SurrogateBPTT
-from polystep_snn.datasets import Dataset, Framing, load
+from polystep_snn.datasets import Framing
 from polystep_snn.datasets.augment import Augmentation
 from polystep_snn.datasets.config import EVENTS, SEQUENCE
 from polystep_snn.errors import InputError
 from polystep_snn.geometry import Conv, Item, SumPool
-from polystep_snn.polystep.cost import CrossEntropy, RateTarget, rate_scale
+from polystep_snn.polystep.cost import CrossEntropy, MeanSquaredError, RateTarget, rate_scale
 from polystep_snn.polystep.relative import Relative
 from polystep_snn.polystep.schedule import Schedule
 from polystep_snn.polystep.transport import Sinkhorn, Softmax
@@ -27,15 +26,10 @@ from polystep_snn.spaces.weight.step import WeightSpace, WeightStep
 from polystep_snn.spaces.weight.subspaces import HybridLowRank
 from polystep_snn.training.adamw import AdamW
 from polystep_snn.training.config import TrainConfig
-from polystep_snn.training.recipes import RECIPES
 from polystep_snn.training.workers import Workers
 
 # A spike-count readout learns from counts alone only once its outputs fire: until then half of the final membrane counts too.
 _RESIDUAL = Schedule(0.5, 0.0, until=0.9)
-
-
-# What needs no encoder, and what stands in its place.
-_NO_ENCODER: dict[str | None, str] = {EVENTS: f"event recordings: choose {EVENTS!r}", SEQUENCE: f"sequences: choose {SEQUENCE!r}"}
 
 
 def resolve(config: TrainConfig) -> TrainConfig:
@@ -75,25 +69,10 @@ def build_augmentation(config: TrainConfig) -> Augmentation:
     return config.data.augmentation(config.run.seed)
 
 
-def load_data(config: TrainConfig, data_dir: Path | None = None) -> Dataset:
-    """The data of a run; see ``polystep_snn.datasets.load``.
-
-    Raises:
-        InputError: an encoder that is not for such data.
-    """
-    data = config.data
-    if data.dataset in RECIPES:
-        needed = RECIPES[data.dataset].get("encoder")
-        if needed != (data.encoder if data.encoder in _NO_ENCODER else None):
-            raise InputError(
-                f"encoder is {data.encoder!r}, but {data.dataset} holds {_NO_ENCODER.get(needed, 'images: choose another one')}"
-            )
-    return load(data.dataset, data_dir, build_framing(config), data.speech_features(), data.speaker)
-
-
-def build_cost(config: TrainConfig) -> CrossEntropy:
+def build_cost(config: TrainConfig) -> CrossEntropy | MeanSquaredError:
     """The cost that is minimised and reported."""
-    return CrossEntropy(rate_scale(build_readout(config).full_scale(config.data.total_steps)))
+    scale = rate_scale(build_readout(config).full_scale(config.data.total_steps))
+    return MeanSquaredError(scale) if config.method.cost == "mse" else CrossEntropy(scale)
 
 
 def build_readout(config: TrainConfig) -> Readout:
@@ -121,7 +100,7 @@ def build_network(config: TrainConfig, shape: Sequence[int], num_classes: int) -
         num_classes: width of the readout.
     """
     neuron, readout = build_neuron(config), build_readout(config)
-    num_inputs = prod(shape) if config.data.encoder in _NO_ENCODER else build_encoder(config).num_channels(prod(shape))
+    num_inputs = prod(shape) if config.data.encoder in (EVENTS, SEQUENCE) else build_encoder(config).num_channels(prod(shape))
     hidden = config.network.layers
     flat = not any(isinstance(item, Conv | SumPool) for item in hidden)
     if not flat and num_inputs != prod(shape):

@@ -12,7 +12,7 @@ from polystep_snn.snn.magnitude import LARGEST, flaw
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.training.checkpoint import damaged, part
 
-_NUMBERS = ("seconds", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "peak_rss_mb")
+_NUMBERS = ("seconds", "train_loss", "val_loss", "peak_rss_mb")
 _COUNTS = ("epoch", "forward_passes")
 _LISTS = ("firing_rates", "dead_neurons", "saturated_neurons")
 _LARGEST = 2**62
@@ -24,12 +24,13 @@ class Content:
     Args:
         path: for messages.
         tensors, meta: as ``checkpoint.load`` returns them.
+        score: by which the run's epochs are told apart, "accuracy" or "r2".
 
     Every method raises ``InputError`` where the content is not what it must be.
     """
 
-    def __init__(self, path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]):
-        self.path, self.tensors, self.meta = path, tensors, meta
+    def __init__(self, path: Path, tensors: dict[str, Tensor], meta: dict[str, Any], score: str = "accuracy"):
+        self.path, self.tensors, self.meta, self.score = path, tensors, meta, score
 
     def require(self, condition: bool, reason: str) -> None:
         if not condition:
@@ -93,11 +94,12 @@ class Content:
         """The metrics of so many epochs."""
         found = self.field("history")
         self.require(isinstance(found, list) and len(found) == epochs, f"it has no metrics of {epochs} epochs")
+        numbers = (*_NUMBERS, f"train_{self.score}", f"val_{self.score}")
         for number, metrics in enumerate(found, 1):
             where = f"the metrics of epoch {number}"
-            self.require(isinstance(metrics, dict) and metrics.keys() == {*_NUMBERS, *_COUNTS, *_LISTS}, f"{where} are others")
+            self.require(isinstance(metrics, dict) and metrics.keys() == {*numbers, *_COUNTS, *_LISTS}, f"{where} are others")
             good = (
-                all(_is_number(metrics[name]) for name in _NUMBERS)
+                all(_is_number(metrics[name]) for name in numbers)
                 and all(_is_count(metrics[name]) for name in _COUNTS)
                 and all(isinstance(metrics[name], list) and all(map(_is_number, metrics[name])) for name in _LISTS)
                 and metrics["epoch"] == number
@@ -111,13 +113,15 @@ class Content:
         if found is None:
             self.require(not epochs, "it names no best epoch")
             return None
+        score = f"val_{self.score}"
         good = (
             isinstance(found, dict)
-            and found.keys() == {"epoch", "val_accuracy", "val_loss"}
+            and found.keys() == {"epoch", score, "val_loss"}
             and _is_count(found["epoch"])
             and 1 <= found["epoch"] <= epochs
-            and _is_number(found["val_accuracy"])
-            and 0 <= found["val_accuracy"] <= 1
+            and _is_number(found[score])
+            and (found[score] >= 0 or self.score != "accuracy")
+            and found[score] <= 1
             and _is_number(found["val_loss"])
         )
         self.require(good, "its best epoch is none")
@@ -166,8 +170,9 @@ class Content:
         rates = {f"rates.{k}": torch.zeros(wiring.num_neurons) for k, wiring in enumerate(network.wirings) if f"rates.{k}" in found}
         self.alike("totals", found, {"loss": scalar, "accuracy": scalar, **rates} if step else {})
         for name, tensor in found.items():
-            # Accuracies and rates add up at most 1 a step.
-            low, high = (-_LARGEST, _LARGEST) if name == "loss" else (0, 1.001 * step)
+            # Accuracies and rates add up at most 1 a step; R² may be negative.
+            free = name == "loss" or (name == "accuracy" and self.score != "accuracy")
+            low, high = (-_LARGEST, _LARGEST) if free else (0, 1.001 * step)
             self.require(bool(((tensor >= low) & (tensor <= high)).all()), f"totals.{name} is out of its range")
         return found
 

@@ -20,6 +20,9 @@ class OptimizerConfig(Options):
     batch_size: int = option(128, "samples a step", range=COUNT)
     lr: float = option(3e-3, "learning rate at the start; falls to 0 along half a cosine", range=POSITIVE)
     weight_decay: float = option(0.5, "decoupled weight decay of AdamW", range=up_to(POSITIVE.high))
+    class_weights: str = option(
+        "none", "balanced: samples of rare classes are drawn more often, so that every class has the same weight", ("none", "balanced")
+    )
     averaging: float = option(
         0.998,
         "decay of the running average of the weights that is evaluated and deployed; 0 for none",
@@ -91,6 +94,10 @@ class TrainConfig:
         data, network, method = self.data, self.network, self.method
         data.check_recordings()
         method.check_probed(network.num_spiking)
+        if method.cost == "mse" and self.optimizer.class_weights != "none":
+            raise InputError(f"class_weights is {self.optimizer.class_weights!r}, but real targets have no classes: leave it out")
+        if method.cost == "mse" and network.readout == "count":
+            raise InputError("readout is 'count', but real targets are answered by membranes: choose membrane or mean")
         if method.windows > data.total_steps:
             raise InputError(f"windows is {method.windows}, but there are {data.total_steps} timesteps: choose at most as many")
         for name, delay in network.delays.items():

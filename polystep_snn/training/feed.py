@@ -27,7 +27,7 @@ class Feed(Protocol):
 
     @property
     def labels(self) -> Tensor:
-        """Classes ``[n]``, int64, on the device."""
+        """Classes ``[n]``, int64, or real targets ``[n, D]``, float32, on the device."""
         ...
 
     @property
@@ -52,7 +52,7 @@ class Feed(Protocol):
 
 
 class ImageFeed:
-    """Images through an encoder.
+    """Images through an encoder. They are kept as they are, four times smaller than intensities where pixels have 8 bits.
 
     Args:
         samples: the images.
@@ -61,7 +61,8 @@ class ImageFeed:
     """
 
     def __init__(self, samples: Samples, encoder: Encoder, device: torch.device):
-        self.images, self.labels = to_tensors(samples, device)
+        self.images = torch.from_numpy(samples.images).flatten(1).to(device)
+        self.labels, self.full_scale = targets_of(samples, device), samples.full_scale
         self.encoder = encoder
         self.num_inputs = encoder.num_channels(self.images.shape[1])
 
@@ -71,7 +72,11 @@ class ImageFeed:
     def batch(self, indices: Tensor, epoch: int = 0, generator: torch.Generator | None = None) -> tuple[Frames, Tensor]:
         """See ``Feed``; an image is the same in every epoch."""
         indices = indices.to(self.labels.device)
-        return self.encoder(self.images[indices], generator), self.labels[indices]
+        return self.encoder(self.intensities(indices), generator), self.labels[indices]
+
+    def intensities(self, indices: Tensor | slice = slice(None)) -> Tensor:
+        """``[B, N]`` float32 of some images, or of all."""
+        return self.images[indices].to(torch.float32) / self.full_scale
 
 
 class EventFeed:
@@ -85,7 +90,7 @@ class EventFeed:
 
     def __init__(self, samples: EventSamples, device: torch.device, augmentation: Augmentation | None = None):
         self.samples, self.device, self.augmentation = samples, device, augmentation
-        self.labels = torch.from_numpy(samples.labels.astype(np.int64)).to(device)
+        self.labels = targets_of(samples, device)
         self.num_inputs = samples.num_channels
 
     def __len__(self) -> int:
@@ -110,7 +115,7 @@ class SequenceFeed:
 
     def __init__(self, samples: Sequences, device: torch.device, augmentation: SequenceAugmentation | None = None):
         self.samples, self.device, self.augmentation = samples, device, augmentation or SequenceAugmentation()
-        self.labels = torch.from_numpy(samples.labels.astype(np.int64)).to(device)
+        self.labels = targets_of(samples, device)
         self.num_inputs = samples.values.shape[2]
         # Where a band never has two spikes in a step, it has none after its sequence was changed.
         self._most = int(samples.values.max(initial=1)) if samples.holds_spikes else 1
@@ -187,7 +192,11 @@ def _make_feed(config: TrainConfig, samples: Part, training: bool) -> Feed:
     return EventFeed(samples, device, build_augmentation(config) if training else None)
 
 
+def targets_of(samples: Part, device: torch.device) -> Tensor:
+    """Classes ``[n]``, int64, or real targets ``[n, D]``, float32."""
+    return torch.from_numpy(samples.labels.astype(np.int64 if samples.labels.ndim == 1 else np.float32)).to(device)
+
+
 def to_tensors(samples: Samples, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Intensities ``[n, N]`` in [0, 1], float32, and classes ``[n]``, int64."""
-    images = torch.from_numpy(samples.images.astype(np.float32)).flatten(1) / samples.full_scale
-    return images.to(device), torch.from_numpy(samples.labels.astype(np.int64)).to(device)
+    """Intensities ``[n, N]`` float32, and targets as of ``targets_of``."""
+    return torch.from_numpy(samples.intensities()).flatten(1).to(device), targets_of(samples, device)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from polystep_snn.polystep.cost import Cost
+from polystep_snn.polystep.cost import Cost, MeanSquaredError
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.training.feed import Feed
 
@@ -16,11 +16,19 @@ _WORTH_A_WARNING = 0.5
 
 
 class Evaluation(NamedTuple):
-    """Outcome of an evaluation: accuracy in [0, 1], mean cost, and the decision for every sample, ``[n]``."""
+    """Outcome of an evaluation.
+
+    Attributes:
+        accuracy: fraction of right decisions; of real targets R², averaged over their values.
+        loss: mean cost.
+        predictions: the decision for every sample, ``[n]``; of real targets the answers ``[n, D]``, in units of their spread.
+        outputs: the readout of every sample, ``[n, C]``.
+    """
 
     accuracy: float
     loss: float
     predictions: Tensor
+    outputs: Tensor
 
 
 @torch.no_grad()
@@ -37,14 +45,30 @@ def evaluate(
     """
     generator = torch.Generator(feed.labels.device).manual_seed(seed)
     labels = feed.labels[:limit]
-    predictions, loss, unit = [], 0.0, network.unit
+    outputs, loss, unit = [], 0.0, network.unit
     for indices in torch.arange(len(labels)).split(batch_size):
         frames, y = feed.batch(indices, generator=generator)
         output, _ = network(frames)
-        predictions.append(output.argmax(1))
+        outputs.append(output)
         loss += cost(output.T * unit, y).sum().item()
-    decided = torch.cat(predictions)
-    return Evaluation((decided == labels).double().mean().item(), loss / len(labels), decided)
+    everything = torch.cat(outputs)
+    return evaluation(everything, labels, loss / len(labels), cost, unit)
+
+
+def evaluation(outputs: Tensor, labels: Tensor, loss: float, cost: Cost, unit: float) -> Evaluation:
+    """What readouts ``[n, C]`` in units of ``unit`` are worth."""
+    if not isinstance(cost, MeanSquaredError):
+        decided = outputs.argmax(1)
+        return Evaluation((decided == labels).double().mean().item(), loss, decided, outputs)
+    answers = outputs * (cost.scale * unit)
+    return Evaluation(r2(answers.double(), labels.double()), loss, answers, outputs)
+
+
+def r2(answers: Tensor, targets: Tensor) -> float:
+    """The coefficient of determination of answers ``[n, D]``, averaged over the values that differ between samples; NaN where none does."""
+    spread = (targets - targets.mean(0)).square().sum(0)
+    error = (answers - targets).square().sum(0)
+    return (1 - error / spread)[spread > 0].mean().item()
 
 
 @torch.no_grad()

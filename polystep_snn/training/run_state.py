@@ -93,7 +93,7 @@ def restore(run: Run) -> None:
     path = run.folder.checkpoint
     tensors, meta = checkpoint.load(path)
     check_config(run.config, meta, run.folder)
-    content = Content(path, tensors, meta)
+    content = Content(path, tensors, meta, run.config.method.score)
     epochs = content.count("epoch", run.config.optimizer.epochs)
     step = content.count("step", run.steps_per_epoch)
     steps = epochs * run.steps_per_epoch + step

@@ -12,7 +12,7 @@ from tests.datasets.spoken_files import RATE, float_wav, tone, write_wav
 def test_samples_are_those_that_were_written(tmp_path):
     path = tmp_path / "a.wav"
     wavfile.write(path, RATE, np.array([0, 1, -(2**15), 2**14], np.int16))
-    sound = read_wav(path, RATE)
+    sound, rate = read_wav(path, RATE)
     assert sound.dtype == np.float32
     assert sound.tolist() == [0.0, 2**-15, -1.0, 0.5]
 
@@ -66,7 +66,7 @@ def test_any_damage_to_a_header_is_an_error_or_sound(tmp_path):
         damaged[bit // 8] ^= 1 << bit % 8
         path.write_bytes(damaged)
         try:
-            sound = read_wav(path, RATE)
+            sound, rate = read_wav(path, RATE)
         except InputError:
             refused += 1
         else:

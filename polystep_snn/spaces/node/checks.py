@@ -24,8 +24,11 @@ def check(network: SpikingNetwork, inputs: Frames | Tensor, target: Tensor, weig
         )
     if isinstance(inputs, Tensor) and not len(inputs):
         raise InputError("the input has no timesteps: give [T, B, ...] with T >= 1")
-    if target.ndim != 1 or target.dtype != torch.int64:
-        raise InputError(f"targets are {target.dtype} {list(target.shape)}: give int64 classes [B]")
+    real = target.ndim == 2 and target.shape[1] == network.sizes[-1] and target.dtype == weight.dtype
+    if not real and (target.ndim != 1 or target.dtype != torch.int64):
+        raise InputError(
+            f"targets are {target.dtype} {list(target.shape)}: give int64 classes [B], or real ones, {weight.dtype} [B, {network.sizes[-1]}]"
+        )
     if not target.shape[0]:
         raise InputError("the batch is empty: give at least one sample")
     frame = inputs.current if isinstance(inputs, Constant) else inputs[0] if isinstance(inputs, Tensor) else None
@@ -35,6 +38,8 @@ def check(network: SpikingNetwork, inputs: Frames | Tensor, target: Tensor, weig
             raise InputError(f"inputs are {given}: give {weight.dtype} [T, B, ...] with {network.sizes[0]} values a sample")
         if frame.shape[0] != target.shape[0]:
             raise InputError(f"there are {len(target)} targets for {len(frame)} samples: give one a sample")
+    if real:
+        return
     # Negative ones are the largest of all without their sign.
     if target.device.type == "cpu" and np.maximum.reduce(target.numpy().view(np.uint64)) < network.sizes[-1]:
         return

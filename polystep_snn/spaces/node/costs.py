@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from polystep_snn.engine.compiled import Kernels
-from polystep_snn.polystep.cost import Cost, RateTarget
+from polystep_snn.polystep.cost import Cost, RateTarget, scores
 from polystep_snn.snn.frames import Frames
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.spaces.node.chained import chained_cost, slopes_of, worth_of
@@ -26,7 +26,7 @@ class NodeCosts(NamedTuple):
         layers: what the probes of each layer found, the readout's last.
         rates: ``[N_l]`` for each layer that spikes, its neurons' spikes a step, averaged over the batch.
         total: of all currents and costs: finite where inputs, weights and costs are.
-        right: how many samples are classified rightly.
+        right: how many samples are classified rightly; the sum of ``polystep.cost.scores``.
     """
 
     value: Tensor
@@ -98,7 +98,7 @@ def settle(done: Pass, target: Tensor, cost: Cost, rate_target: RateTarget | Non
     silent = isinstance(end, NeuronEnd) and not end.counts
     spiked = state.counts[:-1] if silent else state.counts
     rates = [count.mean(1) / total_steps for count in spiked]
-    right = (value.argmax(0) == target).sum()
+    right = scores(cost, value, target).sum()
     return NodeCosts(value, own, layers, rates, state.total + own.sum(), right)
 
 

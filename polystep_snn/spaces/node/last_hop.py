@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from polystep_snn.polystep.cost import Cost, CrossEntropy
+from polystep_snn.polystep.cost import Cost, CrossEntropy, MeanSquaredError
 from polystep_snn.snn.layer import Layer
 from polystep_snn.snn.loihi import CubaNeuron
 from polystep_snn.snn.neurons import LIFParameters
@@ -51,7 +51,7 @@ def chosen(x: Tensor, index: Tensor | None, dim: int) -> Tensor:
 
 def cost_of_change(cost: Cost, value: Tensor, columns: Tensor, change: Tensor, target: Tensor) -> Tensor:
     """Cost ``[V, K, B]`` when probe k moves the value ``[C, B]`` by its column ``[K, C]`` times ``change: [V, K, B]``."""
-    if isinstance(cost, CrossEntropy):
+    if isinstance(cost, CrossEntropy | MeanSquaredError):
         return cost.of_change(value, columns, change, target)
     return cost(value + columns[:, :, None] * change[:, :, None, :], target)
 

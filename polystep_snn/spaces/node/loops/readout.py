@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 from polystep_snn.engine.loops import entropy, entropy_of_changes, entropy_of_outputs, entropy_of_shifts, padded
 from polystep_snn.engine.products import product
 from polystep_snn.engine.threads import split
-from polystep_snn.polystep.cost import Cost, CrossEntropy
+from polystep_snn.polystep.cost import Cost, CrossEntropy, scores
 from polystep_snn.snn.neurons import LIFState
 from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd
 from polystep_snn.spaces.node.loops.arrays import Probing
@@ -65,7 +65,7 @@ class Readout:
         if type(cost) is not CrossEntropy:
             self.value = end.value([weight], last).contiguous()
             self.own[:real] = cost(self.value[:, :real], target)
-            self.loss, self.right = float(self.own.sum()), float((self.value[:, :real].argmax(0) == target).sum())
+            self.loss, self.right = float(self.own.sum()), float(scores(cost, self.value[:, :real], target).sum())
             return
         bias, gain, unit = None, self._kind(1), self._kind(1)
         if isinstance(end, LinearEnd) and end.wiring.is_matrix:
