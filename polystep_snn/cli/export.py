@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from polystep_snn.cli.console import print_json, say
+from polystep_snn.cli.run_options import add_run_argument
 from polystep_snn.errors import InputError
 
 _EXAMPLES = """examples:
@@ -23,7 +24,7 @@ def add_parser(commands) -> None:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run")
+    add_run_argument(parser)
     parser.add_argument("--format", choices=FORMATS, default="network", help="integers, NIR graph, or lava-dl .net (default network)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write")
     parser.add_argument("--data-dir", type=Path, metavar="D", help="where the data lies")
