@@ -1,6 +1,6 @@
 """The trained networks of ``polystep_snn.pretrained``: every one from its command, with the seed that validation likes best.
 
-    python benchmarks/make_pretrained.py                              # all five, about half an hour on one core
+    python benchmarks/make_pretrained.py                              # all five, a quarter of an hour on one core
     python benchmarks/make_pretrained.py digits-int8 --out /tmp/zoo
 
 Each is a run of ``polystep-snn train`` in the chip's integers, once a seed; the one with the best validation accuracy (then the lowest
@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from polystep_snn.cli.main import main as polystep_snn
 from polystep_snn.files import make_folder, read_json, write_json
 from polystep_snn.trained_networks import CARD, FILES, FOLDER
+from polystep_snn.training.run_folder import open_run
 
 _MNIST = "MNIST (LeCun, Cortes, Burges)", "CC BY-SA"
 
@@ -90,6 +91,7 @@ def make(name: str, out: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as temporary:
         runs = {seed: train(recipe, seed, Path(temporary) / str(seed)) for seed in recipe.seeds}
         chosen = max(runs, key=lambda seed: (runs[seed]["val_accuracy"], -runs[seed]["val_loss"]))
+        num_test = len(open_run(Path(temporary) / str(chosen)).dataset.test)
         make_folder(out / name)
         for file in FILES:
             shutil.copyfile(Path(temporary) / str(chosen) / file, out / name / file)
@@ -98,6 +100,7 @@ def make(name: str, out: Path) -> dict[str, Any]:
         "title": recipe.title,
         "dataset": found["dataset"],
         "test_accuracy": found["test_accuracy"],
+        "test_samples": num_test,
         "val_accuracy": found["val_accuracy"],
         "epoch": found["epoch"],
         "command": found["command"],

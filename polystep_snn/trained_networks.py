@@ -28,6 +28,7 @@ class Card:
         title: layers, data and input, in a line.
         dataset: what it was trained and tested on; a subset is called one.
         test_accuracy: on the test part of that, in [0, 1].
+        test_samples: how many samples that part has.
         val_accuracy: on the validation part, which chose epoch and seed.
         epoch: whose weights these are.
         command: what made it.
@@ -44,6 +45,7 @@ class Card:
     title: str
     dataset: str
     test_accuracy: float
+    test_samples: int
     val_accuracy: float
     epoch: int
     command: str

@@ -36,18 +36,19 @@ def from_integers(config: TrainConfig, metrics: Path, network: Path) -> tuple[di
     integers = network_file.load(network)
     history = [json.loads(line) for line in metrics.read_text().splitlines()]
     epoch = int(integers.provenance["epoch"])
+    thresholds = [float(layer.vth[0] * layer.scale) for layer in integers.layers[:-1]]
     meta = {
         "config": config.to_json(),
         "epoch": len(history),
         "history": history,
         "best": {"epoch": epoch, **{name: history[epoch - 1][name] for name in ("val_accuracy", "val_loss")}},
-        "thresholds": [float(layer.vth[0] * layer.scale) for layer in integers.layers[:-1]],
+        "thresholds": thresholds,
     }
     built = build_network(config.replace(device="cpu"), integers.input_shape, len(integers.classes))
     found = dict(_latent(integers, built.wirings))
     if {name: p.shape for name, p in found.items()} == {name: p.shape for name, p in built.state_dict().items()}:
         built.load_state_dict(found)
-        built.neurons[:] = with_thresholds(built.neurons, meta["thresholds"])
+        built.neurons[:] = with_thresholds(built.neurons, thresholds)
         again = to_integer_network(built, integers.num_steps, integers.encoder, integers.input_shape, integers.classes)
         if all(_equal(*pair) for pair in zip(again.layers, integers.layers, strict=True)):
             return {f"best.{name}": p for name, p in found.items()}, meta
