@@ -30,7 +30,9 @@ def committed(target: Path) -> None:
 def build(kind: str, source: Path, out: Path) -> Path:
     """One distribution, ``sdist`` or ``wheel``, of a folder."""
     command = [sys.executable, "-m", "build", "--no-isolation", f"--{kind}", "--outdir", str(out), str(source)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stdout + done.stderr)
     (found,) = out.iterdir()
     return found
 
