@@ -3,6 +3,8 @@
 #   make test     all tests, side by side; those that need data are skipped where there is none
 #   make lint     what CI checks first
 #   make lava-env Lava's own environment, for Python 3.10; `make test` makes it too where it finds one
+#   make package  source distribution and wheel of what is committed, in dist/; the same commit gives the same bytes
+#   make test-package, make test-lowest   the wheel in an empty environment; the oldest versions of what it depends on
 SHELL := /bin/bash
 
 # The first Python that is recent enough; `make PYTHON=...` chooses another one.
@@ -18,7 +20,16 @@ LAVA_PYTHON ?= $(shell for p in python3.10 $${PYENV_ROOT:-$$HOME/.pyenv}/version
 LAVA_VENV := .venv-lava
 LAVA_PIP := $(LAVA_VENV)/bin/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint format lava-env clean
+# Environments of their own, made anew: what builds, what tests a wheel, what tests the oldest dependencies (which have wheels up to 3.12).
+PACKAGE_VENV := build/package-env
+WHEEL_VENV := build/wheel-env
+LOWEST_VENV := build/lowest-env
+LOWEST_PYTHON ?= $(or $(LAVA_PYTHON),$(PYTHON))
+# What needs neither a compiler nor much time.
+QUICK := -m "not slow and not alone and not compiled"
+TEST_TOOLS := hypothesis pytest pytest-timeout pytest-xdist
+
+.PHONY: demo test lint format lava-env package test-package test-lowest clean
 
 demo: $(VENV)/installed
 	@rm -rf runs/demo runs/demo-chip
@@ -47,12 +58,36 @@ lint: $(VENV)/installed-dev
 	@ln -s $(CURDIR)/polystep_snn/* $(CURDIR)/hardware $(CURDIR)/datasets build/types/polystep_snn
 	$(BIN)/mypy build/types/polystep_snn
 
+package:
+	@$(PYTHON) -m venv --clear $(PACKAGE_VENV)
+	@$(PACKAGE_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt build setuptools twine
+	@rm -f dist/*
+	$(PACKAGE_VENV)/bin/python .ci/build_packages.py
+	$(PACKAGE_VENV)/bin/twine check --strict dist/*
+
+# The tests that need no repository, in a folder with nothing but them beside the installed wheel.
+test-package: export OMP_NUM_THREADS := 1
+test-package: package
+	@rm -rf build/elsewhere && mkdir -p build/elsewhere && cp -r pyproject.toml tests build/elsewhere
+	@$(PYTHON) -m venv --clear $(WHEEL_VENV)
+	@$(WHEEL_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt torch
+	@$(WHEEL_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt \
+		"$$(ls dist/*.whl)[benchmarks,events]" $(TEST_TOOLS)
+	cd build/elsewhere && $(CURDIR)/$(WHEEL_VENV)/bin/python -m pytest $(QUICK)
+
+test-lowest: export OMP_NUM_THREADS := 1
+test-lowest:
+	@$(LOWEST_PYTHON) -m venv --clear $(LOWEST_VENV)
+	@$(LOWEST_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --constraint constraints-lowest.txt \
+		--editable ".[benchmarks,events]" $(TEST_TOOLS)
+	$(LOWEST_VENV)/bin/python -m pytest $(QUICK)
+
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(LAVA_VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(LAVA_VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/python:
 	@test -n "$(PYTHON)" || { echo "No Python >= 3.10 was found: install one, or name it with make PYTHON=..."; exit 1; }
@@ -64,7 +99,7 @@ $(VENV)/python:
 $(VENV)/installed: $(VENV)/python pyproject.toml constraints.txt
 	@echo "Installing polystep-snn (a minute or two)"
 	@$(PIP) install --constraint constraints.txt torch
-	@$(PIP) install --constraint constraints.txt --editable .
+	@$(PIP) install --constraint constraints.txt --editable ".[events]"
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

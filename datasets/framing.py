@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from polystep_snn.datasets.optional import tonic
 from polystep_snn.errors import InputError
 
 # The sensor of N-MNIST makes three saccades along a triangle (Orchard et al. 2015, section 2.3), each in its own 105 ms.
@@ -119,14 +120,10 @@ class Framing:
         late = len(events) - len(kept)
         _refuse_nothing(kept, where, f"before {self.window_us} µs: choose a longer window_us")
         if self.denoise_us:
-            from tonic.transforms import Denoise
-
-            kept = Denoise(filter_time=self.denoise_us)(kept)
+            kept = tonic("transforms").Denoise(filter_time=self.denoise_us)(kept)
             _refuse_nothing(kept, where, f"after denoising with {self.denoise_us} µs: choose a longer denoise_us")
         if self.stabilize:
-            from tonic.datasets.nmnist import stabilize
-
-            kept = stabilize(kept)
+            kept = tonic("datasets.nmnist").stabilize(kept)
             _refuse_nothing(kept, where, "after stabilisation: leave it out")
         x, y, p = (kept[field].astype(np.int64) for field in ("x", "y", "p"))
         t = kept["t"]

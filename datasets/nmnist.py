@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from polystep_snn.datasets.framing import Framing
+from polystep_snn.datasets.optional import tonic
 from polystep_snn.datasets.plausible import check_zeros
 from polystep_snn.datasets.recordings import EventSet, Recording, Recordings, find_folder, frame_recordings
 from polystep_snn.errors import InputError
@@ -132,8 +133,7 @@ def read_recording(path: Path) -> np.ndarray:
     Raises:
         InputError: an empty or truncated file, or one with zeros in place of events.
     """
-    from tonic.io import events_struct, read_mnist_file
-
+    tonic_io = tonic("io")
     try:
         size = path.stat().st_size
         if not size:
@@ -141,6 +141,6 @@ def read_recording(path: Path) -> np.ndarray:
         if size % _EVENT_BYTES:
             raise InputError(f"{path} is truncated ({size} bytes are no multiple of {_EVENT_BYTES}): fetch it again, or delete it")
         check_zeros(str(path), np.fromfile(path, np.uint8).reshape(-1, _EVENT_BYTES))
-        return read_mnist_file(str(path), dtype=events_struct)
+        return tonic_io.read_mnist_file(str(path), dtype=tonic_io.events_struct)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): fetch it again, or delete it") from None

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+from polystep_snn.datasets.optional import tonic
 from polystep_snn.datasets.recordings import EventSet
 from polystep_snn.errors import InputError
 from polystep_snn.files import make_folder
@@ -32,8 +33,7 @@ def download(source: EventSet, home: str, check: Callable[[Path], None], target:
     Raises:
         InputError: no network, a damaged archive, no space, an archive without all recordings.
     """
-    import tonic.datasets
-
+    sets = tonic("datasets")
     make_folder(target.parent)
     timeout = socket.getdefaulttimeout()
     # tonic waits for ever, prints to standard output, and writes to the final name: each is put right here.
@@ -41,7 +41,7 @@ def download(source: EventSet, home: str, check: Callable[[Path], None], target:
     try:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{source.name}.") as temporary, contextlib.redirect_stdout(sys.stderr):
             for train in (True, False):
-                extracted = Path(getattr(tonic.datasets, source.folder)(temporary, train=train).location_on_system)
+                extracted = Path(getattr(sets, source.folder)(temporary, train=train).location_on_system)
             check(extracted)
             for archive in (*extracted.glob("*.zip"), *extracted.glob("*.tar.gz")):
                 archive.unlink()

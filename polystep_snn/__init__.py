@@ -47,10 +47,12 @@ if TYPE_CHECKING:
     from polystep_snn.spaces.node.step import NodeStep as NodeStep
     from polystep_snn.spaces.weight.space import WeightSpace as WeightSpace
     from polystep_snn.spaces.weight.step import WeightStep as WeightStep
+    from polystep_snn.trained_networks import pretrained as pretrained
+    from polystep_snn.trained_networks import pretrained_names as pretrained_names
     from polystep_snn.training.config import TrainConfig as TrainConfig
     from polystep_snn.training.trainer import Trainer as Trainer
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "errors": ("InputError",),
@@ -77,6 +79,7 @@ _HOME = {
     "snn.network": ("SpikingNetwork",),
     "snn.neurons": ("LIF", "LIFParameters"),
     "snn.readouts": ("MembraneReadout", "SpikeCountReadout"),
+    "trained_networks": ("pretrained", "pretrained_names"),
     "training.config": ("TrainConfig",),
     "training.trainer": ("Trainer",),
 }

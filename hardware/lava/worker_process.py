@@ -5,11 +5,13 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from reprlib import repr as shown
 from typing import Any
@@ -29,11 +31,14 @@ _SETTLED_S = 60.0
 PYTHON_VARIABLE = "POLYSTEP_SNN_LAVA_PYTHON"
 # Beside hardware/, where the project is installed from its repository.
 _ENVIRONMENT = Path(__file__).parents[2] / ".venv-lava"
-_FIX = f"run `make lava-env`, or set ${PYTHON_VARIABLE} to a Python 3.10 that has lava-nc and polystep-snn {__version__}"
+_FIX = (
+    f"run `make lava-env`, or set ${PYTHON_VARIABLE} to a Python 3.10 that has lava-nc and polystep-snn {__version__}, or install "
+    "'polystep-snn[lava]' with Python 3.10"
+)
 
 
 def find_python() -> Path:
-    """The Python that has Lava: ``$POLYSTEP_SNN_LAVA_PYTHON``, or that of ``make lava-env``.
+    """The Python that has Lava: ``$POLYSTEP_SNN_LAVA_PYTHON``, or that of ``make lava-env``, or this one.
 
     Raises:
         InputError: there is none.
@@ -44,6 +49,8 @@ def find_python() -> Path:
             raise InputError(f"${PYTHON_VARIABLE} is {named}, which is no program: {_FIX}")
         return Path(named).absolute()
     python = _ENVIRONMENT / "bin" / "python"
+    if not python.exists() and find_spec("lava"):
+        return Path(sys.executable)
     if not python.exists():
         raise InputError(f"there is no Python with Lava: {_FIX}")
     return python

@@ -7,6 +7,7 @@ from typing import Any
 
 from polystep_snn.cli.console import print_json, say
 from polystep_snn.cli.learning import carry_out
+from polystep_snn.cli.run_options import add_run_argument
 from polystep_snn.errors import InputError
 
 _EXAMPLES = """examples:
@@ -29,7 +30,7 @@ def add_parser(commands) -> None:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run")
+    add_run_argument(parser)
     parser.add_argument("--shift", required=True, metavar="KIND:AMOUNT", help="what happened to the sensor")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN2", help="folder for the adapted network; created")
     parser.add_argument("--backend", choices=("simulator", "lava"), default="simulator", help="where it learns (default simulator)")

@@ -4,12 +4,14 @@ import argparse
 from pathlib import Path
 
 from polystep_snn.cli.console import print_json, progress_bar, say
+from polystep_snn.cli.run_options import add_run_argument
 from polystep_snn.errors import InputError
 
 _EXAMPLES = """examples:
   polystep-snn eval runs/mnist
   polystep-snn eval runs/mnist --limit 1000 --json
   polystep-snn eval runs/chip --backend lava --limit 500
+  polystep-snn eval digits-int8 --backend simulator
 """
 BACKENDS = ("torch", "simulator", "lava", "loihi2", "auto")
 
@@ -23,7 +25,7 @@ def add_parser(commands) -> None:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run")
+    add_run_argument(parser)
     parser.add_argument(
         "--backend",
         choices=BACKENDS,

@@ -4,12 +4,14 @@ import argparse
 from pathlib import Path
 
 from polystep_snn.cli.console import print_json, say
+from polystep_snn.cli.run_options import add_run_argument
 from polystep_snn.errors import InputError
 
 _EXAMPLES = """examples:
   polystep-snn export runs/chip --format network --out digits.safetensors
   polystep-snn export runs/chip --format nir --out digits.nir
   polystep-snn export runs/chip --format lava-dl --out digits.net
+  polystep-snn export mnist-int8 --format nir --out mnist.nir
 """
 FORMATS = ("network", "nir", "lava-dl")
 
@@ -23,7 +25,7 @@ def add_parser(commands) -> None:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run")
+    add_run_argument(parser)
     parser.add_argument("--format", choices=FORMATS, default="network", help="integers, NIR graph, or lava-dl .net (default network)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write")
     parser.add_argument("--data-dir", type=Path, metavar="D", help="where the data lies")
@@ -37,38 +39,45 @@ def run(arguments: argparse.Namespace) -> int:
     from polystep_snn.hardware import network_file
     from polystep_snn.hardware.chip import preflight
     from polystep_snn.hardware.formats import netx, nir
+    from polystep_snn.trained_networks import folder_of, pretrained
     from polystep_snn.training.deploy import deploy, drift
     from polystep_snn.training.run_folder import open_run
 
     if arguments.out.is_dir():
         raise InputError(f"{arguments.out} is a folder: name a file")
-    opened = open_run(arguments.run_folder, arguments.data_dir)
-    deployed, cost = deploy(opened), None
+    cost = None
+    if folder_of(arguments.run_folder) != arguments.run_folder:
+        # One that comes with the package needs no data.
+        integers, fits = pretrained(str(arguments.run_folder)).network, []
+    else:
+        opened = open_run(arguments.run_folder, arguments.data_dir)
+        deployed = deploy(opened)
+        integers, fits = deployed.integers, deployed.fits
     make_folder(arguments.out.absolute().parent)
-    for k, fit in enumerate(deployed.fits):
+    for k, fit in enumerate(fits):
         say(f"layer {k} quantized: unit {fit.scale:.3g}, {fit.clipped:.2%} of the weights clipped, error {fit.error:.2%}")
-    if deployed.fits:
+    if fits:
         if opened.config.network.reset != "zero":
             say(f"the reset {opened.config.network.reset!r} becomes the chip's, to zero")
         cost = drift(opened, deployed)
         say(f"quantized, validation accuracy goes from {cost.accuracy_before:.2%} to {cost.accuracy_after:.2%}")
         for k, (before, after) in enumerate(zip(cost.rates_before, cost.rates_after, strict=True)):
             say(f"layer {k}: mean firing rate goes from {before:.4f} to {after:.4f} spikes a step")
-    report = preflight(deployed.integers)
+    report = preflight(integers)
     say(report.table())
     report.check()
-    {"network": network_file.save, "nir": nir.write, "lava-dl": netx.write}[arguments.format](arguments.out, deployed.integers)
+    {"network": network_file.save, "nir": nir.write, "lava-dl": netx.write}[arguments.format](arguments.out, integers)
     if arguments.format == "nir":
-        say(nir.who_reads(deployed.integers))
+        say(nir.who_reads(integers))
     say(f"wrote {arguments.out}")
     if arguments.json:
         print_json(
             {
                 "file": str(arguments.out),
                 "format": arguments.format,
-                "sizes": deployed.integers.sizes,
+                "sizes": integers.sizes,
                 "cores": report.cores,
-                "layers": [fit._asdict() for fit in deployed.fits],
+                "layers": [fit._asdict() for fit in fits],
                 "quantization": None if cost is None else cost._asdict(),
             }
         )

@@ -5,10 +5,12 @@ from functools import partial
 from pathlib import Path
 
 from polystep_snn.cli.console import print_json, say
+from polystep_snn.cli.run_options import add_run_argument
 
 _EXAMPLES = """examples:
   polystep-snn plot runs/mnist
   polystep-snn plot runs/mnist --sample 7
+  polystep-snn plot digits-int8 --out digits-int8-figures
 """
 _RATE_SAMPLES = 1000
 
@@ -18,12 +20,13 @@ def add_parser(commands) -> None:
     parser = commands.add_parser(
         "plot",
         help="figures of a run: curves, spikes and membranes, firing rates, confusion matrix",
-        description="Figures of a run: curves, spikes and membranes, firing rates, confusion matrix. Written to RUN/figures.",
+        description="Figures of a run: curves, spikes and membranes, firing rates, confusion matrix. Written to RUN/figures, or to --out.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run")
+    add_run_argument(parser)
     parser.add_argument("--data-dir", type=Path, metavar="D", help="where the data lies")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the figures; created (default RUN/figures)")
     parser.add_argument("--sample", type=int, default=0, metavar="N", help="test sample whose spikes are drawn (default 0)")
     parser.add_argument("--json", action="store_true", help="print the names of the figures as JSON on standard output")
     parser.set_defaults(run=run)
@@ -40,14 +43,17 @@ def run(arguments: argparse.Namespace) -> int:
     from polystep_snn.files import make_folder, write_atomically
     from polystep_snn.snn.loihi import CubaNeuron
     from polystep_snn.snn.record import record
+    from polystep_snn.trained_networks import folder_of
     from polystep_snn.training.metrics import firing_rates
     from polystep_snn.training.run_folder import RunFolder, open_run
 
+    if arguments.out is None and folder_of(arguments.run_folder) != arguments.run_folder:
+        raise InputError(f"{arguments.run_folder} lies within the package, where nothing is written: name a folder with --out")
     opened = open_run(arguments.run_folder, arguments.data_dir)
     network, config, dataset = opened.network, opened.config, opened.dataset
     if not 0 <= arguments.sample < len(dataset.test):
         raise InputError(f"--sample is {arguments.sample}: {dataset.name} has test samples 0..{len(dataset.test) - 1}")
-    folder = RunFolder(arguments.run_folder).figures
+    folder = arguments.out or RunFolder(arguments.run_folder).figures
     make_folder(folder)
     feed = opened.feed(dataset.test)
     figures = {}

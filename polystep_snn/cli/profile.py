@@ -50,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     from polystep_snn import plots
     from polystep_snn.files import make_folder, read_json, write_atomically, write_json
     from polystep_snn.profiling import measure, num_classes
+    from polystep_snn.trained_networks import folder_of
     from polystep_snn.training.run_folder import RunFolder
 
     if min(arguments.num_steps) < 1:
@@ -57,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.run_folder is None:
         config = TrainConfig(arguments.dataset, **recipe(arguments.dataset))
     else:
-        folder = RunFolder(arguments.run_folder)
+        folder = RunFolder(folder_of(arguments.run_folder))
         if not folder.config.is_file():
             raise InputError(f"{arguments.run_folder} holds no run (no config.json): train first, or name another folder")
         config = TrainConfig.from_json(read_json(folder.config))

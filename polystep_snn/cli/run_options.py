@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import Field
+from pathlib import Path
 from typing import Any
 
 from polystep_snn.cli.console import number_or_name
@@ -14,6 +15,11 @@ _TITLES = {
     "optimizer": "optimizer",
     "run": "run",
 }
+
+
+def add_run_argument(parser: argparse.ArgumentParser) -> None:
+    """The run that a command reads."""
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run, or name of a trained network, such as digits-int8")
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from polystep_snn.cli.console import print_json, progress_bar, say
+from polystep_snn.cli.run_options import add_run_argument
 from polystep_snn.errors import InputError
 
 _EXAMPLES = """examples:
@@ -26,7 +27,7 @@ difference. Membranes are not read from a chip: `eval --backend loihi2` holds it
 """,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run")
+    add_run_argument(parser)
     parser.add_argument(
         "--backend",
         choices=("simulator", "lava", "auto"),
@@ -43,6 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Compare, layer by layer and step by step."""
     from polystep_snn.hardware import network_file
     from polystep_snn.hardware.backend import open_backend
+    from polystep_snn.trained_networks import folder_of
     from polystep_snn.training.deploy import deploy, verify
     from polystep_snn.training.run_folder import RunFolder, open_run
 
@@ -50,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--limit is {arguments.limit}: choose at least 1")
     opened = open_run(arguments.run_folder, arguments.data_dir)
     deployed = deploy(opened)
-    integers, path = deployed.integers, RunFolder(arguments.run_folder).network
+    integers, path = deployed.integers, RunFolder(folder_of(arguments.run_folder)).network
     if path.exists():
         integers = network_file.load(path)
     found = {}

@@ -11,11 +11,13 @@ from polystep_snn.files import read_json, remove_temporaries
 from polystep_snn.folder_lock import FolderLock
 from polystep_snn.snn.calibrate import with_thresholds
 from polystep_snn.snn.network import SpikingNetwork
+from polystep_snn.trained_networks import CARD, folder_of, pretrained_names
 from polystep_snn.training import checkpoint
 from polystep_snn.training.build import build_cost, build_network, load_data, resolve
 from polystep_snn.training.checked_state import Content
 from polystep_snn.training.config import TrainConfig
 from polystep_snn.training.feed import Feed, make_feed
+from polystep_snn.training.integer_run import from_integers
 from polystep_snn.training.metrics import Evaluation, evaluate
 
 
@@ -102,19 +104,22 @@ def open_run(path: Path, data_dir: Path | None = None, dataset: Dataset | None =
     """Read a run back.
 
     Args:
-        path: its folder.
+        path: its folder, or the name of a trained network that comes with the package.
         data_dir: where its data is looked for first.
         dataset: its data, where that is one's own.
 
     Raises:
         InputError: no run there, a damaged one, data that is missing, or other data than it was trained on.
     """
-    folder = RunFolder(path)
+    folder = RunFolder(folder_of(path))
     if not folder.config.is_file():
-        raise InputError(f"{path} holds no run (no config.json): train first, or name another folder")
+        raise InputError(
+            f"{path} holds no run (no config.json): train first, name another folder, or a trained network: {', '.join(pretrained_names())}"
+        )
     folder.clean_up()
     config = TrainConfig.from_json(read_json(folder.config))
-    tensors, meta = checkpoint.load(folder.checkpoint)
+    packaged = (folder.path / CARD).is_file()
+    tensors, meta = from_integers(config, folder.metrics, folder.network) if packaged else checkpoint.load(folder.checkpoint)
     check_config(config, meta, folder)
     content = Content(folder.checkpoint, tensors, meta)
     epochs = content.count("epoch", config.optimizer.epochs)
