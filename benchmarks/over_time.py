@@ -27,8 +27,9 @@ from touch_data import load_touch
 
 from polystep_snn.baselines.bptt import SURROGATES
 from polystep_snn.datasets import Dataset
-from polystep_snn.training.build import build_bptt, build_polystep, load_data
+from polystep_snn.training.build import build_bptt, build_polystep
 from polystep_snn.training.config import TrainConfig
+from polystep_snn.training.data import load_run_data
 from polystep_snn.training.observer import Observer
 from polystep_snn.training.recipes import recipe
 from polystep_snn.training.trainer import Trainer
@@ -107,7 +108,11 @@ def trained(arguments: argparse.Namespace, method: str, seed: int, speaker: str 
     surrogate = options.pop("surrogate")
     config = TrainConfig(**options, seed=seed, threads=arguments.threads, device="cpu")
     return run(
-        {"surrogate": surrogate}, method == "bptt", seed, load_touch() if config.data.dataset == "touch" else load_data(config), config
+        {"surrogate": surrogate},
+        method == "bptt",
+        seed,
+        load_touch() if config.data.dataset == "touch" else load_run_data(config).dataset,
+        config,
     )
 
 

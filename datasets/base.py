@@ -26,10 +26,9 @@ def check_targets(labels: np.ndarray, count: int, what: str) -> None:
     classes = labels.shape == (count,) and np.issubdtype(labels.dtype, np.integer)
     real = labels.ndim == 2 and len(labels) == count and labels.shape[1] > 0 and np.issubdtype(labels.dtype, np.floating)
     if not classes and not real:
-        raise InputError(
-            f"labels are {labels.dtype} {list(labels.shape)} for {count} {what}s: give one integer {'an' if what[0] in 'aeiou' else 'a'} {what}, "
-            "or real targets [n, D]"
-        )
+        each = f"{'an' if what[0] in 'aeiou' else 'a'} {what}"
+        given = f"labels are {labels.dtype} {list(labels.shape)} for {count} {what}s"
+        raise InputError(f"{given}: give one integer {each}, or real targets [n, D]")
     if real and not np.isfinite(labels).all():
         raise InputError("the targets contain NaN or infinity: clean the data")
 
@@ -53,8 +52,8 @@ class Samples:
             raise InputError(f"images and labels are {type(self.images).__name__} and {type(self.labels).__name__}: give numpy arrays")
         if self.images.ndim not in (3, 4) or self.images.dtype not in (np.uint8, np.float32):
             raise InputError(
-                f"images are {self.images.dtype} {list(self.images.shape)}: give uint8 or float32 [n, height, width] or [n, channels, height, "
-                "width]"
+                f"images are {self.images.dtype} {list(self.images.shape)}: give uint8 or float32 [n, height, width] or "
+                "[n, channels, height, width]"
             )
         check_targets(self.labels, len(self.images), "image")
         if self.images.dtype == np.float32:

@@ -1,4 +1,4 @@
-"""Arrays of a ``.npz`` file or of a folder of ``.npy`` files. Nothing is unpickled, and nothing is unpacked that is larger than it can be."""
+"""Arrays of a ``.npz`` file or of a folder of ``.npy`` files. Nothing is unpickled, and nothing is unpacked that cannot be data."""
 
 import os
 import zipfile
@@ -29,22 +29,23 @@ class Arrays:
 
     Args:
         path: a ``.npz`` file, or a folder of ``.npy`` files.
+        other: nothing is learned from it, so that it needs no training part.
 
     Attributes:
         headers: shapes and types by name, of ``NAMES``.
 
     Raises:
-        InputError: a damaged file; no ``x_train`` and ``y_train``; names that there are not; arrays of Python objects; shapes that do not go together.
+        InputError: a damaged file; no ``x_train`` and ``y_train``; arrays of Python objects; shapes that do not go together.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, other: bool = False):
         self.path = path
         self._files: dict[str, Path | str] = {}
         for name, where in self._members():
             if name in NAMES:
                 self._files[name] = where
         missing = [name for name in ("x_train", "y_train") if name not in self._files]
-        if missing:
+        if missing and not (other and self._files):
             raise InputError(f"{path} has no array {missing[0]}: it needs x_train and y_train, and may have {', '.join(NAMES[2:])}")
         self.headers = {name: self._opened(name, _read_header) for name in self._files}
         self._check_shapes()
@@ -78,8 +79,8 @@ class Arrays:
             )
         if size > (memory := _memory_bytes()):
             raise InputError(
-                f"{self.path} holds {member.filename} of {size / 1e9:.3g} GB, but this machine has {memory / 1e9:.3g} GB of memory: give fewer "
-                "samples"
+                f"{self.path} holds {member.filename} of {size / 1e9:.3g} GB, but this machine has {memory / 1e9:.3g} GB of memory: "
+                "give fewer samples"
             )
 
     def _opened(self, name: str, read: Callable[[BinaryIO, str], Any]) -> Any:
@@ -107,15 +108,17 @@ class Arrays:
             if not shape or not shape[0]:
                 raise InputError(f"{name} of {self.path} is empty, of shape {list(shape)}: give at least one sample")
         for part in self.parts:
-            (x, kind), (y, _), first = self.headers[f"x_{part}"], self.headers[f"y_{part}"], self.headers["x_train"].shape
-            if not (np.issubdtype(kind, np.number) or kind == bool) or np.issubdtype(kind, np.complexfloating):
+            (x, kind), (y, _), first = self.headers[f"x_{part}"], self.headers[f"y_{part}"], self.headers[f"x_{self.parts[0]}"].shape
+            if not (np.issubdtype(kind, np.number) or kind == np.bool_) or np.issubdtype(kind, np.complexfloating):
                 raise InputError(f"x_{part} of {self.path} is {kind}: give numbers")
             if not 2 <= len(x) <= 4 or 0 in x:
                 raise InputError(f"x_{part} of {self.path} is {list(x)}: give [n, F], [n, H, W], [n, C, H, W], or sequences [n, T, F]")
             if x[0] != y[0]:
                 raise InputError(f"{self.path} has {x[0]} samples in x_{part}, but {y[0]} in y_{part}: give one target a sample")
             if x[1:] != first[1:]:
-                raise InputError(f"x_{part} of {self.path} has samples of {list(x[1:])}, x_train of {list(first[1:])}: make them alike")
+                raise InputError(
+                    f"x_{part} of {self.path} has samples of {list(x[1:])}, x_{self.parts[0]} of {list(first[1:])}: make them alike"
+                )
 
 
 def _read_header(file: BinaryIO, where: str) -> ArrayHeader:

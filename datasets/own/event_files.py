@@ -102,10 +102,8 @@ def _checked(events: np.ndarray, path: Path) -> np.ndarray:
     names = events.dtype.names or ()
     missing = [name for name in _FIELDS if name not in names]
     if missing or events.ndim != 1:
-        raise InputError(
-            f"{path} is {events.dtype if not names else f'an array with the fields {list(names)}'} {list(events.shape)}: save a structured array "
-            "with the fields x, y, t (µs) and p"
-        )
+        given = f"an array with the fields {list(names)}" if names else f"{events.dtype} {list(events.shape)}"
+        raise InputError(f"{path} is {given}: save a structured array with the fields x, y, t (µs) and p")
     for name in ("x", "y", "t"):
         if events[name].dtype.kind not in "iu":
             unit = ", in µs" if name == "t" else ""

@@ -69,6 +69,11 @@ def list_files(path: Path) -> ClassFiles:
     return ClassFiles(next(iter(kinds)), files)
 
 
+def suffixes_of(kind: str) -> tuple[str, ...]:
+    """How names of files of a kind end; none for sequences, which are arrays."""
+    return _KINDS.get(kind, ())
+
+
 def _folders(path: Path) -> list[Path]:
     try:
         with os.scandir(path) as entries:

@@ -18,29 +18,34 @@ def read_images(files: list[Path]) -> np.ndarray:
     Raises:
         InputError: a file that is no image or is damaged; images of several sizes; Pillow is not installed.
     """
+    pictures: list[np.ndarray] = []
+    size: tuple[int, int] | None = None
+    for path in files:
+        picture = _read(path)
+        found = picture.shape[-1], picture.shape[-2]
+        if size is not None and found != size:
+            theirs = f"{files[0]} has {size[0]} x {size[1]}"
+            raise InputError(f"{path} has {found[0]} x {found[1]} pixels, {theirs}: scale them to one size")
+        size = found
+        pictures.append(picture)
+    if any(picture.ndim == 3 for picture in pictures):
+        return np.stack([picture if picture.ndim == 3 else np.stack([picture] * 3) for picture in pictures])
+    return np.stack(pictures)
+
+
+def _read(path: Path) -> np.ndarray:
+    """``[H, W]`` or ``[3, H, W]``, uint8."""
     try:
         from PIL import Image
     except ImportError:
         raise InputError("Pillow, which reads images, is not installed: pip install pillow") from None
-    pictures, size = [], None
-    for path in files:
-        try:
-            with Image.open(path) as image:
-                if size is not None and image.size != size[0]:
-                    raise InputError(
-                        f"{path} has {image.width} x {image.height} pixels, {size[1]} has {size[0][0]} x {size[0][1]}: scale them to one size"
-                    )
-                size = size or (image.size, path)
-                image.load()
-                pictures.append(_pixels(image))
-        except InputError:
-            raise
-        # Pillow's readers raise many kinds for damaged files.
-        except (OSError, SyntaxError, ValueError, TypeError, EOFError, KeyError, Image.DecompressionBombError) as error:
-            raise InputError(f"{path} is no image, or is damaged ({_line(error)}): fetch it again, or remove it") from None
-    if any(picture.ndim == 3 for picture in pictures):
-        return np.stack([picture if picture.ndim == 3 else np.stack([picture] * 3) for picture in pictures])
-    return np.stack(pictures)
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return _pixels(image)
+    # Pillow's readers raise many kinds for damaged files.
+    except (OSError, SyntaxError, ValueError, TypeError, EOFError, KeyError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path} is no image, or is damaged ({_line(error)}): fetch it again, or remove it") from None
 
 
 def _pixels(image) -> np.ndarray:

@@ -16,7 +16,7 @@ from polystep_snn.datasets.own.describe import Description
 from polystep_snn.datasets.own.event_files import read_events, sensor_of
 from polystep_snn.datasets.own.folders import list_files
 from polystep_snn.datasets.own.images import read_images
-from polystep_snn.datasets.own.record import DataRecord, fingerprint
+from polystep_snn.datasets.own.record import DataRecord, fingerprint, holds_spikes
 from polystep_snn.datasets.own.scaling import Scaling
 from polystep_snn.datasets.own.sounds import read_energies
 from polystep_snn.datasets.own.split import Split, split_off
@@ -37,6 +37,7 @@ class Reading(NamedTuple):
         framing: of event recordings.
         features: of sounds.
         known: what an earlier run measured; its scaling, classes and sensor are used again.
+        other: these are other samples than that run's; nothing is split off, and where there is no test part, all of them are tested.
     """
 
     values: bool = False
@@ -44,6 +45,7 @@ class Reading(NamedTuple):
     framing: Framing | None = None
     features: SpeechFeatures | None = None
     known: DataRecord | None = None
+    other: bool = False
 
 
 def load_own(name: str, found: Description, reading: Reading) -> tuple[Dataset, DataRecord]:
@@ -74,6 +76,8 @@ def load_own(name: str, found: Description, reading: Reading) -> tuple[Dataset, 
         scaling,
         found.kind,
         sensor,
+        dataset.note,
+        holds_spikes(dataset),
     )
     return dataset, record
 
@@ -94,27 +98,28 @@ def _dataset(name: str, split: Split, make: Callable[[str], Part], targets: Clas
 
 
 def _arrays(name: str, found: Description, reading: Reading) -> tuple[Dataset, Scaling | None, Classes | TargetScaling]:
-    arrays = Arrays(found.path)
+    arrays = Arrays(found.path, reading.other)
+    start = arrays.parts[0]
 
     def where(kind: str, part: str) -> str:
         return f"{kind}_{part} of {found.path}"
 
     raw = {part: arrays.read(f"y_{part}") for part in arrays.parts}
-    first = _targets_of(raw["train"], where("y", "train"), reading)
+    first = _targets_of(raw[start], where("y", start), reading)
     labels = {part: _numbers(first, raw[part], where("y", part)) for part in arrays.parts}
-    split = split_off(arrays.parts, labels["train"])
+    split = split_off(arrays.parts, labels[start], reading.other)
     if isinstance(first, TargetScaling) and reading.known is None and split.train.indices is not None:
         # The spread is that of what is trained on.
         first = TargetScaling.of(split.train.of(raw["train"]), where("y", "train"))
         labels = {part: first.apply(raw[part], where("y", part)) for part in arrays.parts}
-    x = arrays.read("x_train")
+    x = arrays.read(f"x_{split.train.stored}")
     train = split.train.of(x)
-    spikes, scaling = _units(train, found, where("x", "train"), reading)
+    spikes, scaling = _units(train, found, where("x", split.train.stored), reading)
     beyond = 0
     parts: dict[str, Part] = {}
     for part in ("train", "validation", "test"):
         taken = getattr(split, part)
-        values = train if part == "train" else taken.of(x if taken.stored == "train" else arrays.read(f"x_{taken.stored}"))
+        values = train if part == "train" else taken.of(x if taken.stored == split.train.stored else arrays.read(f"x_{taken.stored}"))
         title = where("x", taken.stored)
         if part != "train" and scaling is not None:
             beyond += scaling.beyond(values)
@@ -132,13 +137,13 @@ def _units(x: np.ndarray, found: Description, where: str, reading: Reading) -> t
     """Whether the values are spikes, and else their range."""
     if reading.known is not None:
         return reading.known.scaling is None, reading.known.scaling
-    if found.kind == "sequences" and holds_spikes(x):
+    if found.kind == "sequences" and only_spikes(x):
         return True, None
     by_feature = x.dtype != np.uint8 and (found.kind == "sequences" or x.ndim == 2)
     return False, Scaling.measured(x, where, by_feature)
 
 
-def holds_spikes(x: np.ndarray) -> bool:
+def only_spikes(x: np.ndarray) -> bool:
     """Whether all values are 0 or 1, and both occur."""
     return x.dtype == bool or bool(((x == 0) | (x == 1)).all() and x.any() and not x.all())
 
@@ -176,7 +181,7 @@ def _class_folders(
     folders = {part: np.array([folder for _, folder in own]) for part, own in listed.items()}
     targets = _targets_of(folders["train"], f"the training part of {found.path}", reading)
     labels = {part: _numbers(targets, own, f"{part} of {found.path}") for part, own in folders.items()}
-    split = split_off(list(listed), labels["train"])
+    split = split_off(list(listed), labels["train"], reading.other)
     files = [file for own in listed.values() for file, _ in own]
     starts = dict(zip(listed, np.cumsum([0, *(len(own) for own in listed.values())]), strict=False))
     everything = np.concatenate(list(labels.values()))

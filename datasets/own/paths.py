@@ -12,11 +12,12 @@ def looks_like_path(name: str) -> bool:
     return os.sep in name or "/" in name or name.lower().endswith(".npz") or Path(name).exists()
 
 
-def find_own(name: str, data_dir: Path | None = None) -> Path:
+def find_own(name: str, data_dir: Path | None = None, before: str = "") -> Path:
     """The file or folder called ``name``.
 
     Args:
         name: a path.
+        before: where it was when it was last read; empty for nowhere.
         data_dir: where data that has moved lies: the file or folder itself, or the folder that it is in.
 
     Raises:
@@ -28,8 +29,9 @@ def find_own(name: str, data_dir: Path | None = None) -> Path:
             raise InputError(f"--data-dir is {data_dir}, which does not exist: name the data, or the folder that it is in")
         below = data_dir / own.name
         return below if below.exists() else data_dir
-    if own.exists():
-        return own
+    for path in (Path(before), own) if before else (own,):
+        if path.exists():
+            return path
     for folder in given_folders(None):
         if (folder / own.name).exists():
             return folder / own.name

@@ -29,6 +29,8 @@ class DataRecord:
         scaling: of one's own arrays and images; None for others.
         kind: of one's own, see ``describe``; empty for others.
         sensor: of one's own event recordings, width, height and polarities; empty for others.
+        note: what must be said beside every result; often empty.
+        spikes: whether its sequences hold spikes, not currents.
     """
 
     name: str
@@ -41,6 +43,13 @@ class DataRecord:
     scaling: Scaling | None = None
     kind: str = ""
     sensor: tuple[int, ...] = ()
+    note: str = ""
+    spikes: bool = False
+
+    @property
+    def title(self) -> str:
+        """The name to print beside a result: with the note, if there is one."""
+        return f"{self.name} ({self.note})" if self.note else self.name
 
     @property
     def num_outputs(self) -> int:
@@ -60,6 +69,8 @@ class DataRecord:
             "targets": own_targets.to_json(self.targets),
             "scaling": None if self.scaling is None else self.scaling.to_json(),
             "sensor": list(self.sensor),
+            "note": self.note,
+            "spikes": self.spikes,
         }
 
     @classmethod
@@ -70,7 +81,7 @@ class DataRecord:
             InputError: anything else.
         """
         try:
-            texts = {name: value[name] for name in ("name", "path", "kind", "fingerprint")}
+            texts = {name: value[name] for name in ("name", "path", "kind", "fingerprint", "note")}
             numbers = {name: tuple(value[name]) for name in ("shape", "sizes", "sensor")}
             steps = value["num_steps"]
             whole = [n for own in (*numbers.values(), (steps,)) for n in own]
@@ -78,11 +89,18 @@ class DataRecord:
                 raise ValueError
             if len(numbers["sizes"]) != 3 or not numbers["shape"]:
                 raise ValueError
-            scaling = value["scaling"]
+            scaling, spikes = value["scaling"], bool(value["spikes"])
         except (KeyError, TypeError, ValueError):
             raise InputError("what the run says of its data is damaged: restore data.json, or start a new run") from None
         targets = own_targets.from_json(value.get("targets"))
-        return cls(**texts, **numbers, num_steps=steps, targets=targets, scaling=None if scaling is None else Scaling.from_json(scaling))
+        return cls(
+            **texts,
+            **numbers,
+            num_steps=steps,
+            targets=targets,
+            scaling=None if scaling is None else Scaling.from_json(scaling),
+            spikes=spikes,
+        )
 
 
 def record_of(dataset: Dataset) -> DataRecord:
@@ -93,10 +111,19 @@ def record_of(dataset: Dataset) -> DataRecord:
         targets: Classes | TargetScaling = TargetScaling((0.0,) * count, (1.0,) * count)
     else:
         targets = Classes(dataset.classes, tuple(range(dataset.num_classes)))
+    train = dataset.train
+    scaling = Scaling((0.0,), (float(train.full_scale),)) if isinstance(train, Samples) else None
     sizes = (len(parts[0]), len(parts[1]), len(parts[2]))
     return DataRecord(
-        dataset.name, "", tuple(dataset.train.shape), getattr(dataset.train, "num_steps", 0), sizes, fingerprint(dataset), targets
+        *(dataset.name, "", tuple(train.shape), getattr(train, "num_steps", 0), sizes, fingerprint(dataset), targets, scaling),
+        note=dataset.note,
+        spikes=holds_spikes(dataset),
     )
+
+
+def holds_spikes(dataset: Dataset) -> bool:
+    """Whether a data set is made of sequences of spikes."""
+    return isinstance(dataset.train, Sequences) and dataset.train.holds_spikes
 
 
 def fingerprint(dataset: Dataset) -> str:

@@ -34,16 +34,20 @@ class Split(NamedTuple):
     note: str
 
 
-def split_off(stored: Sequence[str], labels: np.ndarray) -> Split:
+def split_off(stored: Sequence[str], labels: np.ndarray, other: bool = False) -> Split:
     """The three parts of what is stored.
 
     Args:
         stored: "train", and "val" and "test" where they are.
-        labels: of the stored training part: classes ``[n]``, or real targets ``[n, D]``, which are dealt at random.
+        labels: of the first stored part: classes ``[n]``, or real targets ``[n, D]``, which are dealt at random.
+        other: nothing is learned from these samples, so nothing is split off: the test part, or else all, serves for every part.
 
     Raises:
         InputError: too few samples of a class.
     """
+    if other:
+        part = Taken("test" if "test" in stored else stored[0], None)
+        return Split(part, part, part, "")
     rest, said = np.arange(len(labels)), []
     taken = {"train": Taken("train", None)}
     for part, share, name in (("test", TEST_SHARE, "test"), ("val", VALIDATION_SHARE, "validation")):

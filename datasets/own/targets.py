@@ -46,7 +46,7 @@ class Classes:
         """
         values, known = _as_values(labels, where), np.array(self.values)
         if values.dtype.kind != known.dtype.kind:
-            raise InputError(f"{where} holds {values[0]!r}, but classes are called {', '.join(self.names[:5])}: give these")
+            raise InputError(f"{where} holds {values[0]}, but classes are called {', '.join(self.names[:5])}: give these")
         at = np.minimum(np.searchsorted(known, values), len(known) - 1)
         strange = np.flatnonzero(known[at] != values)
         if len(strange):

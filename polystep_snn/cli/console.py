@@ -31,6 +31,13 @@ def print_json(value: Any) -> None:
         sys.stdout.flush()
 
 
+def described(scores: dict[str, Any]) -> str:
+    """Test and validation scores of a summary, in words."""
+    if "test_r2" in scores:
+        return f"test MSE {scores['test_mse']:.4g}, R² {scores['test_r2']:.4f} (validation R² {scores['val_r2']:.4f})"
+    return f"test accuracy {scores['test_accuracy']:.2%} (validation {scores['val_accuracy']:.2%})"
+
+
 def number_or_name(text: str) -> int | str:
     """An entry of an option that takes several: what it may be is for the configuration to say."""
     return int(text) if text.isdecimal() else text
@@ -78,10 +85,11 @@ class ConsoleObserver(Observer):
     def epoch_done(self, metrics: dict[str, Any]) -> None:
         self.close()
         self.spoke = time.monotonic()
-        say(
-            f"epoch {metrics['epoch']:3d}/{self.num_epochs}  loss {metrics['train_loss']:.4f}  train {metrics['train_accuracy']:7.2%}"
-            f"  validation {metrics['val_accuracy']:7.2%}  {metrics['seconds']:7.1f} s"
-        )
+        if "val_r2" in metrics:
+            scores = f"R² train {metrics['train_r2']:7.4f}  validation {metrics['val_r2']:7.4f}"
+        else:
+            scores = f"train {metrics['train_accuracy']:7.2%}  validation {metrics['val_accuracy']:7.2%}"
+        say(f"epoch {metrics['epoch']:3d}/{self.num_epochs}  loss {metrics['train_loss']:.4f}  {scores}  {metrics['seconds']:7.1f} s")
 
     def warn(self, message: str) -> None:
         say(f"warning: {message}")

@@ -4,7 +4,8 @@ import argparse
 import signal
 from pathlib import Path
 
-from polystep_snn.cli.console import ConsoleObserver, print_json, say, speaks
+from polystep_snn.cli.console import ConsoleObserver, described, print_json, say, speaks
+from polystep_snn.cli.own_data import describe_given
 from polystep_snn.cli.run_options import add_run_options, given_options
 from polystep_snn.datasets import NAMES
 from polystep_snn.datasets.config import EVENTS, SEQUENCE
@@ -26,6 +27,9 @@ _EXAMPLES = """examples:
   polystep-snn train mnist --out runs/weights --space weight --epochs 20
   polystep-snn train nmnist --out runs/still --neuron loihi --window-us 105000 --stabilize --shift 2 --jitter 0.5
   polystep-snn train mnist --out runs/born --on-chip --epochs 3
+  polystep-snn train mine.npz --out runs/mine
+  polystep-snn train photos --out runs/photos --neuron loihi --hidden 16c5s2 32c3s2
+  polystep-snn train windows.npz --out runs/forecast --encoder sequence --hidden 128r --cost mse
   polystep-snn train mnist --out runs/mnist --resume
   torchrun --nproc-per-node 2 -m polystep_snn.cli.main train mnist --out runs/mnist
 """
@@ -40,7 +44,11 @@ def add_parser(commands) -> None:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("dataset", choices=NAMES, help="what to train on")
+    parser.add_argument(
+        "dataset",
+        metavar="DATA",
+        help=f"what to train on: {', '.join(NAMES)}, or data of one's own: a .npz file, or a folder of .npy files or of classes",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run; created")
     parser.add_argument(
         "--data-dir", type=Path, metavar="D", help="where the data lies; else $POLYSTEP_SNN_DATA, the cache folder, or a download"
@@ -58,17 +66,19 @@ def run(arguments: argparse.Namespace) -> int:
     """Train, or go on with a run."""
     from polystep_snn.files import read_json
     from polystep_snn.training.ahead import compiled_ahead
-    from polystep_snn.training.build import load_data, resolve
+    from polystep_snn.training.build import resolve
+    from polystep_snn.training.data import load_run_data
     from polystep_snn.training.run_folder import RunFolder
     from polystep_snn.training.trainer import Trainer
 
+    given = given_options(arguments)
+    own = None if arguments.dataset in NAMES else describe_given(arguments.dataset, arguments.data_dir, given)
     if arguments.on_chip:
-        if RECIPES[arguments.dataset].get("encoder") in (EVENTS, SEQUENCE):
+        if own is None and RECIPES[arguments.dataset].get("encoder") in (EVENTS, SEQUENCE):
             raise InputError(f"{arguments.dataset} is not made of images, which --on-chip learns from: leave it out, or choose images")
         from polystep_snn.cli import on_chip
 
         return on_chip.run(arguments)
-    given = given_options(arguments)
     if arguments.resume:
         folder = RunFolder(arguments.out)
         if not folder.checkpoint.is_file():
@@ -85,13 +95,14 @@ def run(arguments: argparse.Namespace) -> int:
                 raise InputError(f"{flag} is {wanted[name]}, but the run in {arguments.out} has {theirs}: leave it out, or start a new run")
     else:
         defaults = recipe(
-            arguments.dataset, given.get("neuron", "lif"), given.get("space", "node"), given.get("encoder"), given.get("hidden", ())
+            *(arguments.dataset, given.get("neuron", "lif"), given.get("space", "node"), given.get("encoder"), given.get("hidden", ())),
+            own=own,
         )
         config = TrainConfig(arguments.dataset, **{**defaults, **given})
     observer = ConsoleObserver(config.optimizer.epochs, config.optimizer.batch_size)
     with compiled_ahead(config):
-        dataset = load_data(config, arguments.data_dir)
-        trainer = Trainer(config, arguments.out, dataset, arguments.resume, observer)
+        dataset, record = load_run_data(config, arguments.data_dir)
+        trainer = Trainer(config, arguments.out, dataset, arguments.resume, observer, record=record)
     sizes = "-".join(map(str, (trainer.network.sizes[0], *config.network.hidden, trainer.network.sizes[-1])))
     say(
         f"{dataset.title}: {sizes}, {config.data.total_steps} steps, {config.data.encoder} input, {config.network.readout} readout, "
@@ -122,10 +133,7 @@ def run(arguments: argparse.Namespace) -> int:
         say(f"saved after step {trainer.position.step} of epoch {trainer.position.epoch + 1}; go on with:")
         say(f"  polystep-snn train {config.data.dataset} --out {arguments.out} --resume")
         return 128 + stopped_by
-    say(
-        f"{dataset.title}: test accuracy {summary['test_accuracy']:.2%} with the weights of epoch {summary['epoch']} "
-        f"(validation {summary['val_accuracy']:.2%}); run in {arguments.out}"
-    )
+    say(f"{dataset.title}: {described(summary)} with the weights of epoch {summary['epoch']}; run in {arguments.out}")
     if config.network.neuron == "loihi" and speaks():
         from polystep_snn.hardware import network_file
         from polystep_snn.training.deploy import deploy

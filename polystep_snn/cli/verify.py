@@ -52,6 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--limit is {arguments.limit}: choose at least 1")
     opened = open_run(arguments.run_folder, arguments.data_dir)
     deployed = deploy(opened)
+    if deployed.network is None:
+        raise InputError(f"{arguments.run_folder} holds integers that torch cannot represent: compare `eval --backend simulator` with lava")
     integers, path = deployed.integers, RunFolder(folder_of(arguments.run_folder)).network
     if path.exists():
         integers = network_file.load(path)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from polystep_snn.datasets import NAMES, Dataset, load
 from polystep_snn.datasets.config import EVENTS, SEQUENCE
-from polystep_snn.datasets.own.describe import Description, describe
+from polystep_snn.datasets.own.describe import describe
 from polystep_snn.datasets.own.load import Reading, load_own
 from polystep_snn.datasets.own.paths import find_own
 from polystep_snn.datasets.own.record import DataRecord, record_of
@@ -20,7 +20,7 @@ NO_ENCODER: dict[str | None, str] = {EVENTS: f"event recordings: choose {EVENTS!
 # The encoder that data of one's own needs; images have several.
 ENCODER_OF_KIND = {"events": EVENTS, "sequences": SEQUENCE, "sounds": SEQUENCE}
 # Which take any number; others take intensities in [0, 1].
-_UNBOUNDED = ("direct", "rows", SEQUENCE)
+UNBOUNDED = ("direct", "rows", SEQUENCE)
 
 
 class Loaded(NamedTuple):
@@ -30,43 +30,39 @@ class Loaded(NamedTuple):
     record: DataRecord
 
 
-def load_run_data(config: TrainConfig, data_dir: Path | None = None, known: DataRecord | None = None) -> Loaded:
+def load_run_data(config: TrainConfig, data_dir: Path | None = None, known: DataRecord | None = None, other: str | None = None) -> Loaded:
     """The data that a configuration names.
 
     Args:
         config: of the run.
         data_dir: where to look first.
         known: what the run has remembered; samples are scaled and classes numbered as they were then.
+        other: name or path of other data, which the run is tested on.
 
     Raises:
         InputError: an encoder that is not for such data; data that is not there, or not what it was.
     """
     data = config.data
+    name = other or data.dataset
     framing = data.framing() if data.holds_events else None
-    if data.dataset in NAMES:
-        if data.dataset in RECIPES:
-            check_encoder(data.encoder, RECIPES[data.dataset].get("encoder"), data.dataset)
+    if name in NAMES:
+        if name in RECIPES:
+            check_encoder(data.encoder, RECIPES[name].get("encoder"), name)
         if config.method.cost == "mse":
-            raise InputError(f"cost is 'mse', but {data.dataset} has classes: choose 'entropy', or data with real targets")
-        dataset = load(data.dataset, data_dir, framing, data.speech_features(), data.speaker)
+            raise InputError(f"cost is 'mse', but {name} has classes: choose 'entropy', or data with real targets")
+        dataset = load(name, data_dir, framing, data.speech_features(), data.speaker)
         record = record_of(dataset)
     else:
-        found = describe_own(data.dataset, data_dir, data.encoder)
+        before = known.path if known is not None and other is None else ""
+        found = describe(find_own(name, data_dir, before), data.encoder == SEQUENCE and data.kind != "sounds", other is not None)
         check_encoder(data.encoder, ENCODER_OF_KIND.get(found.kind), str(found.path))
-        reading = Reading(config.method.cost == "mse", data.encoder not in _UNBOUNDED, framing, data.speech_features(), known)
-        dataset, record = load_own(data.dataset, found, reading)
+        reading = Reading(
+            config.method.cost == "mse", data.encoder not in UNBOUNDED, framing, data.speech_features(), known, other is not None
+        )
+        dataset, record = load_own(name, found, reading)
     if known is not None:
         say_difference(record, known)
     return Loaded(dataset, record)
-
-
-def describe_own(name: str, data_dir: Path | None, encoder: str | None) -> Description:
-    """What the data of one's own called ``name`` holds; no sample is read.
-
-    Raises:
-        InputError: it is not there, or holds nothing that is read.
-    """
-    return describe(find_own(name, data_dir), sequences=encoder == SEQUENCE)
 
 
 def check_encoder(encoder: str, needed: str | None, where: str) -> None:

@@ -9,13 +9,14 @@ from torch import Tensor
 
 import polystep_snn
 from polystep_snn.convert import LayerFit, quantized, record_registers, to_integer_network
-from polystep_snn.datasets import Sequences
+from polystep_snn.datasets.base import Part
 from polystep_snn.datasets.config import EVENTS
 from polystep_snn.errors import InputError
 from polystep_snn.hardware.backend import Backend
 from polystep_snn.hardware.integer_network import IntegerNetwork
 from polystep_snn.hardware.simulator import RECORDED_BYTES
 from polystep_snn.hardware.verify import compare
+from polystep_snn.snn.loihi import ALIGNMENT
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.snn.readouts import SpikeCountReadout
 from polystep_snn.training.build import build_cost
@@ -32,25 +33,26 @@ class Deployed(NamedTuple):
     """A run's network for the chip.
 
     Attributes:
-        network: in torch, on the chip's neurons.
+        network: in torch, on the chip's neurons; None where torch has no counterpart of the integers.
         integers: the artifact.
         fits: what quantizing afterwards did to each layer; empty for a network that was trained in integers.
     """
 
-    network: SpikingNetwork
+    network: SpikingNetwork | None
     integers: IntegerNetwork
     fits: list[LayerFit]
 
 
 def deploy(run: OpenedRun) -> Deployed:
-    """The integer network of a run; one that was trained in floating point is quantized.
+    """The integer network of a run; one that was trained in floating point is quantized. Its data is not needed.
 
     Raises:
         InputError: an input current instead of spikes, or neurons without a counterpart on the chip.
     """
     config = run.config
-    samples = run.dataset.train
-    if isinstance(samples, Sequences) and not samples.holds_spikes:
+    if run.integers is not None:
+        return Deployed(run.latent, run.integers, [])
+    if config.data.holds_sequences and not run.holds_spikes:
         raise InputError("the run's sequences are currents, but the chip takes spikes: train with --features events, or on others")
     if config.data.gives_currents:
         raise InputError(
@@ -65,26 +67,31 @@ def deploy(run: OpenedRun) -> Deployed:
     if isinstance(network.readout, SpikeCountReadout):
         network.readout = SpikeCountReadout(network.readout.neuron)
     provenance: dict[str, str | int | float] = {
-        "dataset": run.dataset.title,
+        "dataset": run.title,
         "seed": config.run.seed,
         "epoch": run.best["epoch"],
-        "val_accuracy": run.best["val_accuracy"],
+        f"val_{config.method.score}": run.best[f"val_{config.method.score}"],
         "trained_in": "floating point" if fits else "integers",
         "polystep_snn": polystep_snn.__version__,
     }
     # The integers' file knows spikes that need no encoder by one name.
     encoder = EVENTS if config.data.holds_sequences else config.data.encoder
-    integers = to_integer_network(network, config.data.total_steps, encoder, samples.shape, run.dataset.classes, provenance)
+    integers = to_integer_network(network, config.data.total_steps, encoder, run.shape, run.classes, provenance)
     return Deployed(network, integers, fits)
 
 
 def encoded_test_set(run: OpenedRun, limit: int | None = None) -> Iterator[tuple[Tensor, np.ndarray]]:
-    """The first ``limit`` test samples, or all, as ``OpenedRun.evaluate`` encodes them.
+    """The first ``limit`` test samples, or all, as ``OpenedRun.evaluate`` encodes them; see ``encoded``."""
+    return encoded(run, run.dataset.test, limit)
+
+
+def encoded(run: OpenedRun, samples: Part, limit: int | None = None) -> Iterator[tuple[Tensor, np.ndarray]]:
+    """The first ``limit`` of some samples, or all.
 
     Yields:
-        Spikes ``[T, B, M]``, uint8 on the run's device, and labels ``[B]``.
+        Spikes ``[T, B, M]``, uint8 on the run's device, and labels ``[B]`` or real targets ``[B, D]``.
     """
-    feed = run.feed(run.dataset.test)
+    feed = run.feed(samples)
     generator = torch.Generator(feed.labels.device).manual_seed(0)
     for indices in torch.arange(len(feed.labels[:limit])).split(_BATCH):
         frames, y = feed.batch(indices, generator=generator)
@@ -108,20 +115,32 @@ class Drift(NamedTuple):
 def drift(run: OpenedRun, deployed: Deployed) -> Drift:
     """A run's network beside the one that is deployed. The same twice for one that was trained in integers."""
     feed, cost = run.feed(run.dataset.validation), build_cost(run.config)
+    assert deployed.network is not None
     networks = run.network, deployed.network
     accuracies = [evaluate(network, feed, cost).accuracy for network in networks]
     rates = [[layer.mean().item() for layer in firing_rates(network, feed)] for network in networks]
     return Drift(accuracies[0], accuracies[1], rates[0], rates[1])
 
 
-def decisions(run: OpenedRun, backend: Backend, limit: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """What a backend decides on the first ``limit`` test samples, or all.
+def readouts(run: OpenedRun, backend: Backend, samples: Part, limit: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """What a backend answers to the first ``limit`` of some samples, or to all.
 
     Yields:
-        Decisions and labels ``[B]``, of one batch after the other.
+        Readouts ``[B, C]``, integers, and labels ``[B]`` or real targets ``[B, D]``, of one batch after the other.
     """
-    for spikes, labels in encoded_test_set(run, limit):
-        yield backend.run(spikes.cpu().numpy()).argmax(1), labels
+    for spikes, labels in encoded(run, samples, limit):
+        yield backend.run(spikes.cpu().numpy()), labels
+
+
+def decisions(run: OpenedRun, backend: Backend, limit: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """What a backend decides on the first ``limit`` test samples, or all: decisions and labels ``[B]``."""
+    for values, labels in readouts(run, backend, run.dataset.test, limit):
+        yield values.argmax(1), labels
+
+
+def unit_of(integers: IntegerNetwork) -> float:
+    """What a unit of the integers' readout is worth in units of the latent weights; as of ``SpikingNetwork.unit``."""
+    return integers.layers[-1].scale / ALIGNMENT if integers.readout == "membrane" else 1.0
 
 
 class Verification(NamedTuple):

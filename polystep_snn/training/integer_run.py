@@ -13,8 +13,6 @@ import torch
 from torch import Tensor
 
 from polystep_snn.convert import to_integer_network
-from polystep_snn.errors import InputError
-from polystep_snn.hardware import network_file
 from polystep_snn.hardware.integer_network import IntegerLayer, IntegerNetwork
 from polystep_snn.snn.calibrate import with_thresholds
 from polystep_snn.snn.wiring import Wiring
@@ -22,26 +20,30 @@ from polystep_snn.training.build import build_network
 from polystep_snn.training.config import TrainConfig
 
 
-def from_integers(config: TrainConfig, metrics: Path, network: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def from_integers(config: TrainConfig, metrics: Path, integers: IntegerNetwork) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and JSON object as ``checkpoint.load`` gives them, of the finished run that wrote these files.
+
+    There are no tensors where torch's neurons have no counterpart of the integers, as after learning on the chip.
 
     Args:
         config: of that run.
-        metrics: its ``metrics.jsonl``.
-        network: its ``network.safetensors``.
+        metrics: its ``metrics.jsonl``, if there is one.
+        integers: its ``network.safetensors``.
 
     Raises:
-        InputError: files that cannot be read, or integers that are not those of such a network.
+        InputError: files that cannot be read.
     """
-    integers = network_file.load(network)
-    history = [json.loads(line) for line in metrics.read_text().splitlines()]
-    epoch = int(integers.provenance["epoch"])
+    history = [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.is_file() else []
+    epoch = integers.provenance.get("epoch", 1)
+    score = float(integers.provenance.get("val_accuracy", 0.0))
+    complete = [metrics for metrics in history if "val_loss" in metrics]
+    loss = complete[int(epoch) - 1]["val_loss"] if 1 <= int(epoch) <= len(complete) else 0.0
     thresholds = [float(layer.vth[0] * layer.scale) for layer in integers.layers[:-1]]
     meta = {
         "config": config.to_json(),
-        "epoch": len(history),
-        "history": history,
-        "best": {"epoch": epoch, **{name: history[epoch - 1][name] for name in ("val_accuracy", "val_loss")}},
+        "epoch": len(complete) or config.optimizer.epochs,
+        "history": complete,
+        "best": {"epoch": int(epoch), "val_accuracy": score, "val_loss": loss},
         "thresholds": thresholds,
     }
     built = build_network(config.replace(device="cpu"), integers.input_shape, len(integers.classes))
@@ -52,7 +54,7 @@ def from_integers(config: TrainConfig, metrics: Path, network: Path) -> tuple[di
         again = to_integer_network(built, integers.num_steps, integers.encoder, integers.input_shape, integers.classes)
         if all(_equal(*pair) for pair in zip(again.layers, integers.layers, strict=True)):
             return {f"best.{name}": p for name, p in found.items()}, meta
-    raise InputError(f"{network} is not the network that its config.json describes: restore both, or train again")
+    return {}, meta
 
 
 def _latent(integers: IntegerNetwork, wirings: list[Wiring]) -> Iterator[tuple[str, Tensor]]:

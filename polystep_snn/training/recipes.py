@@ -76,6 +76,11 @@ RECIPES: dict[str, dict[str, Any]] = {
         "shift": 8,
     },
 }
+# What data of one's own needs, by its kind: the recipe of the set that is most like it, without what only that set can have.
+_LIKE = {"images": "mnist", "events": "nmnist", "sounds": "spoken-digits", "sequences": "spoken-digits"}
+_ONLY_SPOKEN = ("time_shift", "stretch", "pitch")
+# Images are few where they make fewer steps an epoch than this many batches of the usual size.
+_FEW_IMAGES = 5000
 # Of these, a neuron or an encoder needs others.
 SPIKE_RECIPES: dict[str, dict[str, Any]] = {"spoken-digits": {"features": "events"}}
 # How many rows an image has that is read row by row.
@@ -96,18 +101,40 @@ SPACE_RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
+def own_recipe(kind: str, num_train: int, shape: Sequence[int] = ()) -> dict[str, Any]:
+    """The recipe for data of one's own.
+
+    Args:
+        kind: of ``datasets.own.KINDS``.
+        num_train: training samples.
+        shape: of a sequence, ``(T, F)``.
+    """
+    if kind == "images":
+        return dict(RECIPES["digits"] if num_train < _FEW_IMAGES else RECIPES["mnist"])
+    options = dict(RECIPES[_LIKE[kind]])
+    if kind == "sequences":
+        options = {name: value for name, value in options.items() if name not in _ONLY_SPOKEN}
+        options |= {"num_steps": shape[0], "windows": min(options["windows"], shape[0])}
+    return options
+
+
 def recipe(
-    dataset: str, neuron: str = "lif", space: str = "node", encoder: str | None = None, hidden: Sequence[int | str] = ()
+    dataset: str,
+    neuron: str = "lif",
+    space: str = "node",
+    encoder: str | None = None,
+    hidden: Sequence[int | str] = (),
+    own: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What is different from the defaults for a data set, a neuron, a space, an encoder and hidden layers.
 
     Of data set and neuron the data set's opinion counts, since it knows what the data is. Of all, the space's does: the data sets' radii,
     temperatures and learning rates were found in node space, where they are in other units, and what another space does not have is
-    left out.
+    left out. ``own`` stands for the recipe of data of one's own.
     """
-    others = {**NEURON_RECIPES[neuron], **RECIPES[dataset]}
+    others = {**NEURON_RECIPES[neuron], **(RECIPES[dataset] if own is None else own)}
     if neuron == "loihi":
-        others |= SPIKE_RECIPES.get(dataset, {})
+        others |= SPIKE_RECIPES.get("spoken-digits" if own is not None and own.get("kind") == "sounds" else dataset, {})
     if encoder == "rows" and dataset in _NUM_ROWS:
         others |= {"num_steps": _NUM_ROWS[dataset], "windows": _NUM_ROWS[dataset] // 4, "weight_decay": 0.05}
     layers = [parse_layer(item) for item in hidden]

@@ -4,21 +4,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from polystep_snn.datasets import NAMES, Dataset
-from polystep_snn.datasets.base import Part
+from polystep_snn.datasets import Dataset
+from polystep_snn.datasets.own.record import DataRecord
 from polystep_snn.errors import InputError
 from polystep_snn.files import read_json, remove_temporaries
 from polystep_snn.folder_lock import FolderLock
+from polystep_snn.hardware import network_file
 from polystep_snn.snn.calibrate import with_thresholds
 from polystep_snn.snn.network import SpikingNetwork
-from polystep_snn.trained_networks import CARD, folder_of, pretrained_names
+from polystep_snn.trained_networks import folder_of, pretrained_names
 from polystep_snn.training import checkpoint
-from polystep_snn.training.build import build_cost, build_network, load_data, resolve
+from polystep_snn.training.build import build_network, resolve
 from polystep_snn.training.checked_state import Content
 from polystep_snn.training.config import TrainConfig
-from polystep_snn.training.feed import Feed, make_feed
 from polystep_snn.training.integer_run import from_integers
-from polystep_snn.training.metrics import Evaluation, evaluate
+from polystep_snn.training.opened_run import OpenedRun
 
 
 class RunFolder(NamedTuple):
@@ -29,6 +29,10 @@ class RunFolder(NamedTuple):
     @property
     def config(self) -> Path:
         return self.path / "config.json"
+
+    @property
+    def data(self) -> Path:
+        return self.path / "data.json"
 
     @property
     def metrics(self) -> Path:
@@ -64,7 +68,7 @@ class RunFolder(NamedTuple):
             InputError: another process ``doing`` something there.
         """
         lock = FolderLock(self.path, doing)
-        for file in (self.config, self.metrics, self.checkpoint, self.network, self.summary):
+        for file in (self.config, self.data, self.metrics, self.checkpoint, self.network, self.summary):
             remove_temporaries(file)
         return lock
 
@@ -74,42 +78,16 @@ class RunFolder(NamedTuple):
             self.lock("works").release()
 
 
-class OpenedRun(NamedTuple):
-    """A finished epoch or more of a run, read back.
-
-    Attributes:
-        config: its configuration.
-        dataset: its data.
-        network: with the weights of the epoch that scored best on validation.
-        best: that epoch and its scores.
-        history: the metrics of every epoch.
-    """
-
-    config: TrainConfig
-    dataset: Dataset
-    network: SpikingNetwork
-    best: dict[str, Any]
-    history: list[dict[str, Any]]
-
-    def feed(self, samples: Part) -> Feed:
-        """Some of its samples, as the network sees them: unchanged."""
-        return make_feed(self.config, samples)
-
-    def evaluate(self, limit: int | None = None) -> Evaluation:
-        """Scores on the first ``limit`` test samples, or on all."""
-        return evaluate(self.network, self.feed(self.dataset.test), build_cost(self.config), limit)
-
-
 def open_run(path: Path, data_dir: Path | None = None, dataset: Dataset | None = None) -> OpenedRun:
-    """Read a run back.
+    """Read a run back: of ``train``, of ``train --on-chip``, of ``adapt``, or a trained network that comes with the package.
 
     Args:
-        path: its folder, or the name of a trained network that comes with the package.
-        data_dir: where its data is looked for first.
-        dataset: its data, where that is one's own.
+        path: its folder, or the name of a trained network.
+        data_dir: where its data is looked for first, when it is first asked for.
+        dataset: its data, where that was given from Python.
 
     Raises:
-        InputError: no run there, a damaged one, data that is missing, or other data than it was trained on.
+        InputError: no run there, or a damaged one; data for another network.
     """
     folder = RunFolder(folder_of(path))
     if not folder.config.is_file():
@@ -118,41 +96,48 @@ def open_run(path: Path, data_dir: Path | None = None, dataset: Dataset | None =
         )
     folder.clean_up()
     config = TrainConfig.from_json(read_json(folder.config))
-    packaged = (folder.path / CARD).is_file()
-    tensors, meta = from_integers(config, folder.metrics, folder.network) if packaged else checkpoint.load(folder.checkpoint)
+    if dataset is not None and dataset.name != config.data.dataset:
+        raise InputError(f"the data is {dataset.name}, but the run in {path} was trained on {config.data.dataset}: give that")
+    record = DataRecord.from_json(read_json(folder.data)) if folder.data.is_file() else None
+    if folder.checkpoint.exists() or not folder.network.is_file():
+        tensors, meta = checkpoint.load(folder.checkpoint)
+        integers = None
+    else:
+        integers = network_file.load(folder.network)
+        tensors, meta = from_integers(config, folder.metrics, integers)
     check_config(config, meta, folder)
-    content = Content(folder.checkpoint, tensors, meta)
+    content = Content(folder.checkpoint, tensors, meta, config.method.score)
     epochs = content.count("epoch", config.optimizer.epochs)
     best, history = content.best(epochs), content.history(epochs)
     if best is None:
         raise InputError(
             f"the run in {path} has not finished an epoch: go on with `polystep-snn train {config.data.dataset} --out {path} --resume`"
         )
-    config = resolve(config.replace(device="auto"))
-    given = dataset is not None
-    if dataset is None:
-        if config.data.dataset not in NAMES:
-            raise InputError(
-                f"the run in {path} was trained on {config.data.dataset!r}, which is none of {', '.join(NAMES)}: open it from Python, with "
-                "open_run(path, dataset=...)"
-            )
-        dataset = load_data(config, data_dir)
-    elif dataset.name != config.data.dataset:
-        raise InputError(f"the data is {dataset.name}, but the run in {path} was trained on {config.data.dataset}: give that")
-    network = build_network(config, dataset.train.shape, dataset.num_classes)
+    run = OpenedRun(path, resolve(config.replace(device="auto")), record, best, history, None, integers, data_dir, dataset)
+    if tensors:
+        run.latent = _network(run, content)
+    return run
+
+
+def _network(run: OpenedRun, content: Content) -> SpikingNetwork:
+    """With the weights of the best epoch."""
+    # Runs of version 0.1 do not say what their data is like; data that is given may be of another network.
+    known = run.record is not None and run.given is None
+    shape, outputs = (run.shape, len(run.classes)) if known else (run.dataset.train.shape, run.dataset.num_classes)
+    network = build_network(run.config, shape, outputs)
     ours, theirs = ({name: p.shape for name, p in some.items()} for some in (network.state_dict(), content.part("best")))
-    if given and ours != theirs:
+    if run.given is not None and ours != theirs:
         raise InputError(
-            f"a network for data of {list(dataset.train.shape)} with {dataset.num_classes} classes is another one than that of the run in "
-            f"{path}: give the data that it was trained on"
+            f"a network for data of {list(shape)} with {outputs} classes is another one than that of the run in {run.path}: give the data "
+            "that it was trained on"
         )
     weights, thresholds = content.weights("best", network), content.thresholds(len(network.neurons))
     network.load_state_dict(weights)
     try:
         network.neurons[:] = with_thresholds(network.neurons, thresholds)
     except ValueError as error:
-        raise checkpoint.damaged(folder.checkpoint, str(error)) from None
-    return OpenedRun(config, dataset, network, best, history)
+        raise checkpoint.damaged(content.path, str(error)) from None
+    return network
 
 
 def check_config(config: TrainConfig, meta: dict[str, Any], folder: RunFolder) -> None:

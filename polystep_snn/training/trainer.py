@@ -9,12 +9,14 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 import polystep_snn
 from polystep_snn.datasets import Dataset
 from polystep_snn.datasets.base import Part
+from polystep_snn.datasets.own.record import DataRecord, record_of
 from polystep_snn.engine.threads import taken_from_torch
 from polystep_snn.errors import InputError
 from polystep_snn.files import make_folder, write_json, write_text
@@ -31,6 +33,7 @@ from polystep_snn.training.metrics import Evaluation, evaluate, health_warnings,
 from polystep_snn.training.observer import Observer
 from polystep_snn.training.run_folder import RunFolder
 from polystep_snn.training.run_state import Position
+from polystep_snn.training.scores import scores_of
 from polystep_snn.training.workers import Workers
 
 # Seconds between checkpoints within an epoch; there is one at the end of every epoch anyway.
@@ -47,6 +50,7 @@ class Trainer:
         dataset: the data.
         resume: go on from the folder's checkpoint.
         observer: is told how it goes.
+        record: what is to be remembered of the data; made of it where it is None.
         make_method: what fills the gradients; another one for comparisons.
 
     Attributes:
@@ -62,6 +66,7 @@ class Trainer:
         resume: bool = False,
         observer: Observer | None = None,
         make_method: Callable[[TrainConfig, SpikingNetwork], Method] = build_polystep,
+        record: DataRecord | None = None,
     ):
         self.folder = RunFolder(Path(out))
         self.observer = observer or Observer()
@@ -69,6 +74,7 @@ class Trainer:
         if dataset.name != config.data.dataset:
             raise InputError(f"the data is {dataset.name}, but the configuration says {config.data.dataset}: name the same")
         self.dataset = dataset
+        self.targets = None if record is None else record.targets
         torch.set_num_threads(config.run.threads)
         self.device = torch.device(config.run.device)
         self.workers = Workers.join(self.device)
@@ -107,6 +113,7 @@ class Trainer:
             if self.folder.checkpoint.exists():
                 raise InputError(f"{self.folder.path} already holds a run: go on with --resume, or choose another folder")
             write_json(self.folder.config, config.to_json())
+            write_json(self.folder.data, (record or record_of(dataset)).to_json())
             self.save()
 
     def fit(self) -> dict[str, Any] | None:
@@ -131,7 +138,7 @@ class Trainer:
             self.order_generator.set_state(self.position.order_state)
         while self.position.epoch < self.config.optimizer.epochs:
             self.position.order_state = self.order_generator.get_state()
-            order = torch.randperm(len(self.feed), generator=self.order_generator)
+            order = self._order()
             self.observer.epoch_begins(self.position.epoch + 1, self.position.step, self.steps_per_epoch)
             while self.position.step < self.steps_per_epoch:
                 with self._threads():
@@ -149,6 +156,14 @@ class Trainer:
             last_saved = time.monotonic()
             self._write_metrics()
         return self._finish()
+
+    def _order(self) -> Tensor:
+        """Which samples an epoch sees, one after the other: all of them once, or samples of each class equally often."""
+        if self.config.optimizer.class_weights == "none":
+            return torch.randperm(len(self.feed), generator=self.order_generator)
+        labels = torch.from_numpy(self.dataset.train.labels.astype(np.int64))
+        weights = 1.0 / torch.bincount(labels).double()[labels]
+        return torch.multinomial(weights, len(labels), replacement=True, generator=self.order_generator)
 
     def _threads(self) -> AbstractContextManager[None]:
         """Where loops compute, all threads are theirs: those of torch keep a core busy for a while after they are done."""
@@ -190,16 +205,16 @@ class Trainer:
 
     def _end_epoch(self) -> None:
         position, steps = self.position, self.steps_per_epoch
-        score = self._evaluate(self.average, self.dataset.validation)
+        score, name = self._evaluate(self.average, self.dataset.validation), self.config.method.score
         names = (f"rates.{k}" for k in range(len(self.network.wirings)))
         health = [layer_health(self.totals[name] / steps) for name in names if name in self.totals]
         metrics = {
             "epoch": position.epoch + 1,
             "seconds": round(position.seconds, 3),
             "train_loss": self.totals["loss"].item() / steps,
-            "train_accuracy": self.totals["accuracy"].item() / steps,
+            f"train_{name}": self.totals["accuracy"].item() / steps,
             "val_loss": score.loss,
-            "val_accuracy": score.accuracy,
+            f"val_{name}": score.accuracy,
             "forward_passes": position.forward_passes,
             "peak_rss_mb": round(peak_rss_mb(), 1),
             "firing_rates": [round(h.rate, 6) for h in health],
@@ -207,8 +222,8 @@ class Trainer:
             "saturated_neurons": [h.saturated for h in health],
         }
         # Equal accuracies are told apart by their loss.
-        if position.best is None or (score.accuracy, -score.loss) > (position.best["val_accuracy"], -position.best["val_loss"]):
-            position.best = {"epoch": position.epoch + 1, "val_accuracy": score.accuracy, "val_loss": score.loss}
+        if position.best is None or (score.accuracy, -score.loss) > (position.best[f"val_{name}"], -position.best["val_loss"]):
+            position.best = {"epoch": position.epoch + 1, f"val_{name}": score.accuracy, "val_loss": score.loss}
             self.best_weights = {name: p.clone() for name, p in self.average.items()}
         position.history.append(metrics)
         position.epoch += 1
@@ -236,8 +251,8 @@ class Trainer:
         assert best is not None
         summary = {
             "dataset": self.dataset.title,
-            "test_accuracy": score.accuracy,
-            "val_accuracy": best["val_accuracy"],
+            **scores_of(score, self.dataset.test.labels, self.dataset.num_classes, self.targets),
+            f"val_{self.config.method.score}": best[f"val_{self.config.method.score}"],
             "epoch": best["epoch"],
             "epochs": self.config.optimizer.epochs,
             "seconds": round(self.position.seconds, 3),

@@ -27,7 +27,8 @@ def check(network: SpikingNetwork, inputs: Frames | Tensor, target: Tensor, weig
     real = target.ndim == 2 and target.shape[1] == network.sizes[-1] and target.dtype == weight.dtype
     if not real and (target.ndim != 1 or target.dtype != torch.int64):
         raise InputError(
-            f"targets are {target.dtype} {list(target.shape)}: give int64 classes [B], or real ones, {weight.dtype} [B, {network.sizes[-1]}]"
+            f"targets are {target.dtype} {list(target.shape)}: give int64 classes [B], or real targets, "
+            f"{weight.dtype} [B, {network.sizes[-1]}]"
         )
     if not target.shape[0]:
         raise InputError("the batch is empty: give at least one sample")
