@@ -17,6 +17,7 @@ from polystep_snn.datasets.own.images import read_images
 from polystep_snn.datasets.own.load import as_values
 from polystep_snn.datasets.own.record import DataRecord
 from polystep_snn.datasets.own.sounds import read_energies
+from polystep_snn.datasets.own.targets import Classes
 from polystep_snn.datasets.speech_features import SpeechFeatures, level_crossings
 from polystep_snn.errors import InputError
 
@@ -68,7 +69,7 @@ def read_inputs(
         assert features is not None
         energies, _ = read_energies(files, features)
         values = level_crossings(energies, counts=features.counts) if features.kind == "events" else energies
-        return Inputs(Sequences(values, _unknown(len(files)), num_groups=features.num_groups), names)
+        return Inputs(Sequences(values, _unknown(len(files), record), num_groups=features.num_groups), names)
     assert framing is not None
     assert sensor is not None
     framed = []
@@ -80,7 +81,9 @@ def read_inputs(
     steps, channels = (np.concatenate([getattr(one, name) for one in framed]) for name in ("steps", "channels"))
     numbers = np.arange(len(files))
     shape = framing.shape(sensor)
-    whole = EventSamples(_unknown(len(files)), steps, channels, bounds[:-1], bounds[1:], numbers, framing.num_steps, shape, framing.counts)
+    whole = EventSamples(
+        _unknown(len(files), record), steps, channels, bounds[:-1], bounds[1:], numbers, framing.num_steps, shape, framing.counts
+    )
     return Inputs(whole, names)
 
 
@@ -93,13 +96,13 @@ def _of_array(x: np.ndarray, record: DataRecord, kind: str, clip: bool, where: s
     # Features are scaled in the shape in which they were measured.
     values, full_scale = as_values(x.reshape(len(x), *shape), record.spikes, record.scaling, where, clip)
     if kind == "sequences":
-        return Sequences(values, _unknown(len(x)), full_scale)
-    return Samples(values, _unknown(len(x)), full_scale)
+        return Sequences(values, _unknown(len(x), record), full_scale)
+    return Samples(values, _unknown(len(x), record), full_scale)
 
 
-def _unknown(count: int) -> np.ndarray:
-    """In place of labels."""
-    return np.zeros(count, np.uint8)
+def _unknown(count: int, record: DataRecord) -> np.ndarray:
+    """In place of targets."""
+    return np.zeros(count, np.uint8) if isinstance(record.targets, Classes) else np.zeros((count, record.num_outputs), np.float32)
 
 
 def _array(path: Path) -> np.ndarray:

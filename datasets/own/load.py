@@ -121,7 +121,7 @@ def _arrays(name: str, found: Description, reading: Reading) -> tuple[Dataset, S
         taken = getattr(split, part)
         values = train if part == "train" else taken.of(x if taken.stored == split.train.stored else arrays.read(f"x_{taken.stored}"))
         title = where("x", taken.stored)
-        if part != "train" and scaling is not None:
+        if part != "train" and scaling is not None and found.kind != "sequences":
             beyond += scaling.beyond(values)
         own = taken.of(labels[taken.stored])
         parts[part] = _part(values, own, found.kind, spikes, scaling, title, reading.clip)
@@ -139,8 +139,9 @@ def _units(x: np.ndarray, found: Description, where: str, reading: Reading) -> t
         return reading.known.scaling is None, reading.known.scaling
     if found.kind == "sequences" and only_spikes(x):
         return True, None
-    by_feature = x.dtype != np.uint8 and (found.kind == "sequences" or x.ndim == 2)
-    return False, Scaling.measured(x, where, by_feature)
+    if found.kind == "sequences" and x.dtype != np.uint8:
+        return False, Scaling.of_spread(x, where)
+    return False, Scaling.measured(x, where, by_feature=x.dtype != np.uint8 and x.ndim == 2)
 
 
 def only_spikes(x: np.ndarray) -> bool:

@@ -1,7 +1,8 @@
-"""From numbers of any range to intensities in [0, 1], measured on the training part.
+"""From numbers of any range to those that networks take, measured on the training part.
 
-whole      one smallest and one largest value for all: pixels of images, whole numbers of 8 bits
-feature    a smallest and a largest value for each feature: columns of tables, channels of sequences
+whole      to [0, 1], by one smallest and one largest value for all: pixels of images, whole numbers of 8 bits
+feature    to [0, 1], by a smallest and a largest value for each feature: columns of tables
+spread     to mean 0 and standard deviation 1, for each feature: channels of sequences
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ class Scaling:
     """``(x - low) / (high - low)``; features that never change become 0.
 
     Attributes:
-        low, high: one number each for all values, or one for each of the F features.
+        low, high: what becomes 0, and what becomes 1: one number each for all values, or one for each of the F features.
     """
 
     low: tuple[float, ...]
@@ -43,6 +44,20 @@ class Scaling:
         if not np.isfinite(high - low).all():
             raise InputError(f"{where} reaches from {low.min():g} to {high.max():g}: scale it first")
         return cls(tuple(low.tolist()), tuple(high.tolist()))
+
+    @classmethod
+    def of_spread(cls, x: np.ndarray, where: str) -> "Scaling":
+        """On ``x: [n, T, F]``: a feature's mean becomes 0, one standard deviation above it 1.
+
+        Raises:
+            InputError: NaN or infinity; values that are all the same.
+        """
+        check_finite(x, where)
+        axes = tuple(range(x.ndim - 1))
+        mean, spread = x.mean(axes, dtype=np.float64), x.std(axes, dtype=np.float64)
+        if not spread.any():
+            raise InputError(f"{where} is {mean[0]:g} throughout: give samples that differ")
+        return cls(tuple(mean.tolist()), tuple((mean + spread).tolist()))
 
     def apply(self, x: np.ndarray, where: str, clip: bool) -> np.ndarray:
         """Float32 in the shape of ``x``.

@@ -73,11 +73,11 @@ class MeanSquaredError:
             raise InputError(f"scale is {self.scale:g}: choose a positive number")
 
     def __call__(self, value: Tensor, target: Tensor) -> Tensor:
-        return (self.scale * value - target.T).square().mean(-2)
+        return (self.scale * value - target.mT).square().mean(-2)
 
     def of_change(self, value: Tensor, columns: Tensor, change: Tensor, target: Tensor) -> Tensor:
         """The same for ``value + columns[k] * change[v, k]``, a parabola in the change; shapes as of ``CrossEntropy.of_change``."""
-        error, columns = self.scale * value - target.T, self.scale * columns
+        error, columns = self.scale * value - target.mT, self.scale * columns
         slope, bend = 2.0 * torch.mm(columns, error), columns.square().sum(1, keepdim=True)
         return (error.square().sum(0) + change * (slope + change * bend)) / len(value)
 

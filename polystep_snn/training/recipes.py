@@ -112,6 +112,9 @@ def own_recipe(kind: str, num_train: int, shape: Sequence[int] = ()) -> dict[str
     if kind == "images":
         return dict(RECIPES["digits"] if num_train < _FEW_IMAGES else RECIPES["mnist"])
     options = dict(RECIPES[_LIKE[kind]])
+    if kind == "events":
+        # How many events a recording has, thresholds that are chosen from firing rates go by.
+        options = {name: value for name, value in options.items() if name not in ("v_th", "radius", "eps")}
     if kind == "sequences":
         options = {name: value for name, value in options.items() if name not in _ONLY_SPOKEN}
         options |= {"num_steps": shape[0], "windows": min(options["windows"], shape[0])}
