@@ -2,14 +2,20 @@
 
 import argparse
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from polystep_snn.cli.console import print_json, say
 from polystep_snn.cli.learning import carry_out
 from polystep_snn.cli.run_options import given_options
+from polystep_snn.datasets.config import EVENTS
 from polystep_snn.errors import InputError
+from polystep_snn.spaces.config import SPACE_OPTIONS
 from polystep_snn.training.config import TrainConfig
-from polystep_snn.training.recipes import NEURON_RECIPES, RECIPES
+from polystep_snn.training.recipes import recipe
+
+if TYPE_CHECKING:
+    from polystep_snn.datasets.base import Part
+    from polystep_snn.hardware.adaptation import Images, SpikeTrains
 
 # What this loop does not have.
 _UNUSED = (
@@ -19,19 +25,19 @@ _UNUSED = (
 _BATCH_SIZE = 32
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace, own: dict[str, Any] | None = None) -> int:
     """Learn, keep what validation likes best, test it."""
     import numpy as np
 
     import polystep_snn
-    from polystep_snn.datasets import load
-    from polystep_snn.datasets.base import Samples
     from polystep_snn.files import make_folder, write_json, write_text
-    from polystep_snn.hardware.adaptation import Images, Pool, random_network, training_lesson
+    from polystep_snn.hardware.adaptation import Pool, random_network, training_lesson
     from polystep_snn.hardware.chip import preflight
     from polystep_snn.hardware.learning_rule import LearningRule
+    from polystep_snn.training.data import load_run_data
     from polystep_snn.training.offchip import accuracy
     from polystep_snn.training.run_folder import RunFolder
+    from polystep_snn.training.streams import sensor_of
 
     given = given_options(arguments)
     for name in (*_UNUSED, "reset", "alpha", "readout", "readout_decay"):
@@ -39,7 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
             raise InputError(f"{name.replace('_', '-')} has no meaning with --on-chip: leave it out")
     if arguments.resume:
         raise InputError("--resume has no meaning with --on-chip: start the run again")
-    defaults = {**RECIPES[arguments.dataset], **NEURON_RECIPES["loihi"], "batch_size": _BATCH_SIZE}
+    foreign = {*_UNUSED, *SPACE_OPTIONS["node"], "radius", "eps"}
+    found = recipe(arguments.dataset, "loihi", own=own)
+    defaults = {**{name: value for name, value in found.items() if name not in foreign}, "batch_size": _BATCH_SIZE}
     config = TrainConfig(arguments.dataset, **{**defaults, **given, "neuron": "loihi"})
     width = config.network.hidden[0]
     if len(config.network.hidden) != 1 or not isinstance(width, int):
@@ -47,25 +55,26 @@ def run(arguments: argparse.Namespace) -> int:
             f"hidden is {list(config.network.hidden)}: the loop on the chip trains networks of one dense hidden layer without recurrent "
             "weights or delays, give one width"
         )
-    dataset = load(config.data.dataset, arguments.data_dir)
-    if not isinstance(dataset.train, Samples):
-        raise InputError(f"{dataset.name} is not made of images: --on-chip trains on images")
+    dataset, record = load_run_data(config, arguments.data_dir)
+    if config.data.holds_sequences and not record.spikes:
+        raise InputError(f"the sequences of {dataset.name} are currents, but the chip takes spikes: give sequences of 0 and 1")
+    sensor = sensor_of(config, dataset.train, None, 0)
     folder = RunFolder(arguments.out)
     folder.check_free()
 
-    def images(samples: Samples, limit: int | None = None) -> Images:
-        part = samples.images[:limit].astype(np.float32) / samples.full_scale
-        return Images(part, samples.labels[:limit].astype(np.int64))
+    def seen(part: "Part", limit: int | None = None) -> "Images | SpikeTrains":
+        return sensor.take(part, np.arange(len(part))[:limit])
 
-    shape = dataset.train.images.shape[1:]
+    shape = tuple(dataset.train.shape)
     dv = min(round(4096 * (1 - config.network.beta)), 4095)
     sizes = (int(np.prod(shape)), width, dataset.num_classes)
-    network = random_network(sizes, config.data.num_steps, config.data.encoder, shape, dataset.classes, dv, config.run.seed)
+    encoder = EVENTS if config.data.holds_sequences else config.data.encoder
+    network = random_network(sizes, config.data.total_steps, encoder, shape, dataset.classes, dv, config.run.seed)
     rule = LearningRule(
         ("readout", "hidden"), config.optimizer.batch_size, schedule="cosine", radius=config.method.radius, eps=config.method.eps
     )
     lesson, pool = training_lesson(
-        network, rule, images(dataset.train, arguments.limit), images(dataset.validation), config.optimizer.epochs, config.run.seed
+        network, rule, seen(dataset.train, arguments.limit), seen(dataset.validation), config.optimizer.epochs, config.run.seed
     )
     # While it learns, every hidden neuron stands beside two copies of itself.
     report = preflight(network)
@@ -76,11 +85,12 @@ def run(arguments: argparse.Namespace) -> int:
     with folder.lock("learns"):
         folder.check_free()
         write_json(folder.config, config.to_json())
+        write_json(folder.data, record.to_json())
         seconds = carry_out(lesson, pool, arguments.backend, folder.network)
     learned = lesson.learner.learned()
-    test = Pool(network, images(dataset.test))
+    test = Pool(network, seen(dataset.test))
     result: dict[str, Any] = {
-        "dataset": dataset.name,
+        "dataset": dataset.title,
         "test_accuracy": accuracy(learned, test.spikes, test.labels),
         "val_accuracy": max(lesson.scores),
         "epoch": lesson.scores.index(max(lesson.scores)) + 1,

@@ -8,10 +8,9 @@ from polystep_snn.cli.console import ConsoleObserver, described, print_json, say
 from polystep_snn.cli.own_data import describe_given
 from polystep_snn.cli.run_options import add_run_options, given_options
 from polystep_snn.datasets import NAMES
-from polystep_snn.datasets.config import EVENTS, SEQUENCE
 from polystep_snn.errors import InputError
 from polystep_snn.training.config import TrainConfig
-from polystep_snn.training.recipes import RECIPES, recipe
+from polystep_snn.training.recipes import recipe
 
 _EXAMPLES = """examples:
   polystep-snn train digits --out runs/digits
@@ -74,11 +73,9 @@ def run(arguments: argparse.Namespace) -> int:
     given = given_options(arguments)
     own = None if arguments.dataset in NAMES else describe_given(arguments.dataset, arguments.data_dir, given)
     if arguments.on_chip:
-        if own is None and RECIPES[arguments.dataset].get("encoder") in (EVENTS, SEQUENCE):
-            raise InputError(f"{arguments.dataset} is not made of images, which --on-chip learns from: leave it out, or choose images")
         from polystep_snn.cli import on_chip
 
-        return on_chip.run(arguments)
+        return on_chip.run(arguments, own)
     if arguments.resume:
         folder = RunFolder(arguments.out)
         if not folder.checkpoint.is_file():

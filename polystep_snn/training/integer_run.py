@@ -34,18 +34,23 @@ def from_integers(config: TrainConfig, metrics: Path, integers: IntegerNetwork) 
         InputError: files that cannot be read.
     """
     history = [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.is_file() else []
-    epoch = integers.provenance.get("epoch", 1)
-    score = float(integers.provenance.get("val_accuracy", 0.0))
+    name = f"val_{config.method.score}"
+    # What has learned on the chip says only in its metrics which epoch was best.
+    scores = [metrics[name] for metrics in history]
+    epoch = int(integers.provenance.get("epoch", 1 + int(np.argmax(scores)) if scores else 1))
+    score = float(integers.provenance.get(name, scores[epoch - 1] if epoch <= len(scores) else 0.0))
     complete = [metrics for metrics in history if "val_loss" in metrics]
-    loss = complete[int(epoch) - 1]["val_loss"] if 1 <= int(epoch) <= len(complete) else 0.0
+    loss = complete[epoch - 1]["val_loss"] if epoch <= len(complete) else 0.0
     thresholds = [float(layer.vth[0] * layer.scale) for layer in integers.layers[:-1]]
     meta = {
         "config": config.to_json(),
         "epoch": len(complete) or config.optimizer.epochs,
         "history": complete,
-        "best": {"epoch": int(epoch), "val_accuracy": score, "val_loss": loss},
+        "best": {"epoch": epoch, name: score, "val_loss": loss},
         "thresholds": thresholds,
     }
+    if config.network.neuron != "loihi":
+        return {}, meta  # quantized after training: torch's network has other numbers
     built = build_network(config.replace(device="cpu"), integers.input_shape, len(integers.classes))
     found = dict(_latent(integers, built.wirings))
     if {name: p.shape for name, p in found.items()} == {name: p.shape for name, p in built.state_dict().items()}:
