@@ -56,8 +56,6 @@ def run(arguments: argparse.Namespace, own: dict[str, Any] | None = None) -> int
             "weights or delays, give one width"
         )
     dataset, record = load_run_data(config, arguments.data_dir)
-    if config.data.holds_sequences and not record.spikes:
-        raise InputError(f"the sequences of {dataset.name} are currents, but the chip takes spikes: give sequences of 0 and 1")
     sensor = sensor_of(config, dataset.train, None, 0)
     folder = RunFolder(arguments.out)
     folder.check_free()
