@@ -1,9 +1,9 @@
 """What an inference costs the chip: spikes, synaptic operations and updates of neurons, counted; energy and time, estimated from them.
 
-Counted as NeuroBench counts (neurobench 2.x, ``SynapticOperations``): a synaptic operation is what one spike does at one synapse that is not
-zero ("effective"; NeuroBench's Effective_ACs), or what every input does at every synapse in every step ("dense"; its Dense). Where a
-convolution looks beyond its input there is no synapse. Recurrent spikes count at recurrent synapses. An operation counts in the step in
-which the spike arrives; what would arrive after the last step of a sample does not count.
+Counted as NeuroBench counts (neurobench 2, ``SynapticOperations``): a synaptic operation is what one spike does at one synapse that is not
+zero ("effective"; its Effective_ACs), or what every input does at every synapse in every step ("dense"; its Dense). Where a convolution
+looks beyond its input there is no synapse. Recurrent spikes count at recurrent synapses. An operation counts in the step in which the
+spike arrives; what would arrive after the last step of a sample does not count.
 
 The same network without spikes multiplies and accumulates once at every synapse for an image, and in every step where the input is made
 of steps or layers have a memory.
@@ -46,6 +46,7 @@ class LayerCost:
         active_updates: those where a spike arrives at a synapse that is not zero.
         messages: spikes that arrive, once for every core of the layer.
         energy_nj: estimated.
+        energy_of: the same for "synaptic operations", "neuron updates" and "messages".
     """
 
     name: str
@@ -64,7 +65,11 @@ class LayerCost:
     neuron_updates: int
     active_updates: float
     messages: float
-    energy_nj: float
+    energy_of: dict[str, float]
+
+    @property
+    def energy_nj(self) -> float:
+        return sum(self.energy_of.values())
 
 
 @dataclass(frozen=True)
@@ -221,7 +226,7 @@ class CostMeter:
                     updates,
                     active,
                     arrived * row.cores,
-                    self._constants.energy_nj(operations, active, updates - active, arrived * row.cores),
+                    self._constants.energies_nj(operations, active, updates - active, arrived * row.cores),
                 )
             )
         # Each layer sees a spike one step after it was sent.

@@ -1,8 +1,8 @@
 """What single operations cost in energy and time, and who says so.
 
 For Loihi 2 nobody has published such figures. Those of Loihi 1 stand in for them: a chip of 14 nm and asynchronous as well, but not the
-same one. They come from simulations before there was a chip. So what is computed with them is an estimate, good for comparing networks with each
-other; it holds no leakage, no processors and nothing of what brings the input to the chip.
+same one. They come from simulations before there was a chip. So what is computed with them is an estimate, good for comparing networks
+with each other; it holds no leakage, no processors, no way between tiles and nothing of what brings the input to the chip.
 """
 
 from typing import NamedTuple
@@ -52,10 +52,13 @@ class Constants(NamedTuple):
     multiplication: Constant = Constant(0.2, "pJ", "Horowitz", stands_in=False)
     addition: Constant = Constant(0.1, "pJ", "Horowitz", stands_in=False)
 
-    def energy_nj(self, operations: float, active: float, inactive: float, messages: float) -> float:
+    def energies_nj(self, operations: float, active: float, inactive: float, messages: float) -> dict[str, float]:
         """Of so many synaptic operations, updates of neurons and messages to cores."""
-        pj = operations * self.synaptic_operation.value + messages * self.message.value
-        return (pj + active * self.active_update.value + inactive * self.inactive_update.value) / 1e3
+        return {
+            "synaptic operations": operations * self.synaptic_operation.value / 1e3,
+            "neuron updates": (active * self.active_update.value + inactive * self.inactive_update.value) / 1e3,
+            "messages": messages * self.message.value / 1e3,
+        }
 
     def barrier_ns(self, cores: int) -> float:
         """What a step of so many cores takes beside their work; by a straight line between the two that are published."""

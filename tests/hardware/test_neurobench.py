@@ -1,7 +1,7 @@
 """NeuroBench counts the same on an equal network of snnTorch's neurons: operations, dense and effective, and both sparsities.
 
-It stands in no list of requirements: neurobench asks for a torchaudio of its own, built for another torch, which it loads for speech alone. Here
-``pip install --no-deps neurobench`` is enough.
+It stands in no list of requirements: it asks for torchaudio, whose newest is built for an older torch, and loads it for speech alone.
+Here ``pip install --no-deps neurobench`` is enough.
 """
 
 from dataclasses import replace
@@ -27,7 +27,7 @@ STEPS, SAMPLES = 9, 12
 
 
 class TorchNetwork(torch.nn.Module):
-    """The same integers, sums of them exact in float32: weights times 64, thresholds times 64, no leak, reset to zero in the step of the spike."""
+    """The same integers, sums of them exact in float32: weights and thresholds times 64, no leak, reset to 0 at once."""
 
     def __init__(self, network):
         super().__init__()
