@@ -11,7 +11,10 @@ TRANSPORTS = ("softmax", "sinkhorn")
 CREDITS = ("auto", "exact", "chained")
 
 # What one space has and the other has not.
-SPACE_OPTIONS = {"node": ("windows", "probed", "credit", "recurrent_credit", "target_rate", "rate_weight"), "weight": ("rank",)}
+SPACE_OPTIONS = {
+    "node": ("windows", "probed", "credit", "recurrent_credit", "target_rate", "rate_weight", "spike_price"),
+    "weight": ("rank",),
+}
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,9 @@ class MethodConfig(Options):
     target_rate: float = option(0.05, "firing rate, in spikes a step, that --rate-weight draws hidden neurons to", range=FRACTION)
     rate_weight: float = option(
         0.0, "how strongly, in nats: times the squared distance of each neuron's rate; 0 for none", range=up_to(POSITIVE.high)
+    )
+    spike_price: float = option(
+        0.0, "what spikes of hidden neurons cost, in nats: of a neuron that fires in every step; 0 for nothing", range=up_to(POSITIVE.high)
     )
     rank: int = option(8, "random directions in which a row of weights is probed, of --space weight", range=COUNT)
 

@@ -159,3 +159,25 @@ def test_mistakes_take_one_line(deployed, tmp_path, capsys, arguments, message):
     assert out == ""
     (line,) = err.splitlines()
     assert message in line
+
+
+def test_a_price_on_spikes_makes_an_inference_cheaper(deployed, cost, tmp_path):
+    assert main(["train", "digits", "--out", str(tmp_path / "dear"), "--neuron", "loihi", "--spike-price", "0.1", *QUICK]) == 0
+    found, cheaper = (cost(folder)[0] for folder in (deployed, tmp_path / "dear"))
+    assert cheaper["spikes"] < 0.7 * found["spikes"]
+    assert cheaper["layers"][1]["synaptic_operations"] < 0.7 * found["layers"][1]["synaptic_operations"]
+    assert cheaper["energy_nj"] < found["energy_nj"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--space weight", "spike_price is 0.01, but the space 'weight' has no such option"),
+        ("--on-chip", "spike-price has no meaning with --on-chip"),
+        ("--readout-decay 0.9", "firing rates have a cost, but before a readout that keeps 0.9 of its membrane"),
+    ],
+)
+def test_where_spikes_have_no_price(tmp_path, capsys, options, message):
+    assert main(["train", "digits", "--out", str(tmp_path / "run"), "--spike-price", "0.01", *options.split()]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
