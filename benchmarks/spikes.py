@@ -4,7 +4,8 @@
 
 Everything but ``--spike-price`` is the default of ``polystep-snn train mnist --neuron loihi``. Accuracy is that of the test set, of the
 epoch that validation chose; spikes and synaptic operations are counted on the test set, as ``polystep-snn cost`` does. The price acts on
-hidden spikes, so on operations of the readout; those of the first layer are the input's, which no training changes.
+hidden spikes, so on operations of the readout; those of the first layer come from the input's spikes, and training changes them only by
+weights that become 0.
 """
 
 import argparse
@@ -50,19 +51,29 @@ def run(price: float, seed: int, epochs: int, dataset: Dataset) -> dict[str, flo
     }
 
 
-def draw(ax: Axes, results: dict[str, dict[str, Any]], quantity: str, title: str) -> None:
-    """Accuracy against a quantity, a point a price, deviations over seeds as bars."""
+def draw(ax: Axes, results: dict[str, dict[str, Any]], quantity: str, title: str, named: bool) -> None:
+    """Accuracy against a quantity, a point a price, deviations over seeds as bars; ``named``: with prices beside the points."""
     x, y = ([result[f"{name}_mean"] for result in results.values()] for name in (quantity, "accuracy"))
     bars = {f"{axis}err": [result[f"{name}_std"] for result in results.values()] for axis, name in (("x", quantity), ("y", "accuracy"))}
     ax.errorbar(x, y, **bars, color=plots.BLUE, marker="o", markersize=4, linewidth=1, capsize=2)
-    for name, at, accuracy in zip(results, x, y, strict=True):
-        ax.annotate(name, (at, accuracy), (6, -10), textcoords="offset points", fontsize=8, color=plots.GREY)
-    ax.set_xscale("log")
+    for name, at, accuracy in zip(results if named else (), x, y, strict=False):
+        ax.annotate(name, (at, accuracy), (6, -11), textcoords="offset points", fontsize=8, color=plots.GREY)
+    ax.set_xlim(0, 1.15 * max(x))
+    ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.set_title(title, loc="left", fontsize=10, fontweight="bold")
     ax.set_xlabel("effective synaptic operations a sample", fontsize=9)
     ax.set_ylabel("test accuracy (%)", fontsize=9)
     ax.tick_params(labelsize=8, which="both")
     ax.spines[["top", "right"]].set_visible(False)
+
+
+def draw_all(results: dict[str, dict[str, Any]]) -> None:
+    """Both figures, into ``results/spikes.png``."""
+    figure = plots.new_figure(9, 3.4)
+    left, right = figure.subplots(1, 2)
+    draw(left, results, "operations_behind", "Behind hidden neurons, where the price acts", True)
+    draw(right, results, "operations", "All, those of the input included", False)
+    write_atomically(RESULTS / "spikes.png", partial(figure.savefig, format="png"))
 
 
 def main() -> None:
@@ -98,11 +109,7 @@ def main() -> None:
         {"epochs": arguments.epochs, "seeds": arguments.seeds, "runs": {str(p): r for p, r in runs.items()}},
         arguments.json,
     )
-    figure = plots.new_figure(9, 3.4)
-    left, right = figure.subplots(1, 2)
-    draw(left, results, "operations_behind", "Behind hidden neurons, where the price acts")
-    draw(right, results, "operations", "All, those of the input included")
-    write_atomically(RESULTS / "spikes.png", partial(figure.savefig, format="png"))
+    draw_all(results)
 
 
 if __name__ == "__main__":
