@@ -51,17 +51,18 @@ def hand_on(
             given = readout.own.numpy(), own.reached.numpy(), worth.numpy(), own.costs.numpy()
             split(chained_costs, own.costs.shape[1], *given, grain=_GRAIN)
         if rate_target is not None and k < len(layers) - 1:
-            price_rates(rate_target, own, probes[k], shape)
+            price_rates(rate_target, [own], [probes[k]], shape)
         recurrent = layers[k].recurrent
         if recurrent is not None and own.own_reached is not None:
             price_own_spikes(own, fits[k], probes[k].offsets, recurrent, probes[k].neurons)
 
 
-def price_rates(rate_target: RateTarget, layer: LoopLayer, probes: LayerProbes, shape: Shape) -> None:
-    """What a hidden layer's own spikes cost, added to the costs of its probes."""
+def price_rates(rate_target: RateTarget, arrays: Sequence[LoopLayer], probes: Sequence[LayerProbes], shape: Shape) -> None:
+    """What hidden neurons' own spikes cost, added to the costs of their probes."""
     real = shape.batch_size
-    counts = chosen(layer.counts, probes.neurons, 0)[:, :real]
-    layer.costs[..., :real] += rate_target.of_probes(counts, layer.probed.trace[..., :real], shape.num_steps)
+    for layer, p in zip(arrays, probes, strict=False):
+        counts = chosen(layer.counts, p.neurons, 0)[:, :real]
+        layer.costs[..., :real] += rate_target.of_probes(counts, layer.probed.trace[..., :real], shape.num_steps)
 
 
 def lateness_gradients(

@@ -149,8 +149,7 @@ class LoopStep:
         if self._chained:
             hand_on(layers, self._layers, probes, self._fits, readout, rate_target, self.shape)
         elif rate_target is not None:
-            for layer, p in zip(self._layers[: len(layers) - 1], probes, strict=False):
-                price_rates(rate_target, layer, p, self.shape)
+            price_rates(rate_target, self._layers[: len(layers) - 1], probes, self.shape)
         grads = self._gradients(layers, activity, first, inputs, transport, conclusion, eps)
         return result(self._layers, readout, self.shape), grads, total + readout.loss
 
