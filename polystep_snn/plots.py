@@ -175,3 +175,34 @@ def against_steps(ax: Axes, points: Sequence[dict[str, Any]], quantity: str, tit
     ax.grid(True, which="major", color=GREY, alpha=0.2, linewidth=0.6)
     ax.legend(frameon=False, fontsize=8)
     return _tidy(ax, title, "timesteps", y)
+
+
+def operations_of_layers(ax: Axes, names: Sequence[str], dense: Sequence[float], effective: Sequence[float]) -> Axes:
+    """Synaptic operations of every layer, those of a network that is always busy behind those that spikes cause."""
+    places = np.arange(len(names))
+    ax.barh(places, dense, color=GREY, alpha=0.35, label="all inputs, all steps")
+    ax.barh(places, effective, color=BLUE, label="spikes alone")
+    for place, (number, of) in enumerate(zip(effective, dense, strict=True)):
+        ax.text(of, place, f" {number:,.0f}, {number / of:.1%}", va="center", fontsize=8)
+    ax.set_yticks(places, names)
+    ax.invert_yaxis()
+    ax.set_xscale("log")
+    ax.set_xlim(left=max(1.0, 0.3 * min([x for x in effective if x > 0], default=1.0)), right=30 * max(dense))
+    ax.legend(frameon=False, fontsize=8, loc="lower right")
+    return _tidy(ax, "Synaptic operations", "operations a sample", "")
+
+
+def energy_of_layers(ax: Axes, names: Sequence[str], energies: Sequence[dict[str, float]], title: str = "Energy") -> Axes:
+    """Energies of every layer in nJ, what they are spent on one behind the other."""
+    places, start = np.arange(len(names)), np.zeros(len(names))
+    for kind, color in zip(energies[0], (BLUE, ORANGE, GREY), strict=False):
+        values = np.array([of[kind] for of in energies])
+        ax.barh(places, values, left=start, color=color, label=kind)
+        start += values
+    for place, total in enumerate(start):
+        ax.text(total, place, f" {total:,.1f}", va="center", fontsize=8)
+    ax.set_yticks(places, names)
+    ax.invert_yaxis()
+    ax.set_xlim(right=1.25 * max(start.max(), 1e-9))
+    ax.legend(frameon=False, fontsize=8, loc="lower right")
+    return _tidy(ax, title, "nJ a sample", "")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # What this loop does not have.
 _UNUSED = (
     *("lr", "weight_decay", "averaging", "windows", "polytope", "transport", "probed", "credit", "rate_weight", "target_rate"),
-    *("device", "threads", "compile", "v_th"),
+    *("spike_price", "device", "threads", "compile", "v_th"),
 )
 _BATCH_SIZE = 32
 
