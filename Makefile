@@ -2,6 +2,7 @@
 #   make demo     train the embedded digits, look at the figures; again in the chip's integers, compared where they run
 #   make test     all tests, side by side; those that need data are skipped where there is none
 #   make lint     what CI checks first
+#   make docs     the site of documentation, in build/site: tutorials are run, a warning is an error
 #   make lava-env Lava's own environment, for Python 3.10; `make test` makes it too where it finds one
 SHELL := /bin/bash
 
@@ -18,7 +19,7 @@ LAVA_PYTHON ?= $(shell for p in python3.10 $${PYENV_ROOT:-$$HOME/.pyenv}/version
 LAVA_VENV := .venv-lava
 LAVA_PIP := $(LAVA_VENV)/bin/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint format lava-env clean
+.PHONY: demo test lint docs format lava-env clean build/types
 
 demo: $(VENV)/installed
 	@rm -rf runs/demo runs/demo-chip
@@ -42,10 +43,17 @@ lava-env: $(LAVA_VENV)/installed
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	@# mypy follows folders, not the mapping in pyproject.toml: links stand where the packages are installed.
-	@rm -rf build/types && mkdir -p build/types/polystep_snn
-	@ln -s $(CURDIR)/polystep_snn/* $(CURDIR)/hardware $(CURDIR)/datasets build/types/polystep_snn
+	@$(MAKE) --no-print-directory build/types
 	$(BIN)/mypy build/types/polystep_snn
+
+docs: $(VENV)/installed-docs build/types
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "The site is in build/site: python -m http.server --directory build/site"
+
+# mypy and the site follow folders, not the mapping in pyproject.toml: links stand where the packages are installed.
+build/types:
+	@rm -rf $@ && mkdir -p $@/polystep_snn
+	@ln -s $(CURDIR)/polystep_snn/* $(CURDIR)/hardware $(CURDIR)/datasets $@/polystep_snn
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
@@ -70,6 +78,11 @@ $(VENV)/installed: $(VENV)/python pyproject.toml constraints.txt
 $(VENV)/installed-dev: $(VENV)/installed
 	@echo "Installing the tools for tests"
 	@$(PIP) install --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed-dev
+	@echo "Installing what makes the site"
+	@$(PIP) install --constraint constraints.txt --editable ".[docs]"
 	@touch $@
 
 $(LAVA_VENV)/python:
