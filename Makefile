@@ -47,7 +47,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/mypy build/types/polystep_snn
 
 docs: $(VENV)/installed-docs build/types
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "The site is in build/site: python -m http.server --directory build/site"
 
 # mypy and the site follow folders, not the mapping in pyproject.toml: links stand where the packages are installed.

@@ -1,10 +1,10 @@
-"""Figures that are drawn from the benchmarks' result files when the site is built."""
+"""Figures that are drawn from the benchmarks' result files when the site is built, and those that stand beside these files."""
 
 from matplotlib.figure import Figure
+from mkdocs.structure.files import File, Files
+from results import RESULTS, ROOT, result
 
 from polystep_snn import plots
-
-from results import result  # isort: skip  # a hook beside this one
 
 _NAMES = {"polystep": "forward-only", "bptt": "BPTT"}
 _COLORS = {"polystep": plots.BLUE, "bptt": plots.ORANGE}
@@ -107,3 +107,18 @@ def without_derivatives() -> Figure:
 
 
 FIGURES_OF = {"accuracy": accuracy, "memory": memory, "step-time": step_time, "without-derivatives": without_derivatives}
+_DRAWN = ROOT / "build" / "docs" / "figures"
+
+
+def on_files(files: Files, config) -> Files:
+    """Add all of them."""
+    for path in sorted(RESULTS.rglob("*")):
+        if path.suffix in (".png", ".gif"):
+            place = "-".join(path.relative_to(RESULTS).parts)
+            files.append(File.generated(config, f"benchmarks/figures/{place}", abs_src_path=str(path)))
+    _DRAWN.mkdir(parents=True, exist_ok=True)
+    for name, draw in FIGURES_OF.items():
+        path = _DRAWN / f"{name}.png"
+        draw().savefig(path)
+        files.append(File.generated(config, f"benchmarks/figures/{name}.png", abs_src_path=str(path)))
+    return files

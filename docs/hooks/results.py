@@ -1,7 +1,7 @@
 """Numbers and figures of the benchmarks' result files, so that no number is typed twice.
 
 Pages under ``docs/benchmarks`` are Jinja templates: ``result("mnist-default")`` is a result file, and the functions below write its
-numbers. Figures are drawn from the same files.
+numbers.
 """
 
 import json
@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
-from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
-FIGURES = ROOT / "build" / "docs" / "figures"
 
 
 def names() -> list[str]:
@@ -97,19 +95,3 @@ def environment() -> Environment:
 def on_page_markdown(markdown: str, page, **_) -> str:
     """Fill in the numbers of a benchmark's page."""
     return environment().from_string(markdown).render() if page.file.src_uri.startswith("benchmarks/") else markdown
-
-
-def on_files(files: Files, config) -> Files:
-    """Add the figures: those beside the results, and those that are drawn from them."""
-    from figures import FIGURES_OF
-
-    for path in sorted(RESULTS.rglob("*")):
-        if path.suffix in (".png", ".gif"):
-            place = "-".join(path.relative_to(RESULTS).parts)
-            files.append(File.generated(config, f"benchmarks/figures/{place}", abs_src_path=str(path)))
-    FIGURES.mkdir(parents=True, exist_ok=True)
-    for name, draw in FIGURES_OF.items():
-        path = FIGURES / f"{name}.png"
-        draw().savefig(path)
-        files.append(File.generated(config, f"benchmarks/figures/{name}.png", abs_src_path=str(path)))
-    return files

@@ -73,7 +73,7 @@ def train(name, steps, lr):
     elif name == "weight space":
         method, given = WeightStep(network, CrossEntropy(7.5 / T)), encoder(inputs)
     else:
-        method, given = SurrogateBPTT(network), encoder(inputs)
+        method, given = SurrogateBPTT(network, compile=False), encoder(inputs)
     optimizer = torch.optim.Adam(network.parameters(), lr=lr)
     passes, curve = 0, []
     for k in range(steps):
@@ -88,7 +88,7 @@ def train(name, steps, lr):
 
 results = {
     name: train(name, steps, lr)
-    for name, steps, lr in (("node space", 80, 3e-2), ("layer space", 80, 3e-2), ("weight space", 14, 8e-2), ("BPTT", 80, 3e-2))
+    for name, steps, lr in (("node space", 80, 3e-2), ("layer space", 80, 3e-2), ("weight space", 16, 8e-2), ("BPTT", 80, 3e-2))
 }
 for name, (curve, _) in results.items():
     there = curve[curve[:, 1] >= 0.9]
