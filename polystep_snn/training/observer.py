@@ -17,3 +17,6 @@ class Observer:
 
     def warn(self, message: str) -> None:
         """Something is wrong with the network."""
+
+    def close(self) -> None:
+        """The run is over."""
