@@ -32,9 +32,7 @@ def _pairs(title: str, groups: dict[str, dict[str, tuple[float, float]]], low: f
 
 def _methods(name: str, forward: str = "polystep") -> dict[str, tuple[float, float]]:
     found = result(name)["methods"]
-    return {
-        method: (found[key]["accuracy_mean"], found[key]["accuracy_std"]) for method, key in (("polystep", forward), ("bptt", "bptt"))
-    }
+    return {method: (found[key]["accuracy_mean"], found[key]["accuracy_std"]) for method, key in (("polystep", forward), ("bptt", "bptt"))}
 
 
 def accuracy() -> Figure:

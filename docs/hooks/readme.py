@@ -1,9 +1,9 @@
 """Numbers in README.md come from result files: a comment behind each says which file and key.
 
-    98.22<!-- mnist-default methods/polystep/accuracy_mean -->
+98.22<!-- mnist-default methods/polystep/accuracy_mean -->
 
-    python docs/hooks/readme.py README.md          rewrites the numbers, with as many decimals as stand there
-    python docs/hooks/readme.py README.md --check  ends with exit code 1 where one is another one
+python docs/hooks/readme.py README.md          rewrites the numbers, with as many decimals as stand there
+python docs/hooks/readme.py README.md --check  ends with exit code 1 where one is another one
 """
 
 import re
@@ -19,7 +19,7 @@ def rewritten(text: str) -> str:
     """The text with every number as its result file has it."""
 
     def number(found: re.Match) -> str:
-        whole, _, decimals = found["number"].replace(",", "").partition(".")
+        decimals = found["number"].partition(".")[2]
         value = f"{lookup(found['name'], found['path']):,.{len(decimals)}f}"
         return f"{value}<!-- {found['name']} {found['path']} -->"
 

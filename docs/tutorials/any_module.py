@@ -46,6 +46,7 @@ def train(module, loss, epochs, lr):
 #
 # A hidden layer that rounds to seven levels: its derivative is zero wherever there is one.
 
+
 # %%
 class Staircase(nn.Module):
     def __init__(self):
@@ -130,6 +131,7 @@ figure.savefig("modules.png")
 #
 # A module without such layers has *weight space*: the weights themselves are probed, many candidates a step. And a function of a vector
 # needs no module at all.
+
 
 # %%
 class Polynomial(nn.Module):

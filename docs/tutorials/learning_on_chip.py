@@ -106,4 +106,5 @@ figure.savefig("learning.png")
 # polystep-snn adapt runs/chip --shift noise:0.3 --writable readout hidden --replay 1 --out runs/noisy
 # ```
 #
-# [Adapt to a drifted sensor](../how-to/adapt.md) has more options, [the benchmarks](../benchmarks/on-chip-learning.md) the figures on MNIST.
+# [Adapt to a drifted sensor](../how-to/adapt.md) has more options. [The benchmarks](../benchmarks/on-chip-learning.md) have the figures
+# on MNIST.

@@ -57,7 +57,8 @@ run = open_run(folder)
 network, integers, _ = deploy(run)
 network_file.save(folder / "network.safetensors", integers)
 for k, layer in enumerate(integers.layers):
-    print(f"layer {k}: weights {list(layer.weight.shape)} {layer.weight.dtype}, from {layer.weight.min()} to {layer.weight.max()}, dv {layer.dv}")
+    w = layer.weight
+    print(f"layer {k}: weights {list(w.shape)} {w.dtype}, from {w.min()} to {w.max()}, dv {layer.dv}")
 
 # %% [markdown]
 # ## Does it fit?

@@ -54,7 +54,8 @@ radius = 0.6 * neuron.v_th
 costs = np.array([[run(shift, which)[3] for which in range(4)] for shift in (radius, -radius)])
 for which in range(4):
     counts = [int(run(shift, which)[0][:, which].sum()) for shift in (0.0, radius, -radius)]
-    print(f"neuron {which}: {counts[0]} spikes, {counts[1]} and {counts[2]} when probed; costs {costs[0, which]:.3f} and {costs[1, which]:.3f}")
+    up, down = costs[:, which]
+    print(f"neuron {which}: {counts[0]} spikes, {counts[1]} and {counts[2]} when probed; costs {up:.3f} and {down:.3f}")
 
 # %% [markdown]
 # ## Transport

@@ -66,6 +66,7 @@ for mistake in (
 # `TrainConfig` takes the options of `polystep-snn train`, by the same names. `Trainer` is the whole run: calibrated thresholds, falling
 # learning rate, averaged weights, validation, metrics and checkpoints.
 
+
 # %%
 class Printed(Observer):
     """Says how it goes, every tenth epoch."""

@@ -188,6 +188,6 @@ def _make_feed(config: TrainConfig, samples: Part, training: bool) -> Feed:
 
 
 def to_tensors(samples: Samples, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Intensities ``[n, N]`` in [0, 1], float32, and classes ``[n]``, int64."""
+    """Of samples: intensities ``[n, N]`` in [0, 1], float32, and classes ``[n]``, int64, on a device."""
     images = torch.from_numpy(samples.images.astype(np.float32)).flatten(1) / samples.full_scale
     return images.to(device), torch.from_numpy(samples.labels.astype(np.int64)).to(device)

@@ -16,7 +16,7 @@ _WORTH_A_WARNING = 0.5
 
 
 class Evaluation(NamedTuple):
-    """Outcome of an evaluation: accuracy in [0, 1], mean cost, and the decision for every sample, ``[n]``."""
+    """Outcome of an evaluation: accuracy in [0, 1], loss (the mean cost), and predictions, a decision for every sample, ``[n]``."""
 
     accuracy: float
     loss: float
@@ -33,6 +33,7 @@ def evaluate(
         feed: gives them.
         cost: what a readout costs.
         limit: only the first so many samples; None for all.
+        batch_size: samples at a time; changes no number.
         seed: of the encoder's randomness, so that the same weights always score the same.
     """
     generator = torch.Generator(feed.labels.device).manual_seed(seed)

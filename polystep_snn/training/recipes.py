@@ -99,7 +99,7 @@ SPACE_RECIPES: dict[str, dict[str, Any]] = {
 def recipe(
     dataset: str, neuron: str = "lif", space: str = "node", encoder: str | None = None, hidden: Sequence[int | str] = ()
 ) -> dict[str, Any]:
-    """What is different from the defaults for a data set, a neuron, a space, an encoder and hidden layers.
+    """What is different from the defaults for a data set (``dataset``), a neuron, a space, an encoder and hidden layers.
 
     Of data set and neuron the data set's opinion counts, since it knows what the data is. Of all, the space's does: the data sets' radii,
     temperatures and learning rates were found in node space, where they are in other units, and what another space does not have is

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import polystep_snn
+from polystep_snn.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs" / "reference" / "python").glob("*.md"))
@@ -114,7 +115,7 @@ def test_the_check_finds_what_is_missing():
 
     def silent(first: Tensor, second: int):
         """Adds ``first``."""
-        raise polystep_snn.InputError("no")
+        raise InputError("no")
 
     found = flaws("silent", silent, inspect.getdoc(silent))
     assert found == [

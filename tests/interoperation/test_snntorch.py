@@ -1,5 +1,7 @@
 """snnTorch: a network of its own is trained in layer space, written by snnTorch as NIR, read here; and ours is read by snnTorch."""
 
+from itertools import pairwise
+
 import nir
 import numpy as np
 import pytest
@@ -31,7 +33,7 @@ class Counts(nn.Module):
         super().__init__()
         self.residual = 0.5
         torch.manual_seed(0)
-        layers = [layer for m, n in zip(sizes, sizes[1:], strict=False) for layer in (nn.Linear(m, n), leaky(n))]
+        layers = [layer for m, n in pairwise(sizes) for layer in (nn.Linear(m, n), leaky(n))]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x):
