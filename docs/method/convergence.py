@@ -104,7 +104,7 @@ with torch.no_grad():
     output = results["node space"][1](encoder(grid))[0]
 left.imshow((output[:, 1] - output[:, 0]).reshape(150, 150), origin="lower", extent=(-1.5, 1.5, -1.5, 1.5), cmap="PuOr", vmin=-6, vmax=6)
 for label, color in ((0, plots.ORANGE), (1, plots.BLUE)):
-    left.plot(*inputs[labels == label].T, ".", color=color, markersize=3, markeredgecolor="black", markeredgewidth=0.2)
+    left.plot(*inputs[labels == label].T, ".", color=color, markersize=5, markeredgecolor="white", markeredgewidth=0.4)
 left.set(title="What node space learned", xticks=[], yticks=[])
 colors = (plots.BLUE, "#2f855a", plots.GREY, plots.ORANGE)
 for (name, (curve, _)), color in zip(results.items(), colors, strict=True):
