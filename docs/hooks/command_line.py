@@ -36,7 +36,8 @@ def page() -> str:
 def _command(name: str, parser: argparse.ArgumentParser) -> list[str]:
     positional = [action for action in parser._actions if not action.option_strings]
     usage = " ".join([parser.prog, *(_values(action) for action in positional), "[options]"])
-    parts = [f"## {name}", (parser.description or "").strip(), f"```text\n{usage}\n```"]
+    description = (parser.description or "").strip()
+    parts = [f"## {name}", description[:1].upper() + description[1:], f"```text\n{usage}\n```"]
     for group in parser._action_groups:
         shown = [action for action in group._group_actions if action.help != argparse.SUPPRESS and action.dest != "help"]
         if shown:
