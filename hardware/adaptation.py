@@ -76,7 +76,7 @@ class Stream:
 
 
 class Images(NamedTuple):
-    """Intensities ``[n, height, width]`` float32 in [0, 1], and classes ``[n]``, integers."""
+    """Images ``[n, height, width]``, float32 intensities in [0, 1], and their labels ``[n]``, integers."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -152,6 +152,7 @@ def field_lesson(
     """A lesson on a shifted stream.
 
     Args:
+        network: what learns; ``rule`` says how, ``stream`` from how much.
         new: at least ``samples`` shifted ones.
         clean: at least one, if any are replayed.
         held_out: shifted ones that judge; clean ones judge beside them in the proportion of the replay.
@@ -197,7 +198,10 @@ def training_lesson(
     epochs: int,
     seed: int,
 ) -> tuple[Lesson, Pool]:
-    """A lesson from nothing: ``epochs`` passes over the training set, each judged by the validation set; the best weights stay."""
+    """A lesson from nothing: ``epochs`` passes over the training set, each judged by the validation set; the best weights stay.
+
+    ``rule`` says how the network learns, ``seed`` decides the order.
+    """
     generator = np.random.default_rng(seed)
     pool = Pool(network, train, validation)
     judges = len(train.labels) + np.arange(len(validation.labels))
@@ -222,6 +226,15 @@ def random_network(
     """An untrained network of int8 weights that learns on the chip: uniform in plus or minus 16, which leaves eightfold room to grow.
 
     The latent unit is that of a network with weights in plus or minus ``1 / sqrt(fan-in)`` and a threshold of 1.
+
+    Args:
+        sizes: inputs, hidden neurons, classes.
+        num_steps: T.
+        encoder: "rate" or "latency".
+        input_shape: of a sample, before it is encoded.
+        classes: their names.
+        dv: decay of the hidden membranes, in 4096ths.
+        seed: of the weights.
     """
     generator = np.random.default_rng(seed)
 

@@ -13,7 +13,7 @@ BLUE, ORANGE, GREY = "#2b6cb0", "#d9762b", "#8a8f98"
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure of the given size in inches, laid out to fit its labels."""
+    """A figure of the given width and height in inches, laid out to fit its labels."""
     return Figure(figsize=(width, height), dpi=144, layout="constrained")
 
 
@@ -27,7 +27,7 @@ def _tidy(ax: Axes, title: str, x: str, y: str) -> Axes:
 
 
 def loss_curve(ax: Axes, history: Sequence[dict[str, Any]]) -> Axes:
-    """Training and validation loss over epochs, from a run's metrics."""
+    """Training and validation loss over epochs, from a run's history of metrics."""
     epochs = [m["epoch"] for m in history]
     ax.semilogy(epochs, [m["train_loss"] for m in history], color=GREY, label="training batches", marker=".")
     ax.semilogy(epochs, [m["val_loss"] for m in history], color=BLUE, label="validation", marker=".")
@@ -37,7 +37,7 @@ def loss_curve(ax: Axes, history: Sequence[dict[str, Any]]) -> Axes:
 
 
 def accuracy_curve(ax: Axes, history: Sequence[dict[str, Any]], chosen: int | None = None) -> Axes:
-    """Training and validation accuracy over epochs; ``chosen`` marks the epoch whose weights were kept."""
+    """Training and validation accuracy over epochs, from a run's history; ``chosen`` marks the epoch whose weights were kept."""
     epochs = [m["epoch"] for m in history]
     ax.plot(epochs, [100 * m["train_accuracy"] for m in history], color=GREY, label="training batches", marker=".")
     ax.plot(epochs, [100 * m["val_accuracy"] for m in history], color=BLUE, label="validation", marker=".")
@@ -69,7 +69,7 @@ def raster(ax: Axes, spikes: np.ndarray, title: str = "Spikes", color: str = BLU
 
 
 def event_strip(ax: Axes, frames: np.ndarray, num_pictures: int = 6, title: str = "Events") -> Axes:
-    """A recording ``[T, C, H, W]`` as pictures side by side, each of several steps: ON events blue, OFF events orange.
+    """Frames of a recording ``[T, C, H, W]`` as ``num_pictures`` side by side, each of several steps: ON events blue, OFF events orange.
 
     Frames with one channel, in which ON and OFF are not told apart, are grey.
     """
@@ -95,7 +95,7 @@ def event_strip(ax: Axes, frames: np.ndarray, num_pictures: int = 6, title: str 
 
 
 def currents(ax: Axes, values: np.ndarray, title: str = "Input current") -> Axes:
-    """Input currents ``[T, N]`` as an image, for inputs that are no spikes."""
+    """Input currents, values ``[T, N]``, as an image, for inputs that are no spikes."""
     picture = ax.imshow(values.T, aspect="auto", origin="lower", cmap="Greys", extent=(0.5, len(values) + 0.5, -0.5, values.shape[1] - 0.5))
     ax.figure.colorbar(picture, ax=ax, shrink=0.8).ax.tick_params(labelsize=8)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -103,7 +103,7 @@ def currents(ax: Axes, values: np.ndarray, title: str = "Input current") -> Axes
 
 
 def membrane(ax: Axes, v: np.ndarray, spikes: np.ndarray, v_th: float, title: str = "Membrane") -> Axes:
-    """The membrane ``[T]`` of one neuron after each step, its spikes, and its threshold."""
+    """The membrane ``v [T]`` of one neuron after each step, its spikes ``[T]``, and its threshold ``v_th``."""
     steps = np.arange(1, len(v) + 1)
     ax.plot(steps, v, color=BLUE, marker=".", label="membrane")
     ax.axhline(v_th, color=GREY, linewidth=1, linestyle="--", label="threshold")
@@ -119,7 +119,7 @@ def membrane(ax: Axes, v: np.ndarray, spikes: np.ndarray, v_th: float, title: st
 
 
 def decision(ax: Axes, values: np.ndarray, classes: Sequence[str], label: int, title: str = "Readout") -> Axes:
-    """The readout ``[T, C]`` after each step; the true class in colour, the strongest other one named."""
+    """The readout's values ``[T, C]`` after each step; the true one of ``classes``, ``label``, in colour, the strongest other one named."""
     steps = np.arange(1, len(values) + 1)
     rival = int(np.argmax(np.where(np.arange(values.shape[1]) == label, -np.inf, values[-1])))
     for k in range(values.shape[1]):
@@ -143,7 +143,7 @@ def rate_histogram(ax: Axes, rates: np.ndarray, title: str = "Firing rates") -> 
 
 
 def confusion(ax: Axes, labels: np.ndarray, predictions: np.ndarray, classes: Sequence[str]) -> Axes:
-    """True classes against decisions, both ``[n]``. The diagonal is left pale: what stands out is what went wrong."""
+    """True labels against predictions, both ``[n]``, by classes. The diagonal is left pale: what stands out is what went wrong."""
     n = len(classes)
     table = np.zeros((n, n), dtype=int)
     np.add.at(table, (labels, predictions), 1)
@@ -161,7 +161,7 @@ def confusion(ax: Axes, labels: np.ndarray, predictions: np.ndarray, classes: Se
 
 
 def against_steps(ax: Axes, points: Sequence[dict[str, Any]], quantity: str, title: str, y: str) -> Axes:
-    """A quantity of every method against the number of timesteps, both logarithmic, from the points of a profile."""
+    """A quantity of every method against the number of timesteps, both logarithmic, from the points of a profile; ``y``: a label."""
     colors = {"polystep": BLUE, "bptt": ORANGE}
     for method in dict.fromkeys(p["method"] for p in points):
         own = [p for p in points if p["method"] == method]

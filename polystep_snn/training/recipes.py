@@ -129,7 +129,7 @@ def recipe(
     hidden: Sequence[int | str] = (),
     own: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What is different from the defaults for a data set, a neuron, a space, an encoder and hidden layers.
+    """What is different from the defaults for a data set (``dataset``), a neuron, a space, an encoder and hidden layers.
 
     Of data set and neuron the data set's opinion counts, since it knows what the data is. Of all, the space's does: the data sets' radii,
     temperatures and learning rates were found in node space, where they are in other units, and what another space does not have is

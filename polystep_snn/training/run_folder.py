@@ -22,12 +22,13 @@ from polystep_snn.training.opened_run import OpenedRun
 
 
 class RunFolder(NamedTuple):
-    """The files of a run."""
+    """The files of a run in the folder ``path``."""
 
     path: Path
 
     @property
     def config(self) -> Path:
+        """The options."""
         return self.path / "config.json"
 
     @property
@@ -36,22 +37,27 @@ class RunFolder(NamedTuple):
 
     @property
     def metrics(self) -> Path:
+        """A line an epoch."""
         return self.path / "metrics.jsonl"
 
     @property
     def checkpoint(self) -> Path:
+        """All that a run needs to go on."""
         return self.path / "checkpoint.safetensors"
 
     @property
     def network(self) -> Path:
+        """The chip's integers."""
         return self.path / "network.safetensors"
 
     @property
     def summary(self) -> Path:
+        """The result."""
         return self.path / "summary.json"
 
     @property
     def figures(self) -> Path:
+        """The folder of figures."""
         return self.path / "figures"
 
     def check_free(self) -> None:
