@@ -17,5 +17,10 @@ def tonic(module: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != "tonic":
             raise
-        raise InputError("this needs tonic, which is not installed: pip install 'polystep-snn[events]'") from None
+        raise no_tonic() from None
     return import_module(f"tonic.{module}")
+
+
+def no_tonic() -> InputError:
+    """What to say where it is not installed."""
+    return InputError("tonic, which reads recordings, is not installed: pip install 'polystep-snn[events]'")

@@ -10,7 +10,7 @@ from polystep_snn.datasets.optional import tonic
 from polystep_snn.errors import InputError
 from polystep_snn.hardware.lava.worker_process import PYTHON_VARIABLE, find_python
 
-MESSAGE = r"this needs tonic, which is not installed: pip install 'polystep-snn\[events\]'"
+MESSAGE = r"tonic, which reads recordings, is not installed: pip install 'polystep-snn\[events\]'"
 
 
 @pytest.fixture
