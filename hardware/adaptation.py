@@ -106,7 +106,7 @@ class Pool:
 
     def spikes(self, numbers: np.ndarray) -> np.ndarray:
         """``[T, B, M]`` uint8."""
-        return encode(self._network.encoder, self._network.num_steps, self.images[numbers])
+        return encode(self._network.encoder, self._network.num_steps, self.images[numbers], self._network.input_neurons)
 
 
 def field_lesson(

@@ -38,6 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     from polystep_snn.hardware.chip import preflight
     from polystep_snn.hardware.formats import netx, nir
     from polystep_snn.training.deploy import deploy, drift
+    from polystep_snn.training.kept_statistics import with_statistics
     from polystep_snn.training.run_folder import open_run
 
     if arguments.out.is_dir():
@@ -57,7 +58,10 @@ def run(arguments: argparse.Namespace) -> int:
     report = preflight(deployed.integers)
     say(report.table())
     report.check()
-    {"network": network_file.save, "nir": nir.write, "lava-dl": netx.write}[arguments.format](arguments.out, deployed.integers)
+    if arguments.format == "network":
+        network_file.save(arguments.out, with_statistics(opened, deployed.integers))
+    else:
+        {"nir": nir.write, "lava-dl": netx.write}[arguments.format](arguments.out, deployed.integers)
     if arguments.format == "nir":
         say(nir.who_reads(deployed.integers))
     say(f"wrote {arguments.out}")

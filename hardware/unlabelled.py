@@ -1,0 +1,301 @@
+r"""Adapting a deployed network to its sensor without labels, as the stream goes by.
+
+The network stands on the chip twice. One of the two decides. The other one, beside it, sees the same samples, is the deployed network as
+long as nothing happens, and tries what has been worked out before any decision depends on it. A stage takes ``window`` samples::
+
+    watch      both see the stream; sums and squares of what the first population receives, margins of both
+    layer k    the one beside has maps (``transport.py``) up to population k - 1; what population k receives is gathered
+    trial      it has all maps; its margins are held against those of the one that decides, sample by sample
+
+A margin is the lead of the readout's first value over its second. A stage of watching ends without more where the margins of the deployed
+network are what they were in training, or where its first population receives what it did then. Otherwise the maps are made and tried, and
+they are taken over where they bring back ``share`` of the margin that was lost. What moves a neuron's current, as noise, contrast and
+offsets do, brings back more than half of it; a turned image almost nothing. A refused sensor is not tried again until it changes.
+After maps are taken over, they are made twice more from longer windows. Where the sensor is what it was in training, the deployed registers
+are there again, bit for bit; where it is another one than the maps were made for, all starts anew.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from polystep_snn.errors import InputError
+from polystep_snn.hardware.current_statistics import KeptStatistics, Moments, RunningMoments, margins
+from polystep_snn.hardware.input_neurons import CODES
+from polystep_snn.hardware.integer_network import IntegerNetwork, check_whole
+from polystep_snn.hardware.simulator import largest_input
+from polystep_snn.hardware.transport import chance, distance, mapped_inputs, mapped_layer
+
+REFINEMENTS = 2
+_LEAST_WINDOW = 20
+
+
+@dataclass(frozen=True)
+class TransportRule:
+    """When maps are made, and when they are taken over.
+
+    Attributes:
+        window: samples of a stage, at least 20.
+        lost: share of the margin that has to be lost before anything is done.
+        share: of what was lost that maps have to bring back.
+        errors: standard errors by which they have to.
+        moved: how often as far as by chance the first population's Gaussians have to be, to be others.
+    """
+
+    window: int = 150
+    lost: float = 0.08
+    share: float = 0.4
+    errors: float = 3.0
+    moved: float = 4.0
+
+    def __post_init__(self):
+        check_whole("window", self.window, _LEAST_WINDOW, 2**20, "statistics need enough samples, give a whole number")
+        for name, low, high in (("lost", 0.0, 1.0), ("share", 0.0, 1.0), ("errors", 0.0, 100.0), ("moved", 1.0, 1e6)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+                raise InputError(f"{name} is {value!r}: choose from {low:g} to {high:g}")
+
+
+class Observed(NamedTuple):
+    """What one of the two networks showed of B samples: ``sums``, of each layer before the readout ``[B, N]`` int32, and ``values``
+    ``[B, C]`` int32, the readout's."""
+
+    sums: Sequence[np.ndarray]
+    values: np.ndarray
+
+
+class Event(NamedTuple):
+    """What was decided after ``sample`` samples: "keep", "try", "refuse", "adapt", "refine" or "restore", why, and the margins of the
+    deployed network and of the one beside it then, as shares of that in training."""
+
+    sample: int
+    what: str
+    reason: str
+    deployed: float
+    tried: float | None
+
+
+@dataclass
+class _Window:
+    """Of a stage: what was gathered."""
+
+    first: RunningMoments
+    layer: RunningMoments | None
+    own: list[np.ndarray] = field(default_factory=list)
+    beside: list[np.ndarray] = field(default_factory=list)
+    count: int = 0
+
+
+class Adaptation:
+    """A stream being adapted to.
+
+    Attributes:
+        deployed: the network as it was trained.
+        own: the one that decides.
+        beside: the one that tries.
+        decisions: of the first one, an array a call of ``show``.
+        events: what was decided, and why.
+        history: ``(samples shown, own)`` wherever it changed, the deployed one first.
+    """
+
+    def __init__(self, deployed: IntegerNetwork, rule: TransportRule):
+        """
+        Args:
+            deployed: with kept statistics, and as it was trained.
+            rule: when to act.
+
+        Raises:
+            InputError: no statistics, registers that were adapted before, no hidden layer, sums that 32 bits do not hold.
+        """
+        self._kept = check_adaptable(deployed)
+        self.deployed = self.own = self.beside = deployed
+        self.rule = rule
+        self._has_inputs = deployed.encoder in CODES
+        self._num_populations = len(self._kept.received)
+        self.decisions: list[np.ndarray] = []
+        self.events: list[Event] = []
+        self.history = [(0, deployed)]
+        self.shown = 0
+        # The population that is gathered next; None while watching, the number of populations in a trial.
+        self._stage: int | None = None
+        self._size, self._refined = rule.window, 0
+        self._made_for: Moments | None = None
+        self._refused: Moments | None = None
+        self._lost: float = 0.0
+        self._seen = RunningMoments(len(self._kept.received[0].mean))
+        self._window = self._new_window()
+
+    @property
+    def left(self) -> int:
+        """Samples left of this stage, after which registers may change."""
+        return self._size - self._window.count
+
+    @property
+    def acted(self) -> bool:
+        """Whether the network that decides has other registers than the deployed one."""
+        return self.own is not self.deployed
+
+    @property
+    def reason(self) -> str:
+        """Of the last decision."""
+        return self.events[-1].reason if self.events else f"the stream is shorter than a window of {self.rule.window} samples"
+
+    def show(self, received: np.ndarray | None, own: Observed, beside: Observed) -> bool:
+        """The next samples, no more than are left of the stage.
+
+        Args:
+            received: by the input neurons, ``[B, M]`` int32; None for a network that takes spikes.
+            own, beside: what the two networks showed.
+
+        Returns:
+            Whether one of them has other registers now.
+        """
+        window = self._window
+        assert 0 < len(own.values) <= self.left
+        self.decisions.append(own.values.argmax(1).astype(np.int16))
+        # No registers act on what the first population receives: it is the same for both.
+        window.first.add(received if self._has_inputs and received is not None else own.sums[0])
+        if window.layer is not None and self._stage is not None:
+            window.layer.add(beside.sums[self._stage - self._has_inputs])
+        window.own.append(margins(own.values))
+        window.beside.append(margins(beside.values))
+        window.count += len(own.values)
+        self.shown += len(own.values)
+        if self.left:
+            return False
+        before = self.own, self.beside
+        self._conclude()
+        self._window = self._new_window()
+        if self.own is not before[0]:
+            self.history.append((self.shown, self.own))
+        return self.own is not before[0] or self.beside is not before[1]
+
+    def _new_window(self) -> _Window:
+        received, stage = self._kept.received, self._stage
+        layer = RunningMoments(len(received[stage].mean)) if stage is not None and stage < self._num_populations else None
+        return _Window(RunningMoments(len(received[0].mean)), layer)
+
+    def _conclude(self) -> None:
+        now = self._window.first.moments()
+        if self._seen.count and self._differs(self._seen.moments(), now):
+            # Another sensor than before: what was gathered of that one does not count any more.
+            self._seen = RunningMoments(len(now.mean))
+            if self._stage is not None:
+                self._seen.merge(self._window.first)
+                return self._note("keep", "the sensor changed while maps were made: they are made anew", self._watch)
+        self._seen.merge(self._window.first)
+        if self._stage is None:
+            return self._after_watching(self._seen.moments())
+        if self._stage < self._num_populations:
+            return self._after_gathering()
+        return self._after_trial()
+
+    def _after_watching(self, now: Moments) -> None:
+        deployed = self._share(self._window.beside)
+        if not self._differs(self._kept.received[0], now):
+            what = "restore" if self.acted else "keep"
+            return self._note(what, "the first population receives what it did in training", self._restore, deployed)
+        if self.acted and self._made_for is not None and not self._differs(self._made_for, now) and self._refined >= REFINEMENTS:
+            return self._note("keep", "the sensor is the one that the maps were made for", None, deployed)
+        if not self.acted and deployed > 1 - self.rule.lost:
+            reason = f"the deployed margin is {deployed:.0%} of that in training, so there is nothing to bring back"
+            return self._note("keep", reason, None, deployed)
+        if self._refused is not None and not self._differs(self._refused, now):
+            return self._note("keep", "maps were tried on this sensor and refused", None, deployed)
+        refining = self.acted and self._made_for is not None and not self._differs(self._made_for, now)
+        self._refined = self._refined + 1 if refining else 0
+        self._size = self.rule.window * 2**self._refined
+        self._made_for, self._refused, self._lost, self._stage = now, None, 1 - deployed, 0
+        self._note("try", f"the deployed margin is {deployed:.0%} of that in training", None, deployed)
+        self._make(now)
+
+    def _after_gathering(self) -> None:
+        assert self._window.layer is not None
+        self._make(self._window.layer.moments())
+
+    def _make(self, now: Moments) -> None:
+        """The map of the population that was gathered, and on to the next one."""
+        k = self._stage
+        assert k is not None
+        kept = self._kept.received[k]
+        try:
+            if k == 0:
+                self.beside = self.deployed
+            if k == 0 and self._has_inputs:
+                self.beside = replace(self.deployed, input_neurons=mapped_inputs(kept, now))
+            else:
+                number = k - self._has_inputs
+                layers = list(self.beside.layers)
+                layers[number] = mapped_layer(self.deployed.layers[number], kept, now, self.deployed.num_steps)
+                self.beside = replace(self.beside, layers=tuple(layers))
+        except InputError as error:
+            return self._refuse(str(error), None)
+        self._stage = k + 1
+        return None
+
+    def _after_trial(self) -> None:
+        own, tried = (np.concatenate(part) for part in (self._window.own, self._window.beside))
+        scale = max(1, self._kept.margin) / 64
+        gain, error = float((tried - own).mean()) / scale, float((tried - own).std()) / math.sqrt(len(own)) / scale
+        after, current = float(tried.mean()) / scale, float(own.mean()) / scale
+        # What is lost without maps was measured while watching, on the deployed network.
+        lost = self._lost if self.acted else 1 - current
+        back, kept_back = ((1 - (1 - x) / lost) if lost > 0 else 0.0 for x in (after, current))
+        reason = f"the maps bring back {back:.0%} of the margin that was lost"
+        if back < self.rule.share:
+            return self._refuse(f"{reason}, less than {self.rule.share:.0%}", after)
+        if self._refined and gain < -error:
+            return self._note("keep", f"{reason}, the present ones {kept_back:.0%}", self._watch, 1 - lost, after)
+        if not self.acted and gain < self.rule.errors * error:
+            return self._refuse(f"{reason}, which may be chance", after)
+        what = "refine" if self._refined else "adapt"
+        self.own = self.beside
+        self._note(what, reason, self._watch, 1 - lost, after)
+        return None
+
+    def _refuse(self, reason: str, after: float | None) -> None:
+        """Where the sensor is another one than the present maps were made for, they go too."""
+        if self._refined and self.acted:
+            return self._note("keep", reason, self._watch, 1 - self._lost, after)
+        self._refused = self._made_for
+        self.own = self.deployed
+        return self._note("refuse", reason, self._watch, 1 - self._lost, after)
+
+    def _restore(self) -> None:
+        self.own = self.deployed
+        self._watch()
+
+    def _watch(self) -> None:
+        self.beside, self._stage, self._size = self.deployed, None, self.rule.window
+
+    def _note(self, what: str, reason: str, then: Any, deployed: float = float("nan"), tried: float | None = None) -> None:
+        self.events.append(Event(self.shown, what, reason, deployed, tried))
+        if then is not None:
+            then()
+
+    def _share(self, parts: list[np.ndarray]) -> float:
+        """A mean margin, of that in training."""
+        return float(np.concatenate(parts).mean()) * 64 / max(1, self._kept.margin)
+
+    def _differs(self, one: Moments, other: Moments) -> bool:
+        return distance(one, other) > self.rule.moved * chance(one, other)
+
+
+def check_adaptable(network: IntegerNetwork) -> KeptStatistics:
+    """Its kept statistics; InputError unless it can be adapted without labels."""
+    if network.statistics is None:
+        raise InputError(
+            "the network's file has no statistics of what its neurons receive: write it again from its run, with "
+            "`polystep-snn export RUN --format network --out RUN/network.safetensors`"
+        )
+    if network.input_neurons is not None:
+        raise InputError("the network has been adapted before: give the deployed one")
+    if len(network.layers) < 2:
+        raise InputError("the network has no hidden layer: give one")
+    for k, layer in enumerate(network.layers[:-1]):
+        if largest_input(layer) * network.num_steps >= 2**31:
+            raise InputError(f"layer {k}: sums of {network.num_steps} steps leave 32 bits: use fewer steps or smaller weights")
+    return network.statistics
