@@ -143,6 +143,11 @@ class Adaptation:
         """Of the last decision."""
         return self.events[-1].reason if self.events else f"the stream is shorter than a window of {self.rule.window} samples"
 
+    def check_network(self, network: IntegerNetwork) -> None:
+        """InputError unless it is this network that adapts."""
+        if network is not self.deployed:
+            raise InputError("another network adapts than the backend runs: open a backend for the deployed one")
+
     def show(self, received: np.ndarray | None, own: Observed, beside: Observed) -> bool:
         """The next samples, no more than are left of the stage.
 
