@@ -250,6 +250,11 @@ class IntegerNetwork:
                 raise InputError(f"statistics are of populations of {found}, but the network's are {self.population_sizes}: gather them anew")
 
     @property
+    def neurons_of_code(self) -> InputNeurons:
+        """The registers of the input neurons of a code that has them."""
+        return InputNeurons.of_code(self.sizes[0]) if self.input_neurons is None else self.input_neurons
+
+    @property
     def population_sizes(self) -> list[int]:
         """Of what statistics are kept of: input neurons, where the code has them, and the layers before the readout."""
         return self.sizes[self.encoder not in CODES : -1]
