@@ -1,7 +1,7 @@
 """What neurons receive in a sample: mean and standard deviation, two integers a neuron, from running sums.
 
-A population is either the input neurons of a code (they receive an intensity) or a layer before the readout (its neurons receive the sum
-of their currents over the T steps of a sample, weights times spikes, without the bias). Nothing of a sample is stored: of each neuron the
+A population is either the input neurons of a code (they receive an intensity) or a layer (its neurons receive the sum of their currents
+over the T steps of a sample, weights times spikes, without the bias). Nothing of a sample is stored: of each neuron the
 sum and the sum of squares are kept, in 64 bits.
 """
 
@@ -82,7 +82,7 @@ class KeptStatistics:
     """What a deployed network received of clean training data.
 
     Attributes:
-        received: of each population, ``Moments``; the input neurons first where the code has them, then the layers before the readout.
+        received: of each population, ``Moments``; the input neurons first where the code has them, then the layers.
         margin: mean lead of the readout's first value over its second, in 1/64.
     """
 

@@ -256,8 +256,8 @@ class IntegerNetwork:
 
     @property
     def population_sizes(self) -> list[int]:
-        """Of what statistics are kept of: input neurons, where the code has them, and the layers before the readout."""
-        return self.sizes[self.encoder not in CODES : -1]
+        """Of what statistics are kept of: input neurons, where the code has them, and layers."""
+        return self.sizes[self.encoder not in CODES :]
 
     @property
     def sizes(self) -> list[int]:

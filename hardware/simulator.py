@@ -80,12 +80,12 @@ class Simulator:
         return Recording(layers, self._run(spikes, layers))
 
     def observe(self, spikes: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-        """As ``run``, with what the neurons of each layer before the readout received in each sample.
+        """As ``run``, with what the neurons of each layer received in each sample.
 
         Returns:
             The sums over time of weights times spikes, ``[B, N]`` int32 a layer, which 32 bits have to hold; and ``values``.
         """
-        sums = [np.zeros((spikes.shape[1], layer.num_neurons), np.int32) for layer in self.network.layers[:-1]]
+        sums = [np.zeros((spikes.shape[1], layer.num_neurons), np.int32) for layer in self.network.layers]
         return sums, self._run(spikes, None, sums)
 
     def _run(
@@ -127,7 +127,7 @@ class Simulator:
                     if records is not None:
                         for name in LayerRecording._fields:
                             getattr(records[k], name)[start + i] = getattr(neurons, name)
-                if sums is not None and k < len(sums):
+                if sums is not None:
                     # Exact: multiples of 64, which float64 holds up to 2^59.
                     sums[k] += (drive.sum(0, dtype=np.float64) / 2**ALIGNMENT).astype(np.int32)
             counts += z.sum(0).astype(np.int32)

@@ -9,7 +9,8 @@ written into registers, and no weight is::
     bias' = bias s' / s + (m s' / s - m') / T        m, m' of sums over T steps, without the bias
 
 A neuron that is constant, before or now (s or s' is 0), has no gain: its threshold stays and its bias moves by the means. An input neuron
-that is constant says nothing, and what it said before is made up for by the biases behind it.
+that is constant says nothing, and what it said before is made up for by the biases behind it. Neurons of a readout that integrates are
+compared with one another, so they share a gain, that of their mean spread, and their thresholds stay.
 """
 
 from dataclasses import replace
@@ -46,6 +47,22 @@ def mapped_layer(layer: IntegerLayer, kept: Moments, now: Moments, num_steps: in
         InputError: thresholds or biases that no register holds.
     """
     widened = _widened(kept, now)
+    return _with_bias(replace(layer, vth=_thresholds(layer, widened)), layer, kept, now, widened, num_steps)
+
+
+def mapped_readout(layer: IntegerLayer, kept: Moments, now: Moments, num_steps: int) -> IntegerLayer:
+    """A readout of integrators that receives ``now``, with biases in which its values stand to one another as in training.
+
+    Raises:
+        InputError: biases that no register holds.
+    """
+    spread = np.float64(max(1, int(now.std.sum()))) / max(1, int(kept.std.sum()))
+    widened = np.full(layer.num_neurons, np.clip(spread, 1 / MOST_GAIN, MOST_GAIN))
+    return _with_bias(layer, layer, kept, now, widened, num_steps)
+
+
+def _thresholds(layer: IntegerLayer, widened: np.ndarray) -> np.ndarray:
+    """InputError where no register holds them."""
     vth = np.rint(layer.vth * widened)
     if vth.max() >= 2**VTH_BITS:
         n = int(vth.argmax())
@@ -53,12 +70,19 @@ def mapped_layer(layer: IntegerLayer, kept: Moments, now: Moments, num_steps: in
             f"neuron {n} needs a gain of {1 / widened[n]:.3g}, so a threshold of {vth[n]:.0f}, and {VTH_BITS} bits hold {2**VTH_BITS - 1}: "
             "leave it as it is, or train with a smaller threshold"
         )
+    return vth.astype(np.int32)
+
+
+def _with_bias(
+    found: IntegerLayer, layer: IntegerLayer, kept: Moments, now: Moments, widened: np.ndarray, num_steps: int
+) -> IntegerLayer:
+    """``found`` with the biases of ``layer`` mapped; InputError where no register holds them."""
     moved = (kept.mean * widened - now.mean) / num_steps * 2.0**ALIGNMENT
     bias = layer.bias * widened + moved
     for exponent in range(layer.bias_exp, 8):
         mantissa = np.rint(bias / 2.0**exponent)
         if np.abs(mantissa).max() < 2 ** (BIAS_BITS - 1):
-            return replace(layer, vth=vth.astype(np.int32), bias_mant=mantissa.astype(np.int16), bias_exp=exponent)
+            return replace(found, bias_mant=mantissa.astype(np.int16), bias_exp=exponent)
     n = int(np.abs(bias).argmax())
     raise InputError(f"neuron {n} needs a bias of {bias[n]:.0f}, which no mantissa of {BIAS_BITS} bits holds: leave it as it is")
 

@@ -5,7 +5,8 @@ long as nothing happens, and tries what has been worked out before any decision 
 
     watch      both see the stream; sums and squares of what the first population receives, margins of both
     layer k    the one beside has maps (``transport.py``) up to population k - 1; what population k receives is gathered
-    trial      it has all maps; its margins are held against those of the one that decides, sample by sample
+    trial      it has all maps; its margins are held against those of the one that decides, sample by sample; what the readout receives
+               is gathered, and moves its biases where the maps are taken over
 
 A margin is the lead of the readout's first value over its second. A stage of watching ends without more where the margins of the deployed
 network are what they were in training, or where its first population receives what it did then. Otherwise the maps are made and tried, and
@@ -27,7 +28,7 @@ from polystep_snn.hardware.current_statistics import KeptStatistics, Moments, Ru
 from polystep_snn.hardware.input_neurons import CODES
 from polystep_snn.hardware.integer_network import IntegerNetwork, check_whole
 from polystep_snn.hardware.simulator import largest_input
-from polystep_snn.hardware.transport import chance, distance, mapped_inputs, mapped_layer
+from polystep_snn.hardware.transport import chance, distance, mapped_inputs, mapped_layer, mapped_readout
 
 REFINEMENTS = 2
 _LEAST_WINDOW = 20
@@ -60,8 +61,8 @@ class TransportRule:
 
 
 class Observed(NamedTuple):
-    """What one of the two networks showed of B samples: ``sums``, of each layer before the readout ``[B, N]`` int32, and ``values``
-    ``[B, C]`` int32, the readout's."""
+    """What one of the two networks showed of B samples: ``sums``, of each layer ``[B, N]`` int32, and ``values`` ``[B, C]`` int32, the
+    readout's."""
 
     sums: Sequence[np.ndarray]
     values: np.ndarray
@@ -119,7 +120,7 @@ class Adaptation:
         self.events: list[Event] = []
         self.history = [(0, deployed)]
         self.shown = 0
-        # The population that is gathered next; None while watching, the number of populations in a trial.
+        # The population that is gathered; None while watching, the readout in a trial.
         self._stage: int | None = None
         self._size, self._refined = rule.window, 0
         self._made_for: Moments | None = None
@@ -180,7 +181,7 @@ class Adaptation:
 
     def _new_window(self) -> _Window:
         received, stage = self._kept.received, self._stage
-        layer = RunningMoments(len(received[stage].mean)) if stage is not None and stage < self._num_populations else None
+        layer = None if stage is None else RunningMoments(len(received[stage].mean))
         return _Window(RunningMoments(len(received[0].mean)), layer)
 
     def _conclude(self) -> None:
@@ -194,7 +195,7 @@ class Adaptation:
         self._seen.merge(self._window.first)
         if self._stage is None:
             return self._after_watching(self._seen.moments())
-        if self._stage < self._num_populations:
+        if self._stage < self._num_populations - 1:
             return self._after_gathering()
         return self._after_trial()
 
@@ -257,9 +258,21 @@ class Adaptation:
         if not self.acted and gain < self.rule.errors * error:
             return self._refuse(f"{reason}, which may be chance", after)
         what = "refine" if self._refined else "adapt"
-        self.own = self.beside
+        self.own = self._with_readout()
         self._note(what, reason, self._watch, 1 - lost, after)
         return None
+
+    def _with_readout(self) -> IntegerNetwork:
+        """The network that was tried, with the biases of its readout moved, where these add up without a leak and registers hold them."""
+        readout = self.deployed.layers[-1]
+        if self.deployed.readout != "membrane" or readout.dv or readout.du != 4095:
+            return self.beside
+        assert self._window.layer is not None
+        try:
+            moved = mapped_readout(readout, self._kept.received[-1], self._window.layer.moments(), self.deployed.num_steps)
+        except InputError:
+            return self.beside
+        return replace(self.beside, layers=(*self.beside.layers[:-1], moved))
 
     def _refuse(self, reason: str, after: float | None) -> None:
         """Where the sensor is another one than the present maps were made for, they go too."""
@@ -300,7 +313,7 @@ def check_adaptable(network: IntegerNetwork) -> KeptStatistics:
         raise InputError("the network has been adapted before: give the deployed one")
     if len(network.layers) < 2:
         raise InputError("the network has no hidden layer: give one")
-    for k, layer in enumerate(network.layers[:-1]):
+    for k, layer in enumerate(network.layers):
         if largest_input(layer) * network.num_steps >= 2**31:
             raise InputError(f"layer {k}: sums of {network.num_steps} steps leave 32 bits: use fewer steps or smaller weights")
     return network.statistics

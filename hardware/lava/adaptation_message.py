@@ -32,7 +32,7 @@ def conclude(adaptation: Adaptation, stream: Stream, arrays: Mapping[str, np.nda
     start = 0
     while start < len(stream):
         part = slice(start, min(start + followed.left, len(stream)))
-        own, beside = (_observed(arrays, who, part, len(adaptation.deployed.layers) - 1) for who in NETWORKS)
+        own, beside = (_observed(arrays, who, part, len(adaptation.deployed.layers)) for who in NETWORKS)
         followed.show(stream.received(part), own, beside)
         start = part.stop
     for who in NETWORKS:
@@ -45,9 +45,9 @@ def conclude(adaptation: Adaptation, stream: Stream, arrays: Mapping[str, np.nda
 
 
 def registers(network: IntegerNetwork) -> dict[str, np.ndarray]:
-    """What a network's neurons before the readout hold, int32, by name; ``input_vth`` and ``input_bias`` of input neurons."""
+    """What a network's neurons hold, int32, by name; ``input_vth`` and ``input_bias`` of input neurons."""
     found = {}
-    for k, layer in enumerate(network.layers[:-1]):
+    for k, layer in enumerate(network.layers):
         exponent = np.full(layer.num_neurons, layer.bias_exp, np.int32)
         found |= {f"vth_{k}": layer.vth, f"bias_mant_{k}": layer.bias_mant.astype(np.int32), f"bias_exp_{k}": exponent}
     if network.encoder in CODES:

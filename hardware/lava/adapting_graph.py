@@ -49,8 +49,8 @@ class AdaptingGraph:
             InputError: more layers than there are ports for.
         """
         network = adaptation.deployed
-        if len(network.layers) - 1 > MOST_LAYERS:
-            raise InputError(f"the network has {len(network.layers) - 1} hidden layers: in Lava {MOST_LAYERS} adapt at most")
+        if len(network.layers) > MOST_LAYERS:
+            raise InputError(f"the network has {len(network.layers)} layers: in Lava {MOST_LAYERS} adapt at most")
         self._network, self._images, self._rows = network, images, rows
         self._num_samples = len(images) if images is not None else len(rows) // network.num_steps  # type: ignore[arg-type]
         last = len(network.layers) - 1
@@ -59,7 +59,7 @@ class AdaptingGraph:
         self.clock = shared((1,), np.int64)
         self.arrays = {f"{who}_values": shared((self._num_samples, len(network.classes)), np.int32) for who in NETWORKS}
         for who in NETWORKS:
-            for k, layer in enumerate(network.layers[:-1]):
+            for k, layer in enumerate(network.layers):
                 self.arrays[f"{who}_sums_{k}"] = shared((self._num_samples, layer.num_neurons), np.int32)
             for name, values in registers(network).items():
                 self.arrays[f"{who}_{name}"] = shared(values.shape, np.int32)
@@ -81,7 +81,6 @@ class AdaptingGraph:
         """One of the two networks, with its source."""
         port = self._source(who)
         for k, layer in enumerate(network.layers):
-            is_last = k == len(network.layers) - 1
             neurons = WatchedNeurons(
                 vth=layer.vth,
                 # Arrays: a plain integer cannot be read or written while the graph runs.
@@ -102,9 +101,8 @@ class AdaptingGraph:
                 back = RecurrentDense(**lossless(layer, layer.recurrent), **times, name=f"{who} recurrent weights {k}")
                 port.connect(back.s_in)
                 back.a_out.connect(neurons.a_in)
-            if is_last:
+            if k == len(network.layers) - 1:
                 neurons.values_out.connect(getattr(self._adapter, f"{who}_values"))
-                continue
             neurons.sums_out.connect(getattr(self._adapter, f"{who}_sums_{k}"))
             for name, var in (("vth", neurons.vth), ("bias_mant", neurons.bias_mant), ("bias_exp", neurons.bias_exp)):
                 getattr(self._adapter, f"{who}_{name}_{k}").connect_var(var)

@@ -20,8 +20,8 @@ def with_statistics(run: OpenedRun, network: IntegerNetwork, samples: int = SAMP
 
     Networks that have no layer before the readout, or sums that 32 bits do not hold, stay without.
     """
-    sums = [largest_input(layer) * network.num_steps for layer in network.layers[:-1]]
-    if not sums or max(sums) >= 2**31 or len(run.dataset.train) < 2:
+    sums = [largest_input(layer) * network.num_steps for layer in network.layers]
+    if len(sums) < 2 or max(sums) >= 2**31 or len(run.dataset.train) < 2:
         return network
     numbers = np.linspace(0, len(run.dataset.train) - 1, min(samples, len(run.dataset.train))).astype(int)
     return dataclasses.replace(network, statistics=statistics(network, training_stream(run, network, numbers)))

@@ -32,7 +32,7 @@ def test_what_is_written_is_read(tmp_path, encoder):
     network_file.save(tmp_path / "a", network)
     found = network_file.load(tmp_path / "a")
     assert found.statistics.margin == 12345
-    assert len(found.statistics.received) == (2 if encoder == "rate" else 1)
+    assert len(found.statistics.received) == (3 if encoder == "rate" else 2)
     for one, other in zip(found.statistics.received, network.statistics.received, strict=True):
         assert np.array_equal(one.mean, other.mean) and np.array_equal(one.std, other.std) and one.count == other.count
     if encoder == "rate":
@@ -68,7 +68,7 @@ def spoiled():
         ("statistics.0.std", None, "not those of its metadata"),
         ("input.bias", None, "not those of its metadata"),
         ("statistics.1.mean", np.zeros(9, np.float32), "not those of its metadata"),
-        ("statistics.2.mean", np.zeros(9, np.int32), "not those of its layers"),
+        ("statistics.3.mean", np.zeros(9, np.int32), "not those of its layers"),
         ("statistics.1.std", np.full(9, -1, np.int32), "deviation of population 1 is -1"),
         ("statistics.1.mean", np.zeros(8, np.int32), "population 1"),
         ("input.vth", np.zeros(12, np.int32), "vth of an input neuron is 0"),
@@ -84,10 +84,10 @@ def test_tensors_that_do_not_fit_are_refused(tmp_path, name, tensor, message):
     ("field", "message"),
     [
         ({"margin": 1}, "lacks a field"),
-        ({"margin": 1.5, "counts": [9, 9]}, "lacks a field"),
-        ({"margin": 1, "counts": [9, 1]}, "lacks a field"),
+        ({"margin": 1.5, "counts": [9, 9, 9]}, "lacks a field"),
+        ({"margin": 1, "counts": [9, 9, 1]}, "lacks a field"),
         ({"margin": 1, "counts": [9]}, "not those of its layers"),
-        ({"margin": -1, "counts": [9, 9]}, "margin is -1"),
+        ({"margin": -1, "counts": [9, 9, 9]}, "margin is -1"),
         ([], "lacks a field"),
     ],
 )

@@ -14,7 +14,7 @@ from polystep_snn.hardware.lava.adaptation_message import NETWORKS, registers
 from polystep_snn.hardware.unlabelled import Adaptation, Observed
 
 MOST_LAYERS = 8
-"""Hidden layers that it has ports for."""
+"""That it has ports for."""
 REGISTERS = ("vth", "bias_mant", "bias_exp")
 INPUT_REGISTERS = ("input_vth", "input_bias")
 
@@ -62,7 +62,7 @@ class AdapterProcess(AbstractProcess):
             for name in INPUT_REGISTERS:
                 setattr(self, f"{who}_{name}", RefPort(shape=(deployed.sizes[0],)))
             for k in range(MOST_LAYERS):
-                shape = (deployed.layers[k].num_neurons if k < len(deployed.layers) - 1 else 1,)
+                shape = (deployed.layers[k].num_neurons if k < len(deployed.layers) else 1,)
                 setattr(self, f"{who}_sums_{k}", InPort(shape=shape))
                 for name in REGISTERS:
                     setattr(self, f"{who}_{name}_{k}", RefPort(shape=shape))
@@ -111,7 +111,7 @@ class PyAdapter(PyLoihiProcessModel):
         """What a sample has shown, and what is written after it."""
         observed = []
         for who in NETWORKS:
-            names = [*(f"{who}_sums_{k}" for k in range(len(self._adaptation.deployed.layers) - 1)), f"{who}_values"]
+            names = [*(f"{who}_sums_{k}" for k in range(len(self._adaptation.deployed.layers))), f"{who}_values"]
             *sums, values = (getattr(self, name).recv() for name in names)
             for name, array in zip(names, (*sums, values), strict=True):
                 self._arrays[name][sample] = array

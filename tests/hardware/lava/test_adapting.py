@@ -9,7 +9,7 @@ from polystep_snn.datasets.shifts import Shift
 from polystep_snn.errors import BackendError, InputError
 from polystep_snn.hardware.lava import adaptation_message
 from polystep_snn.hardware.lava.client import LavaBackend
-from polystep_snn.hardware.unlabelled import Adaptation
+from polystep_snn.hardware.unlabelled import Adaptation, TransportRule
 from polystep_snn.hardware.watching import ImageStream, adapt
 from tests.hardware.adapting import EAGER, read_digits, reader, shifting_spikes
 from tests.hardware.lava.lava_worker import worker  # noqa: F401 (fixtures)
@@ -18,9 +18,9 @@ from tests.hardware.networks_with_memory import MEMORIES, random_with_memory
 from tests.hardware.test_convolution import random_convolutional
 
 
-def assert_same(network, stream, worker):
+def assert_same(network, stream, worker, rule=EAGER):
     """Registers in Lava are read at the end, and held against what follows from its sums: that is in ``LavaBackend.adapt``."""
-    expected, found = Adaptation(network, EAGER), Adaptation(network, EAGER)
+    expected, found = Adaptation(network, rule), Adaptation(network, rule)
     adapt(expected, stream)
     LavaBackend(network, worker=worker).adapt(found, stream)
     assert found.events == expected.events
@@ -50,8 +50,9 @@ def test_networks_of_every_kind_adapt_alike(worker, kind):
 def test_input_neurons_adapt_too_and_go_back(worker):
     network = reader(num_passes=2)
     train, _ = read_digits()
-    grey = Shift.parse("inversion:0.4")(train.images[:70], 1)
-    found = assert_same(network, ImageStream(np.concatenate([grey, train.images[70:140]])), worker)
+    grey = Shift.parse("inversion:0.4")(train.images[:100], 1)
+    rule = TransportRule(window=25)
+    found = assert_same(network, ImageStream(np.concatenate([grey, train.images[100:225]])), worker, rule)
     whats = [event.what for event in found.events]
     assert "adapt" in whats and "restore" in whats and found.own is network
 
@@ -61,7 +62,8 @@ def test_a_register_that_is_another_one_is_named():
     adaptation = Adaptation(network, EAGER)
     arrays = {}
     for who in ("own", "beside"):
-        arrays |= {f"{who}_sums_0": np.zeros((30, 9), np.int32), f"{who}_values": np.zeros((30, 4), np.int32)}
+        arrays |= {f"{who}_sums_{k}": np.zeros((30, n), np.int32) for k, n in enumerate(network.sizes[1:])}
+        arrays[f"{who}_values"] = np.zeros((30, 4), np.int32)
         arrays |= {f"{who}_{name}": values.copy() for name, values in adaptation_message.registers(network).items()}
     arrays["own_vth_0"][3] += 1
     with pytest.raises(BackendError, match="register 3 of vth_0 of the network 'own'"):
