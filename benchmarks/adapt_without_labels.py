@@ -12,7 +12,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +21,23 @@ from common import report
 from polystep_snn.datasets import load
 from polystep_snn.datasets.shifts import Shift
 from polystep_snn.hardware import network_file, on_chip, watching
-from polystep_snn.hardware.adaptation import Images, Pool, training_lesson
+from polystep_snn.hardware.adaptation import Images, Pool, few_labels_lesson
 from polystep_snn.hardware.integer_network import IntegerNetwork
 from polystep_snn.hardware.learning_rule import LearningRule
 from polystep_snn.hardware.simulator import Simulator
-from polystep_snn.hardware.unlabelled import Adaptation, TransportRule
+from polystep_snn.hardware.transport_rule import TransportRule
+from polystep_snn.hardware.unlabelled import Adaptation
 from polystep_snn.hardware.watching import ImageStream
 
 FOUND_ON = (
-    *("noise:0.1", "noise:0.3", "noise:0.5", "contrast:0.5", "contrast:0.15", "inversion:0.2", "inversion:0.4", "inversion:0.6"),
-    *("rotation:15", "rotation:30", "rotation:60", "translation:1", "translation:3", "translation:5", "occlusion:0.3", "occlusion:0.5"),
-    *("dead:0.1", "dead:0.3", "dead:0.6"),
+    *("noise:0.3", "noise:0.5", "contrast:0.5", "contrast:0.15", "inversion:0.4", "inversion:0.6", "rotation:15", "rotation:30"),
+    *("translation:1", "translation:3", "occlusion:0.3", "dead:0.1", "dead:0.3", "dead:0.6"),
 )
 KEPT_ASIDE = (
-    *("hot:0.1", "hot:0.3", "impulse:0.1", "impulse:0.3", "gain:0.3", "gain:0.6", "gain:3", "brightness:0.3", "brightness:-0.3"),
-    *("shade:0.5", "shade:1", "blur:1", "blur:2", "shear:0.2", "shear:0.5"),
+    *("hot:0.1", "impulse:0.3", "gain:0.3", "gain:3", "brightness:0.3", "shade:0.5", "blur:1", "blur:2", "shear:0.2", "shear:0.5"),
 )
 LABELLED = ("rotation:30", "noise:0.5", "blur:2", "contrast:0.15")
-SAMPLES, LABELS, PASSES = 5000, 100, 20
+SAMPLES, LABELS = 5000, 100
 # Test images that say how many samples of the stream it takes.
 FIRST = 2000
 
@@ -51,11 +49,10 @@ def accuracy(network: IntegerNetwork, images: Images) -> float:
     return 100 * float(np.mean(np.concatenate([simulator.run(pool.spikes(p)).argmax(1) == images.labels[p] for p in parts])))
 
 
-def learned(network: IntegerNetwork, labelled: Images, seed: int) -> IntegerNetwork:
+def learned(network: IntegerNetwork, labelled: Images, acted: bool, seed: int) -> IntegerNetwork:
     """After PolyStep's update on the chip, as `polystep-snn adapt --labels 0.02 --writable readout hidden` makes it."""
     rule = LearningRule(("readout", "hidden"), 16, 0.25, 2.0, "cosine", 0.2)
-    nobody = Images(labelled.images[:0], labelled.labels[:0])
-    lesson, pool = training_lesson(replace(network, statistics=None), rule, labelled, nobody, PASSES, seed)
+    lesson, pool = few_labels_lesson(network, rule, labelled, acted, seed)
     on_chip.learn(lesson, pool.spikes)
     return lesson.learner.learned()
 
@@ -84,8 +81,8 @@ def one(network: IntegerNetwork, name: str, seed: int, train: Images, test: Imag
     result["restored"] = adaptation.own is network
     if name in LABELLED:
         few = Images(new.images[:LABELS], new.labels[:LABELS])
-        result["labels"] = accuracy(learned(network, few, seed), shifted)
-        result["both"] = accuracy(learned(moved, few, seed), shifted)
+        result["labels"] = accuracy(learned(network, few, False, seed), shifted)
+        result["both"] = accuracy(learned(moved, few, acted, seed), shifted)
     return result
 
 

@@ -18,11 +18,11 @@ MARGIN_UNIT = 64
 
 
 class Moments(NamedTuple):
-    """``mean`` and ``std`` ``[N]`` int32 of what neurons receive in a sample; ``count``, of how many samples."""
+    """``mean`` and ``std`` ``[N]`` int32 of what neurons receive in a sample; ``samples``, of how many."""
 
     mean: np.ndarray
     std: np.ndarray
-    count: int
+    samples: int
 
 
 class RunningMoments:
@@ -99,8 +99,8 @@ class KeptStatistics:
                     raise InputError(f"{name} of population {k} is no int32 [N]: give one a neuron")
             if moments.std.min(initial=0) < 0:
                 raise InputError(f"a standard deviation of population {k} is {moments.std.min()}: give 0 or more")
-            if type(moments.count) is not int or moments.count < 2:
-                raise InputError(f"statistics are of {moments.count} samples: take 2 at least")
+            if type(moments.samples) is not int or moments.samples < 2:
+                raise InputError(f"statistics are of {moments.samples} samples: take 2 at least")
         if type(self.margin) is not int or not 0 <= self.margin < 2**31:
             raise InputError(f"margin is {self.margin}: give a whole number from 0 on")
 

@@ -177,7 +177,7 @@ class IntegerNetwork:
         classes: their names.
         provenance: where it comes from: versions, seed, accuracy. Plain values.
         input_neurons: registers of the code's neurons, where they are not the code's own.
-        statistics: what its neurons received of clean training data, where that was kept; adapting without labels starts from it.
+        statistics: what its neurons received of clean training data, where that was kept.
     """
 
     layers: tuple[IntegerLayer, ...]
@@ -239,20 +239,14 @@ class IntegerNetwork:
 
     def _check_adapted(self) -> None:
         """InputError unless input neurons and statistics, where there are any, are this network's."""
-        if self.input_neurons is not None:
-            if self.encoder not in CODES:
-                raise InputError(f"the code {self.encoder!r} has no input neurons with registers: choose one of {', '.join(CODES)}")
-            if len(self.input_neurons.vth) != self.sizes[0]:
-                raise InputError(f"{len(self.input_neurons.vth)} input neurons for {self.sizes[0]} channels: give one a channel")
+        if self.input_neurons is not None and (self.encoder not in CODES or len(self.input_neurons.vth) != self.sizes[0]):
+            raise InputError(
+                f"{len(self.input_neurons.vth)} input neurons for {self.sizes[0]} channels of the code {self.encoder!r}: give one a channel"
+            )
         if self.statistics is not None:
             found = [len(moments.mean) for moments in self.statistics.received]
             if found != self.population_sizes:
-                raise InputError(f"statistics are of populations of {found}, but the network's are {self.population_sizes}: gather them anew")
-
-    @property
-    def neurons_of_code(self) -> InputNeurons:
-        """The registers of the input neurons of a code that has them."""
-        return InputNeurons.of_code(self.sizes[0]) if self.input_neurons is None else self.input_neurons
+                raise InputError(f"statistics are of {found} neurons, but the populations are {self.population_sizes}: gather them anew")
 
     @property
     def population_sizes(self) -> list[int]:

@@ -18,7 +18,7 @@ _INPUT = ("input.vth", "input.bias")
 
 def tensors_of(network: IntegerNetwork) -> dict[str, np.ndarray]:
     """The tensors of a network's parts."""
-    tensors = {}
+    tensors: dict[str, np.ndarray] = {}
     if network.input_neurons is not None:
         tensors |= {"input.vth": network.input_neurons.vth, "input.bias": network.input_neurons.bias}
     if network.statistics is not None:
@@ -31,7 +31,7 @@ def fields_of(network: IntegerNetwork) -> dict[str, Any]:
     """The metadata of a network's statistics; nothing where there are none."""
     if network.statistics is None:
         return {}
-    counts = [moments.count for moments in network.statistics.received]
+    counts = [moments.samples for moments in network.statistics.received]
     return {FIELD: {"margin": network.statistics.margin, "counts": counts}}
 
 

@@ -88,9 +88,7 @@ class Simulator:
         sums = [np.zeros((spikes.shape[1], layer.num_neurons), np.int32) for layer in self.network.layers]
         return sums, self._run(spikes, None, sums)
 
-    def _run(
-        self, spikes: np.ndarray, records: tuple[LayerRecording, ...] | None, sums: list[np.ndarray] | None = None
-    ) -> np.ndarray:
+    def _run(self, spikes: np.ndarray, records: tuple[LayerRecording, ...] | None, sums: list[np.ndarray] | None = None) -> np.ndarray:
         check_spikes(spikes, self.network)
         values = np.empty((spikes.shape[1], self.network.layers[-1].num_neurons), np.int32)
         for rows in self._chunks(spikes.shape[1]):

@@ -73,9 +73,7 @@ def _thresholds(layer: IntegerLayer, widened: np.ndarray) -> np.ndarray:
     return vth.astype(np.int32)
 
 
-def _with_bias(
-    found: IntegerLayer, layer: IntegerLayer, kept: Moments, now: Moments, widened: np.ndarray, num_steps: int
-) -> IntegerLayer:
+def _with_bias(found: IntegerLayer, layer: IntegerLayer, kept: Moments, now: Moments, widened: np.ndarray, num_steps: int) -> IntegerLayer:
     """``found`` with the biases of ``layer`` mapped; InputError where no register holds them."""
     moved = (kept.mean * widened - now.mean) / num_steps * 2.0**ALIGNMENT
     bias = layer.bias * widened + moved
@@ -98,7 +96,7 @@ def distance(one: Moments, other: Moments) -> float:
 
 def chance(one: Moments, other: Moments) -> float:
     """What ``distance`` is on average where both are samples of the same: 1/n of means and 1/2n of spreads, for either."""
-    return 1.5 / one.count + 1.5 / other.count
+    return 1.5 / one.samples + 1.5 / other.samples
 
 
 def _widened(kept: Moments, now: Moments) -> np.ndarray:

@@ -19,45 +19,18 @@ are there again, bit for bit; where it is another one than the maps were made fo
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from polystep_snn.errors import InputError
-from polystep_snn.hardware.current_statistics import KeptStatistics, Moments, RunningMoments, margins
+from polystep_snn.hardware.current_statistics import MARGIN_UNIT, Moments, RunningMoments, margins
 from polystep_snn.hardware.input_neurons import CODES
-from polystep_snn.hardware.integer_network import IntegerNetwork, check_whole
-from polystep_snn.hardware.simulator import largest_input
+from polystep_snn.hardware.integer_network import IntegerNetwork
 from polystep_snn.hardware.transport import chance, distance, mapped_inputs, mapped_layer, mapped_readout
+from polystep_snn.hardware.transport_rule import TransportRule, check_adaptable
 
 REFINEMENTS = 2
-_LEAST_WINDOW = 20
-
-
-@dataclass(frozen=True)
-class TransportRule:
-    """When maps are made, and when they are taken over.
-
-    Attributes:
-        window: samples of a stage, at least 20.
-        lost: share of the margin that has to be lost before anything is done.
-        share: of what was lost that maps have to bring back.
-        errors: standard errors by which they have to.
-        moved: how often as far as by chance the first population's Gaussians have to be, to be others.
-    """
-
-    window: int = 150
-    lost: float = 0.08
-    share: float = 0.4
-    errors: float = 3.0
-    moved: float = 4.0
-
-    def __post_init__(self):
-        check_whole("window", self.window, _LEAST_WINDOW, 2**20, "statistics need enough samples, give a whole number")
-        for name, low, high in (("lost", 0.0, 1.0), ("share", 0.0, 1.0), ("errors", 0.0, 100.0), ("moved", 1.0, 1e6)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-                raise InputError(f"{name} is {value!r}: choose from {low:g} to {high:g}")
 
 
 class Observed(NamedTuple):
@@ -69,13 +42,13 @@ class Observed(NamedTuple):
 
 
 class Event(NamedTuple):
-    """What was decided after ``sample`` samples: "keep", "try", "refuse", "adapt", "refine" or "restore", why, and the margins of the
-    deployed network and of the one beside it then, as shares of that in training."""
+    """What was decided after ``sample`` samples: "keep", "try", "refuse", "adapt", "refine" or "restore"; why; and the margins of the
+    deployed network and of the tried one then, of that in training."""
 
     sample: int
     what: str
     reason: str
-    deployed: float
+    deployed: float | None
     tried: float | None
 
 
@@ -186,81 +159,77 @@ class Adaptation:
 
     def _conclude(self) -> None:
         now = self._window.first.moments()
-        if self._seen.count and self._differs(self._seen.moments(), now):
+        changed = self._seen.count > 0 and self._differs(self._seen.moments(), now)
+        if changed:
             # Another sensor than before: what was gathered of that one does not count any more.
             self._seen = RunningMoments(len(now.mean))
-            if self._stage is not None:
-                self._seen.merge(self._window.first)
-                return self._note("keep", "the sensor changed while maps were made: they are made anew", self._watch)
         self._seen.merge(self._window.first)
         if self._stage is None:
-            return self._after_watching(self._seen.moments())
-        if self._stage < self._num_populations - 1:
-            return self._after_gathering()
-        return self._after_trial()
+            self._after_watching(self._seen.moments())
+        elif changed:
+            self._note("keep", "the sensor changed while maps were made: they are made anew")
+            self._watch()
+        elif self._stage < self._num_populations - 1:
+            assert self._window.layer is not None
+            self._make(self._window.layer.moments())
+        else:
+            self._after_trial()
 
     def _after_watching(self, now: Moments) -> None:
         deployed = self._share(self._window.beside)
+        known = self._made_for is not None and not self._differs(self._made_for, now)
         if not self._differs(self._kept.received[0], now):
-            what = "restore" if self.acted else "keep"
-            return self._note(what, "the first population receives what it did in training", self._restore, deployed)
-        if self.acted and self._made_for is not None and not self._differs(self._made_for, now) and self._refined >= REFINEMENTS:
-            return self._note("keep", "the sensor is the one that the maps were made for", None, deployed)
-        if not self.acted and deployed > 1 - self.rule.lost:
-            reason = f"the deployed margin is {deployed:.0%} of that in training, so there is nothing to bring back"
-            return self._note("keep", reason, None, deployed)
-        if self._refused is not None and not self._differs(self._refused, now):
-            return self._note("keep", "maps were tried on this sensor and refused", None, deployed)
-        refining = self.acted and self._made_for is not None and not self._differs(self._made_for, now)
-        self._refined = self._refined + 1 if refining else 0
-        self._size = self.rule.window * 2**self._refined
-        self._made_for, self._refused, self._lost, self._stage = now, None, 1 - deployed, 0
-        self._note("try", f"the deployed margin is {deployed:.0%} of that in training", None, deployed)
-        self._make(now)
-
-    def _after_gathering(self) -> None:
-        assert self._window.layer is not None
-        self._make(self._window.layer.moments())
+            self._note("restore" if self.acted else "keep", "the first population receives what it did in training", deployed)
+            self.own = self.deployed
+        elif self.acted and known and self._refined >= REFINEMENTS:
+            self._note("keep", "the sensor is the one that the maps were made for", deployed)
+        elif not self.acted and deployed > 1 - self.rule.lost:
+            self._note("keep", f"the deployed margin is {deployed:.0%} of that in training, so there is nothing to bring back", deployed)
+        elif self._refused is not None and not self._differs(self._refused, now):
+            self._note("keep", "maps were tried on this sensor and refused", deployed)
+        else:
+            self._note("try", f"the deployed margin is {deployed:.0%} of that in training", deployed)
+            self._refined = self._refined + 1 if self.acted and known else 0
+            self._size = self.rule.window * 2**self._refined
+            self._made_for, self._refused, self._lost, self._stage = now, None, 1 - deployed, 0
+            self.beside = self.deployed
+            self._make(now)
 
     def _make(self, now: Moments) -> None:
         """The map of the population that was gathered, and on to the next one."""
         k = self._stage
         assert k is not None
-        kept = self._kept.received[k]
+        kept, number = self._kept.received[k], k - self._has_inputs
         try:
-            if k == 0:
-                self.beside = self.deployed
-            if k == 0 and self._has_inputs:
+            if number < 0:
                 self.beside = replace(self.deployed, input_neurons=mapped_inputs(kept, now))
             else:
-                number = k - self._has_inputs
-                layers = list(self.beside.layers)
-                layers[number] = mapped_layer(self.deployed.layers[number], kept, now, self.deployed.num_steps)
-                self.beside = replace(self.beside, layers=tuple(layers))
+                layer = mapped_layer(self.deployed.layers[number], kept, now, self.deployed.num_steps)
+                layers = self.beside.layers
+                self.beside = replace(self.beside, layers=(*layers[:number], layer, *layers[number + 1 :]))
+            self._stage = k + 1
         except InputError as error:
-            return self._refuse(str(error), None)
-        self._stage = k + 1
-        return None
+            self._refuse(str(error), None)
 
     def _after_trial(self) -> None:
         own, tried = (np.concatenate(part) for part in (self._window.own, self._window.beside))
-        scale = max(1, self._kept.margin) / 64
-        gain, error = float((tried - own).mean()) / scale, float((tried - own).std()) / math.sqrt(len(own)) / scale
-        after, current = float(tried.mean()) / scale, float(own.mean()) / scale
+        difference = (tried - own) * (MARGIN_UNIT / max(1, self._kept.margin))
+        gain, error = float(difference.mean()), float(difference.std()) / math.sqrt(len(own))
+        after, current = self._share(self._window.beside), self._share(self._window.own)
         # What is lost without maps was measured while watching, on the deployed network.
         lost = self._lost if self.acted else 1 - current
-        back, kept_back = ((1 - (1 - x) / lost) if lost > 0 else 0.0 for x in (after, current))
+        back, kept_back = (1 - (1 - share) / lost if lost > 0 else 0.0 for share in (after, current))
         reason = f"the maps bring back {back:.0%} of the margin that was lost"
         if back < self.rule.share:
-            return self._refuse(f"{reason}, less than {self.rule.share:.0%}", after)
-        if self._refined and gain < -error:
-            return self._note("keep", f"{reason}, the present ones {kept_back:.0%}", self._watch, 1 - lost, after)
-        if not self.acted and gain < self.rule.errors * error:
-            return self._refuse(f"{reason}, which may be chance", after)
-        what = "refine" if self._refined else "adapt"
-        self.own = self._with_readout()
-        self._note(what, reason, self._watch, 1 - lost, after)
-        return None
+            self._refuse(f"{reason}, less than {self.rule.share:.0%}", after)
+        elif not self.acted and gain < self.rule.errors * error:
+            self._refuse(f"{reason}, which may be chance", after)
+        elif self._refined and gain < -error:
+            self._note("keep", f"{reason}, the present ones {kept_back:.0%}", 1 - lost, after)
+        else:
+            self._note("refine" if self._refined else "adapt", reason, 1 - lost, after)
+            self.own = self._with_readout()
+        self._watch()
 
     def _with_readout(self) -> IntegerNetwork:
         """The network that was tried, with the biases of its readout moved, where these add up without a leak and registers hold them."""
@@ -277,43 +246,21 @@ class Adaptation:
     def _refuse(self, reason: str, after: float | None) -> None:
         """Where the sensor is another one than the present maps were made for, they go too."""
         if self._refined and self.acted:
-            return self._note("keep", reason, self._watch, 1 - self._lost, after)
-        self._refused = self._made_for
-        self.own = self.deployed
-        return self._note("refuse", reason, self._watch, 1 - self._lost, after)
-
-    def _restore(self) -> None:
-        self.own = self.deployed
+            self._note("keep", reason, 1 - self._lost, after)
+        else:
+            self._note("refuse", reason, 1 - self._lost, after)
+            self._refused, self.own = self._made_for, self.deployed
         self._watch()
 
     def _watch(self) -> None:
         self.beside, self._stage, self._size = self.deployed, None, self.rule.window
 
-    def _note(self, what: str, reason: str, then: Any, deployed: float = float("nan"), tried: float | None = None) -> None:
+    def _note(self, what: str, reason: str, deployed: float | None = None, tried: float | None = None) -> None:
         self.events.append(Event(self.shown, what, reason, deployed, tried))
-        if then is not None:
-            then()
 
     def _share(self, parts: list[np.ndarray]) -> float:
         """A mean margin, of that in training."""
-        return float(np.concatenate(parts).mean()) * 64 / max(1, self._kept.margin)
+        return float(np.concatenate(parts).mean()) * MARGIN_UNIT / max(1, self._kept.margin)
 
     def _differs(self, one: Moments, other: Moments) -> bool:
         return distance(one, other) > self.rule.moved * chance(one, other)
-
-
-def check_adaptable(network: IntegerNetwork) -> KeptStatistics:
-    """Its kept statistics; InputError unless it can be adapted without labels."""
-    if network.statistics is None:
-        raise InputError(
-            "the network's file has no statistics of what its neurons receive: write it again from its run, with "
-            "`polystep-snn export RUN --format network --out RUN/network.safetensors`"
-        )
-    if network.input_neurons is not None:
-        raise InputError("the network has been adapted before: give the deployed one")
-    if len(network.layers) < 2:
-        raise InputError("the network has no hidden layer: give one")
-    for k, layer in enumerate(network.layers):
-        if largest_input(layer) * network.num_steps >= 2**31:
-            raise InputError(f"layer {k}: sums of {network.num_steps} steps leave 32 bits: use fewer steps or smaller weights")
-    return network.statistics

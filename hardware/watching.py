@@ -78,7 +78,9 @@ def check_stream(stream: Stream, network: IntegerNetwork, window: int) -> None:
         wanted = "images, which its input neurons receive" if network.encoder in CODES else "spikes"
         raise InputError(f"the network's code is {network.encoder!r}: give a stream of {wanted}")
     if isinstance(stream, ImageStream) and stream.images.shape[1] != network.sizes[0]:
-        raise InputError(f"the network takes samples of {network.sizes[0]} values, these have {stream.images.shape[1]}: choose its own data")
+        raise InputError(
+            f"the network takes samples of {network.sizes[0]} values, these have {stream.images.shape[1]}: choose its own data"
+        )
 
 
 def adapt(adaptation: Adaptation, stream: Stream, on_samples: Callable[[int], None] = lambda count: None) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from polystep_snn.errors import BackendError
-from polystep_snn.hardware.input_neurons import CODES
+from polystep_snn.hardware.input_neurons import CODES, InputNeurons
 from polystep_snn.hardware.integer_network import IntegerNetwork
 from polystep_snn.hardware.unlabelled import Adaptation, Observed
 from polystep_snn.hardware.watching import Stream
@@ -46,12 +46,13 @@ def conclude(adaptation: Adaptation, stream: Stream, arrays: Mapping[str, np.nda
 
 def registers(network: IntegerNetwork) -> dict[str, np.ndarray]:
     """What a network's neurons hold, int32, by name; ``input_vth`` and ``input_bias`` of input neurons."""
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for k, layer in enumerate(network.layers):
         exponent = np.full(layer.num_neurons, layer.bias_exp, np.int32)
         found |= {f"vth_{k}": layer.vth, f"bias_mant_{k}": layer.bias_mant.astype(np.int32), f"bias_exp_{k}": exponent}
     if network.encoder in CODES:
-        found |= {"input_vth": network.neurons_of_code.vth, "input_bias": network.neurons_of_code.bias}
+        neurons = network.input_neurons or InputNeurons.of_code(network.sizes[0])
+        found |= {"input_vth": neurons.vth, "input_bias": neurons.bias}
     return found
 
 

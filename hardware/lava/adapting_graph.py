@@ -18,6 +18,7 @@ import numpy as np
 from lava.magma.core.run_configs import Loihi2SimCfg
 
 from polystep_snn.errors import InputError
+from polystep_snn.hardware.input_neurons import InputNeurons
 from polystep_snn.hardware.integer_network import IntegerNetwork
 from polystep_snn.hardware.lava.adaptation_message import NETWORKS, registers
 from polystep_snn.hardware.lava.execution import run, shared
@@ -52,7 +53,9 @@ class AdaptingGraph:
         if len(network.layers) > MOST_LAYERS:
             raise InputError(f"the network has {len(network.layers)} layers: in Lava {MOST_LAYERS} adapt at most")
         self._network, self._images, self._rows = network, images, rows
-        self._num_samples = len(images) if images is not None else len(rows) // network.num_steps  # type: ignore[arg-type]
+        samples = images if images is not None else rows
+        assert samples is not None
+        self._num_samples = len(samples) // (1 if images is not None else network.num_steps)
         last = len(network.layers) - 1
         self.period = network.num_steps + last + 1
         first_step = 1 + last + network.num_steps
@@ -109,11 +112,12 @@ class AdaptingGraph:
 
     def _source(self, who: str) -> Any:
         """The out port of what sends the samples."""
-        times = {"num_steps": self._network.num_steps, "period": self.period, "name": f"{who} source"}
+        times: dict[str, Any] = {"num_steps": self._network.num_steps, "period": self.period, "name": f"{who} source"}
         if self._images is None:
+            assert self._rows is not None
             order = np.arange(self._num_samples)
             return SampledSource(rows=self._rows, order=order, num_channels=self._network.sizes[0], **times).s_out
-        neurons = self._network.neurons_of_code
+        neurons = InputNeurons.of_code(self._network.sizes[0])
         source = IntensitySource(images=self._images, encoder=self._network.encoder, neurons=neurons, **times)
         if who == NETWORKS[0]:
             source.received_out.connect(self._adapter.received)

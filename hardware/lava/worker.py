@@ -23,7 +23,8 @@ from polystep_snn.errors import BackendError
 from polystep_snn.hardware.integer_network import IntegerNetwork
 from polystep_snn.hardware.lava import lesson_message, lifeline, protocol
 from polystep_snn.hardware.network_file import load
-from polystep_snn.hardware.unlabelled import Adaptation, TransportRule
+from polystep_snn.hardware.transport_rule import TransportRule
+from polystep_snn.hardware.unlabelled import Adaptation
 
 _PROGRESS_S = 0.25
 

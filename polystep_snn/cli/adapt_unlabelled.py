@@ -11,13 +11,9 @@ from polystep_snn.errors import InputError
 
 if TYPE_CHECKING:
     from polystep_snn.hardware.adaptation import Images
-    from polystep_snn.hardware.integer_network import IntegerNetwork
-    from polystep_snn.hardware.learning_rule import LearningRule
     from polystep_snn.hardware.unlabelled import Adaptation
 
 _SAMPLES = 5000
-# Few labels are shown this often.
-_PASSES = 20
 # As ``adapt`` draws: of the stream, which is the sensor's too, and of the test samples.
 _STREAM, _TEST = 1, 3
 
@@ -57,10 +53,11 @@ def run(arguments: argparse.Namespace) -> int:
     from polystep_snn.datasets.shifts import Shift
     from polystep_snn.files import make_folder, write_json
     from polystep_snn.hardware import network_file
-    from polystep_snn.hardware.adaptation import Images, Pool
+    from polystep_snn.hardware.adaptation import Images, Pool, few_labels_lesson
     from polystep_snn.hardware.backend import open_backend
     from polystep_snn.hardware.learning_rule import LearningRule
-    from polystep_snn.hardware.unlabelled import Adaptation, TransportRule
+    from polystep_snn.hardware.transport_rule import TransportRule
+    from polystep_snn.hardware.unlabelled import Adaptation
     from polystep_snn.hardware.watching import ImageStream, check_stream
     from polystep_snn.training.offchip import accuracy
     from polystep_snn.training.run_folder import RunFolder, open_run
@@ -101,8 +98,8 @@ def run(arguments: argparse.Namespace) -> int:
     num_labels = round(fraction * len(stream))
     if fraction and num_labels < learning.batch_size:
         raise InputError(
-            f"--labels {arguments.labels} of {len(stream)} samples are {num_labels}, less than a batch of {learning.batch_size}: give more, "
-            "or a smaller --batch-size"
+            f"--labels {arguments.labels} of {len(stream)} samples are {num_labels}, less than a batch of {learning.batch_size}: give "
+            "more, or a smaller --batch-size"
         )
     make_folder(folder.path)
     lock = folder.lock("adapts")
@@ -117,7 +114,11 @@ def run(arguments: argparse.Namespace) -> int:
     say(("acted: " if adaptation.acted else "did not act: ") + adaptation.reason)
     moved = adapted = replace(adaptation.own, statistics=None)
     if num_labels:
-        adapted = _learn(moved, learning, Images(new.images[:num_labels], new.labels[:num_labels]), arguments, folder)
+        few = Images(new.images[:num_labels], new.labels[:num_labels])
+        lesson, pool = few_labels_lesson(moved, learning, few, adaptation.acted, arguments.seed)
+        say(f"then {num_labels} labelled samples, in {lesson.learner.num_updates} batches, {', '.join(learning.writable)} writable")
+        carry_out(lesson, pool, arguments.backend, folder.network)
+        adapted = lesson.learner.learned()
     network_file.save(folder.network, adapted)
     seconds = time.perf_counter() - started
 
@@ -147,17 +148,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(result)
     return 0
-
-
-def _learn(network: "IntegerNetwork", rule: "LearningRule", labelled: "Images", arguments: argparse.Namespace, folder) -> "IntegerNetwork":
-    """PolyStep's update from a few labelled samples, shown several times."""
-    from polystep_snn.hardware.adaptation import Images, training_lesson
-
-    nobody = Images(labelled.images[:0], labelled.labels[:0])
-    lesson, pool = training_lesson(network, rule, labelled, nobody, _PASSES, arguments.seed)
-    say(f"{len(labelled.labels)} labelled samples are shown {_PASSES} times, {', '.join(rule.writable)} writable")
-    carry_out(lesson, pool, arguments.backend, folder.network)
-    return lesson.learner.learned()
 
 
 def _draw(folder, adaptation: "Adaptation", new: "Images") -> None:

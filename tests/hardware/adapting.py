@@ -8,7 +8,7 @@ from polystep_snn.datasets import load
 from polystep_snn.hardware import on_chip
 from polystep_snn.hardware.adaptation import Images, random_network, training_lesson
 from polystep_snn.hardware.learning_rule import LearningRule
-from polystep_snn.hardware.unlabelled import TransportRule
+from polystep_snn.hardware.transport_rule import TransportRule
 from polystep_snn.hardware.watching import ImageStream, SpikeStream, statistics
 
 EAGER = TransportRule(window=20, lost=0.0, share=0.0, errors=0.0, moved=1.0)

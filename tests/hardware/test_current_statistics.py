@@ -28,7 +28,7 @@ def test_moments_are_those_of_exact_fractions_in_whatever_parts(seed):
     mean, std = naive_moments(values.tolist())
     for found in (whole, parts, merged):
         moments = found.moments()
-        assert (moments.mean.tolist(), moments.std.tolist(), moments.count) == (mean, std, 40)
+        assert (moments.mean.tolist(), moments.std.tolist(), moments.samples) == (mean, std, 40)
     assert std[3] == 0
 
 

@@ -54,7 +54,8 @@ def test_what_is_not_moved_keeps_its_registers():
     rng = np.random.default_rng(0)
     layer, same = small_network(rng).layers[0], random_moments(rng, 9, 300)
     found = mapped_layer(layer, same, same, 8)
-    assert np.array_equal(found.vth, layer.vth) and np.array_equal(found.bias, layer.bias)
+    assert np.array_equal(found.vth, layer.vth)
+    assert np.array_equal(found.bias, layer.bias)
 
 
 @pytest.mark.parametrize("factor", [2, 3])
@@ -85,9 +86,9 @@ def test_a_constant_neuron_keeps_its_threshold_and_moves_by_the_means():
 
 def test_gains_that_no_register_holds_are_refused():
     layer = small_network(np.random.default_rng(0), vth=20_000).layers[0]
-    with pytest.raises(InputError, match="needs a gain of 0.0312, so a threshold of .*17 bits hold 131071"):
+    with pytest.raises(InputError, match=r"needs a gain of 0.0312, so a threshold of .*17 bits hold 131071"):
         mapped_layer(layer, moments([0] * 9, [1] * 9), moments([0] * 9, [1000] * 9), 8)
-    with pytest.raises(InputError, match="needs a bias of .*16 bits"):
+    with pytest.raises(InputError, match=r"needs a bias of .*16 bits"):
         mapped_layer(layer, moments([2**30] * 9, [100] * 9), moments([0] * 9, [100] * 9), 8)
 
 
@@ -102,7 +103,9 @@ def test_input_neurons_undo_a_gain_and_an_offset(code):
     assert not encode(code, 16, images, silent).any()
 
 
-@pytest.mark.parametrize(("vth", "bias", "message"), [(0, 0, "vth of an input neuron is 0"), (1, 2**17 + 1, "bias of an input neuron is 131073")])
+@pytest.mark.parametrize(
+    ("vth", "bias", "message"), [(0, 0, "vth of an input neuron is 0"), (1, 2**17 + 1, "bias of an input neuron is 131073")]
+)
 def test_registers_that_no_input_neuron_has(vth, bias, message):
     with pytest.raises(InputError, match=message):
         InputNeurons(np.array([vth], np.int32), np.array([bias], np.int32))

@@ -9,7 +9,8 @@ from polystep_snn.datasets.shifts import Shift
 from polystep_snn.errors import BackendError, InputError
 from polystep_snn.hardware.lava import adaptation_message
 from polystep_snn.hardware.lava.client import LavaBackend
-from polystep_snn.hardware.unlabelled import Adaptation, TransportRule
+from polystep_snn.hardware.transport_rule import TransportRule
+from polystep_snn.hardware.unlabelled import Adaptation
 from polystep_snn.hardware.watching import ImageStream, adapt
 from tests.hardware.adapting import EAGER, read_digits, reader, shifting_spikes
 from tests.hardware.lava.lava_worker import worker  # noqa: F401 (fixtures)
@@ -54,7 +55,9 @@ def test_input_neurons_adapt_too_and_go_back(worker):
     rule = TransportRule(window=25)
     found = assert_same(network, ImageStream(np.concatenate([grey, train.images[100:225]])), worker, rule)
     whats = [event.what for event in found.events]
-    assert "adapt" in whats and "restore" in whats and found.own is network
+    assert "adapt" in whats
+    assert "restore" in whats
+    assert found.own is network
 
 
 def test_a_register_that_is_another_one_is_named():
@@ -68,7 +71,8 @@ def test_a_register_that_is_another_one_is_named():
     arrays["own_vth_0"][3] += 1
     with pytest.raises(BackendError, match="register 3 of vth_0 of the network 'own'"):
         adaptation_message.conclude(adaptation, stream, arrays)
-    assert adaptation.shown == 0 and not adaptation.events, "it stays as it was"
+    assert adaptation.shown == 0, "it stays as it was"
+    assert not adaptation.events
 
 
 def test_lava_starts_with_a_new_adaptation(worker):
