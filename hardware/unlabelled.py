@@ -114,8 +114,10 @@ class Adaptation:
 
     @property
     def reason(self) -> str:
-        """Of the last decision."""
-        return self.events[-1].reason if self.events else f"the stream is shorter than a window of {self.rule.window} samples"
+        """Why the network that decides has the registers that it has."""
+        wanted = ("adapt", "refine") if self.acted else ("refuse",) if self._refused is not None else ("keep", "restore", "refuse")
+        found = [event.reason for event in self.events if event.what in wanted]
+        return found[-1] if found else f"the stream ended before anything was decided, after {self.shown} samples"
 
     def check_network(self, network: IntegerNetwork) -> None:
         """InputError unless it is this network that adapts."""
