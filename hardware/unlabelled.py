@@ -18,7 +18,7 @@ are there again, bit for bit; where it is another one than the maps were made fo
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -54,12 +54,13 @@ class Event(NamedTuple):
 
 @dataclass
 class _Window:
-    """Of a stage: what was gathered."""
+    """Of a stage: what was gathered. Margins as sums, and as a sum of squares of what one network's is more than the other's."""
 
     first: RunningMoments
     layer: RunningMoments | None
-    own: list[np.ndarray] = field(default_factory=list)
-    beside: list[np.ndarray] = field(default_factory=list)
+    own: int = 0
+    beside: int = 0
+    squares: int = 0
     count: int = 0
 
 
@@ -141,8 +142,10 @@ class Adaptation:
         window.first.add(received if self._has_inputs and received is not None else own.sums[0])
         if window.layer is not None and self._stage is not None:
             window.layer.add(beside.sums[self._stage - self._has_inputs])
-        window.own.append(margins(own.values))
-        window.beside.append(margins(beside.values))
+        decided, tried = margins(own.values), margins(beside.values)
+        window.own += int(decided.sum())
+        window.beside += int(tried.sum())
+        window.squares += int(((tried - decided) ** 2).sum())
         window.count += len(own.values)
         self.shown += len(own.values)
         if self.left:
@@ -182,7 +185,7 @@ class Adaptation:
         known = self._made_for is not None and not self._differs(self._made_for, now)
         if not self._differs(self._kept.received[0], now):
             self._note("restore" if self.acted else "keep", "the first population receives what it did in training", deployed)
-            self.own = self.deployed
+            self.own, self._refused = self.deployed, None
         elif self.acted and known and self._refined >= REFINEMENTS:
             self._note("keep", "the sensor is the one that the maps were made for", deployed)
         elif not self.acted and deployed > 1 - self.rule.lost:
@@ -214,10 +217,10 @@ class Adaptation:
             self._refuse(str(error), None)
 
     def _after_trial(self) -> None:
-        own, tried = (np.concatenate(part) for part in (self._window.own, self._window.beside))
-        difference = (tried - own) * (MARGIN_UNIT / max(1, self._kept.margin))
-        gain, error = float(difference.mean()), float(difference.std()) / math.sqrt(len(own))
         after, current = self._share(self._window.beside), self._share(self._window.own)
+        gain, n = self._window.beside - self._window.own, self._window.count
+        # The standard error of a sum: the root of n times the variance.
+        error = math.sqrt(max(0, self._window.squares - gain * gain / n))
         # What is lost without maps was measured while watching, on the deployed network.
         lost = self._lost if self.acted else 1 - current
         back, kept_back = (1 - (1 - share) / lost if lost > 0 else 0.0 for share in (after, current))
@@ -260,9 +263,9 @@ class Adaptation:
     def _note(self, what: str, reason: str, deployed: float | None = None, tried: float | None = None) -> None:
         self.events.append(Event(self.shown, what, reason, deployed, tried))
 
-    def _share(self, parts: list[np.ndarray]) -> float:
-        """A mean margin, of that in training."""
-        return float(np.concatenate(parts).mean()) * MARGIN_UNIT / max(1, self._kept.margin)
+    def _share(self, margin: int) -> float:
+        """The window's sum of margins, of that in training."""
+        return margin * MARGIN_UNIT / (self._window.count * max(1, self._kept.margin))
 
     def _differs(self, one: Moments, other: Moments) -> bool:
         return distance(one, other) > self.rule.moved * chance(one, other)
