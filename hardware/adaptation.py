@@ -83,6 +83,10 @@ class Images(NamedTuple):
     images: np.ndarray
     labels: np.ndarray
 
+    def first(self, count: int) -> "Images":
+        """Only so many."""
+        return Images(self.images[:count], self.labels[:count])
+
 
 class SpikeTrains(NamedTuple):
     """Spikes ``packed: [T, n, ceil(M / 8)]``, eight to a byte, of M channels, and classes ``[n]``, integers."""
@@ -95,6 +99,10 @@ class SpikeTrains(NamedTuple):
     def of(cls, spikes: np.ndarray, labels: np.ndarray) -> "SpikeTrains":
         """Of ``[T, n, M]``, zeros and ones."""
         return cls(np.packbits(spikes, axis=-1), labels, spikes.shape[-1])
+
+    def first(self, count: int) -> "SpikeTrains":
+        """Only so many."""
+        return SpikeTrains(self.packed[:, :count], self.labels[:count], self.num_channels)
 
     def spikes(self, numbers: np.ndarray) -> np.ndarray:
         """``[T, B, M]`` uint8, of some samples."""
@@ -216,7 +224,9 @@ def training_lesson(
     return Lesson(Learner(network, rule, plan.num_updates), plan), pool
 
 
-def few_labels_lesson(network: IntegerNetwork, rule: LearningRule, labelled: Images, acted: bool, seed: int) -> tuple[Lesson, Pool]:
+def few_labels_lesson(
+    network: IntegerNetwork, rule: LearningRule, labelled: Images | SpikeTrains, acted: bool, seed: int
+) -> tuple[Lesson, Pool]:
     """A lesson from a few labelled samples, shown several times, after a network has adapted without labels or has not.
 
     Args:
@@ -228,7 +238,7 @@ def few_labels_lesson(network: IntegerNetwork, rule: LearningRule, labelled: Ima
     """
     if acted:
         rule = dataclasses.replace(rule, rate=rule.rate * _GENTLER, readout_rate=rule.readout_rate * _GENTLER)
-    nobody = Images(labelled.images[:0], labelled.labels[:0])
+    nobody = labelled.first(0)
     return training_lesson(network, rule, labelled, nobody, _FEW_PASSES, seed)
 
 

@@ -10,7 +10,8 @@ from polystep_snn.cli.learning import carry_out
 from polystep_snn.errors import InputError
 
 if TYPE_CHECKING:
-    from polystep_snn.hardware.adaptation import Images
+    from polystep_snn.datasets.base import Part
+    from polystep_snn.hardware.adaptation import Images, SpikeTrains
     from polystep_snn.hardware.unlabelled import Adaptation
 
 _SAMPLES = 5000
@@ -49,8 +50,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Adapt, say why or why not, and what it was worth."""
     import numpy as np
 
-    from polystep_snn.datasets.base import Samples
-    from polystep_snn.datasets.shifts import Shift
     from polystep_snn.files import make_folder, write_json
     from polystep_snn.hardware import network_file
     from polystep_snn.hardware.adaptation import Images, Pool, few_labels_lesson
@@ -58,9 +57,13 @@ def run(arguments: argparse.Namespace) -> int:
     from polystep_snn.hardware.learning_rule import LearningRule
     from polystep_snn.hardware.transport_rule import TransportRule
     from polystep_snn.hardware.unlabelled import Adaptation
-    from polystep_snn.hardware.watching import ImageStream, check_stream
+    from polystep_snn.hardware.watching import ImageStream, SpikeStream, check_stream
+    from polystep_snn.trained_networks import folder_of
+    from polystep_snn.training.deploy import deploy
+    from polystep_snn.training.kept_statistics import with_statistics
     from polystep_snn.training.offchip import accuracy
     from polystep_snn.training.run_folder import RunFolder, open_run
+    from polystep_snn.training.streams import check_shift, sensor_of
 
     fraction = parse_labels(arguments.labels)
     for name in ("labelled", "replay", "held_out", "round_size"):
@@ -71,7 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--samples is {samples}: choose at least 1")
     if arguments.limit is not None and arguments.limit < 1:
         raise InputError(f"--limit is {arguments.limit}: choose at least 1")
-    shift, rule = Shift.parse(arguments.shift), TransportRule(arguments.every)
+    check_shift(arguments.shift)
+    rule = TransportRule(arguments.every)
     learning = LearningRule(
         tuple(arguments.writable), arguments.batch_size, arguments.rate, arguments.readout_rate, "cosine", arguments.radius
     )
@@ -79,21 +83,18 @@ def run(arguments: argparse.Namespace) -> int:
     folder.check_free()
     opened = open_run(arguments.run_folder, arguments.data_dir)
     dataset = opened.dataset
-    if not isinstance(dataset.train, Samples):
-        raise InputError(f"{dataset.name} is not made of images, which these shifts are of: choose a run on images")
-    network = network_file.load(RunFolder(arguments.run_folder).network)
+    of_run = 1000 * arguments.seed
+    sensor = sensor_of(opened.config, dataset.train, arguments.shift, of_run + _STREAM)
+    deployed = RunFolder(folder_of(arguments.run_folder)).network
+    network = network_file.load(deployed) if deployed.exists() else with_statistics(opened, deploy(opened).integers)
     adaptation = Adaptation(network, rule)
 
-    def images(part: Samples, numbers: np.ndarray) -> Images:
-        return Images(part.images[numbers].astype(np.float32) / part.full_scale, part.labels[numbers].astype(np.int64))
+    def shifted(part: "Part", numbers: np.ndarray, seed: int) -> "Images | SpikeTrains":
+        return sensor.shifted(sensor.take(part, numbers), of_run + seed)
 
-    def shifted(clean: Images, seed: int) -> Images:
-        of_run = 1000 * arguments.seed
-        return Images(shift(clean.images, of_run + seed, sensor=of_run + _STREAM), clean.labels)
-
-    order = np.random.default_rng(arguments.seed).permutation(len(dataset.train))
-    new = shifted(images(dataset.train, order[: min(samples, len(order))]), _STREAM)
-    stream = ImageStream(new.images)
+    order = np.random.default_rng(arguments.seed).permutation(len(dataset.train))[:samples]
+    new = shifted(dataset.train, order, _STREAM)
+    stream = ImageStream(new.images) if isinstance(new, Images) else SpikeStream(new.spikes, len(new.labels))
     check_stream(stream, network, rule.window)
     num_labels = round(fraction * len(stream))
     if fraction and num_labels < learning.batch_size:
@@ -114,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
     say(("acted: " if adaptation.acted else "did not act: ") + adaptation.reason)
     moved = adapted = replace(adaptation.own, statistics=None)
     if num_labels:
-        few = Images(new.images[:num_labels], new.labels[:num_labels])
+        few = new.first(num_labels)
         lesson, pool = few_labels_lesson(moved, learning, few, adaptation.acted, arguments.seed)
         say(f"then {num_labels} labelled samples, in {lesson.learner.num_updates} batches, {', '.join(learning.writable)} writable")
         carry_out(lesson, pool, arguments.backend, folder.network)
@@ -122,9 +123,9 @@ def run(arguments: argparse.Namespace) -> int:
     network_file.save(folder.network, adapted)
     seconds = time.perf_counter() - started
 
-    test = images(dataset.test, np.arange(len(dataset.test))[: arguments.limit])
+    tested = np.arange(len(dataset.test))[: arguments.limit]
     result: dict[str, Any] = {"acted": adaptation.acted, "reason": adaptation.reason}
-    for name, seen in (("clean", test), ("shifted", shifted(test, _TEST))):
+    for name, seen in (("clean", sensor.take(dataset.test, tested)), ("shifted", shifted(dataset.test, tested, _TEST))):
         stages = {"before": network, **({"without_labels": moved} if num_labels else {}), "after": adapted}
         for when, stage in stages.items():
             pool = Pool(stage, seen)
@@ -140,6 +141,7 @@ def run(arguments: argparse.Namespace) -> int:
         "rule": asdict(rule),
     }
     write_json(folder.summary, result)
+    opened.describe_in(folder.path)
     _draw(folder, adaptation, new)
     for name in ("shifted", "clean"):
         say(f"{name:8s}{result[f'{name}_accuracy_before']:.2%} -> {result[f'{name}_accuracy_after']:.2%}")
@@ -150,7 +152,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _draw(folder, adaptation: "Adaptation", new: "Images") -> None:
+def _draw(folder, adaptation: "Adaptation", new: "Images | SpikeTrains") -> None:
     """Accuracy on the stream as it came, of the network that decided and of the one that stayed as it was."""
     from functools import partial
 
