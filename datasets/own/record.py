@@ -93,9 +93,9 @@ class DataRecord:
         except (KeyError, TypeError, ValueError):
             raise InputError("what the run says of its data is damaged: restore data.json, or start a new run") from None
         targets = own_targets.from_json(value.get("targets"))
+        fields: dict[str, Any] = {**texts, **numbers}
         return cls(
-            **texts,
-            **numbers,
+            **fields,
             num_steps=steps,
             targets=targets,
             scaling=None if scaling is None else Scaling.from_json(scaling),

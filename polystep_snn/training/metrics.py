@@ -46,7 +46,7 @@ def evaluate(
     """
     generator = torch.Generator(feed.labels.device).manual_seed(seed)
     labels = feed.labels[:limit]
-    outputs, loss, unit = [], 0.0, network.unit
+    outputs, loss, unit = [], 0.0, float(network.unit)
     for indices in torch.arange(len(labels)).split(batch_size):
         frames, y = feed.batch(indices, generator=generator)
         output, _ = network(frames)
