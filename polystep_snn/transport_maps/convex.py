@@ -95,5 +95,5 @@ class ConvexNetwork(nn.Module):
         direction = (1 + torch.linspace(0, 1, x.shape[1], dtype=x.dtype)).expand_as(x)
         for _ in range(iterations):
             direction = direction / direction.norm(dim=1, keepdim=True)
-            _, direction = jvp(lambda y: self.gradient(y, labels), (x,), (direction,))
+            direction = jvp(lambda y: self.gradient(y, labels), (x,), (direction,))[1]
         return float(direction.norm(dim=1).max())
