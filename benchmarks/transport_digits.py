@@ -1,7 +1,7 @@
 """Digits from noise, a label at a time: does a map that knows labels send noise to the digit that it is asked for?
 
 scikit-learn's 8 x 8 digits in their first 16 principal components; 1,200 to learn from, 597 held out. Source: standard Gaussian noise, the
-same for every label. A map's digits are judged by a nearest-neighbours classifier that has seen the held-out digits alone, and by the energy
+same for every label. A map's digits are judged by a nearest-neighbours classifier that has seen held-out digits alone, and by the energy
 distance between what it makes of a label and the held-out digits of that label (squared; Székely and Rizzo 2013), in units of the digits'
 own spread.
 """

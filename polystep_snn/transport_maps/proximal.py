@@ -77,8 +77,8 @@ def solve(
 
         moved, changed = y - last_y, r - last_r
         along = (moved * changed).sum(1, keepdim=True) / changed.square().sum(1, keepdim=True).clamp_min(1e-30)
-        # Not longer than the smallest curvature allows, not shorter than the largest asks for.
-        step = torch.where(first, fallback, along.clamp_max(1 / network.floor).maximum(fallback))
+        # Exactly computed, it is between 1 / L and 1 / floor.
+        step = torch.where(first | (along <= 0), fallback, along.clamp_max(1 / network.floor))
         last_y, last_r = y, r
         y = y - step * r
         first = ~(residual <= _GROWTH * found.residual[active])[:, None]  # not a number: as if it had grown

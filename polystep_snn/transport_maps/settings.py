@@ -15,7 +15,7 @@ class PotentialSettings(Options):
     widths: tuple = option((64, 64), "of the hidden layers")
     start: str = option("linear", "the map that training starts from", choices=STARTS)
     steps: int = option(1500, "of training", range=COUNT)
-    batch_size: int = option(1024, "samples of each distribution a step", range=COUNT)
+    batch_size: int = option(512, "samples of each distribution a step", range=COUNT)
     learning_rate: float = option(0.03, "of Adam at the start; it falls to zero as a cosine", range=Range(1e-6, 1, "1e-6 to 1"))
     floor: float = option(0.05, "the smallest curvature of the potential", range=Range(1e-4, 0.9, "1e-4 to 0.9"))
     tolerance: float = option(1e-4, "of the residual of a proximal point", range=Range(1e-12, 0.1, "1e-12 to 0.1"))
