@@ -6,7 +6,7 @@ r"""Optimal transport maps learned from samples, where the optimal map is known;
 
 100,000 samples of the source and as many of the target, that do not belong together, are all that a map sees. 10,000 others measure it:
 L2-UVP (unexplained variance in percent, 0 is perfect) of the map and of its inverse, cosine of displacements. A seed decides the pair, the
-samples and the training; settings were chosen on pairs of seed 0. ``potential, from the identity`` starts without the linear map (a seed).
+samples and the training; settings were chosen on pairs of seed 0. ``potential, without the linear map`` has plain coordinates (one seed).
 Seconds are those of the processor, of one thread.
 """
 
@@ -53,12 +53,12 @@ def samples(pair: Pair, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def measure(name: str, seed: int, again: bool = False, **settings: Any) -> dict[str, dict[str, Any]]:
-    """Every map's figures on one pair; ``again`` trains the potential once more, from the identity."""
+    """Every map's figures on one pair; ``again`` trains the potential once more, in plain coordinates."""
     source, target, x, z = samples(make_pair(name, seed), seed)
     maps: dict[str, Any] = {"identity": Identity, "diagonal": DiagonalMap, "linear": GaussianMap}
     maps["potential"] = lambda: PotentialMap(seed=seed, **settings)
     if again:
-        maps["potential, from the identity"] = lambda: PotentialMap(seed=seed, start="identity")
+        maps["potential, without the linear map"] = lambda: PotentialMap(seed=seed, coordinates="identity")
     found = {}
     for method, make in maps.items():
         began = time.process_time()

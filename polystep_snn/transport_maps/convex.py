@@ -6,7 +6,7 @@ An input-convex network (Amos, Xu and Kolter 2017, "Input convex neural networks
     h_1 = softplus(A_1 x + b_1c),    h_k = softplus(W_k h_{k-1} + A_k x + b_kc),    W_k >= 0, w >= 0
 
 ``floor`` > 0 makes u strongly convex: every vector is the gradient at one point and no other. B starts at sqrt(1 - floor) times the
-identity and w is small, so that the gradient starts close to the identity.
+identity, v at zero, the rest at random.
 """
 
 import math
@@ -14,7 +14,6 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.func import jvp
 from torch.nn import functional as F  # noqa: N812 (as everywhere)
 
 # Found on validation pairs (benchmarks/transport.py): softplus functions that are sharp and bend at different places learn fastest.
@@ -83,7 +82,6 @@ class ConvexNetwork(nn.Module):
             slopes = slopes @ F.softplus(self.hidden[k - 1]) * torch.sigmoid(layers[k - 1])
         return found + slopes @ self.inputs[0]
 
-    @torch.no_grad()
     def largest_curvature(self, x: Tensor, labels: Tensor, iterations: int) -> float:
         """The largest eigenvalue of the Hessian at any of some points, from below: a power iteration at each of them.
 
@@ -91,9 +89,12 @@ class ConvexNetwork(nn.Module):
             x, labels: ``[B, d]`` and ``[B]``.
             iterations: of the power iteration, each a product with the Hessian.
         """
+        x = x.detach().requires_grad_()
+        slopes = self.gradient(x, labels)
         # Not a coordinate axis, and the same at every call.
         direction = (1 + torch.linspace(0, 1, x.shape[1], dtype=x.dtype)).expand_as(x)
         for _ in range(iterations):
             direction = direction / direction.norm(dim=1, keepdim=True)
-            direction = jvp(lambda y: self.gradient(y, labels), (x,), (direction,))[1]
+            # The Hessian is symmetric: the gradient of <grad u, v> is its product with v.
+            (direction,) = torch.autograd.grad(slopes, x, direction, retain_graph=True)
         return float(direction.norm(dim=1).max())

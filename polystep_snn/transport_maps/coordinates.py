@@ -14,7 +14,7 @@ from polystep_snn.errors import InputError
 from polystep_snn.transport_maps.diagonal import DiagonalMap
 from polystep_snn.transport_maps.gaussian import GaussianMap, symmetric_root
 
-STARTS = ("linear", "diagonal", "identity")
+KINDS = ("linear", "diagonal", "identity")
 
 
 class Coordinates(NamedTuple):
@@ -49,11 +49,11 @@ class Coordinates(NamedTuple):
         return _by_label(self.scale * z, self.root, labels) + self.target_mean[labels]
 
 
-def coordinates(start: str, x: Tensor, x_labels: Tensor, z: Tensor, z_labels: Tensor, num_labels: int) -> Coordinates:
+def coordinates(kind: str, x: Tensor, x_labels: Tensor, z: Tensor, z_labels: Tensor, num_labels: int) -> Coordinates:
     """Those in which the linear map of every label (or a diagonal one, or the identity) between samples is the identity.
 
     Args:
-        start: one of ``STARTS``.
+        kind: one of ``KINDS``.
         x, z: samples of source and target, ``[N, d]`` and ``[M, d]`` float64.
         x_labels, z_labels: their labels.
         num_labels: C.
@@ -61,7 +61,7 @@ def coordinates(start: str, x: Tensor, x_labels: Tensor, z: Tensor, z_labels: Te
     Raises:
         InputError: a label that one of them lacks, and what the maps refuse.
     """
-    parts = [_of_label(start, x[x_labels == c], z[z_labels == c], c, num_labels) for c in range(num_labels)]
+    parts = [_of_label(kind, x[x_labels == c], z[z_labels == c], c, num_labels) for c in range(num_labels)]
     source_mean, target_mean, root = (torch.stack(part) for part in zip(*parts, strict=True))
     found = Coordinates(source_mean, target_mean, root, torch.linalg.inv(root), x.new_ones(1))
     # Both distributions have this spread where the map is the linear one.
@@ -69,16 +69,16 @@ def coordinates(start: str, x: Tensor, x_labels: Tensor, z: Tensor, z_labels: Te
     return found._replace(scale=spread)
 
 
-def _of_label(start: str, x: Tensor, z: Tensor, label: int, num_labels: int) -> tuple[Tensor, Tensor, Tensor]:
+def _of_label(kind: str, x: Tensor, z: Tensor, label: int, num_labels: int) -> tuple[Tensor, Tensor, Tensor]:
     """m, n and A^1/2."""
     try:
         for name, values in (("source", x), ("target", z)):
             if len(values) < 2:
                 raise InputError(f"{name} has {len(values)} samples: give at least 2")
-        if start == "linear":
+        if kind == "linear":
             linear = GaussianMap().fit(x, z)
             return linear.source_mean, linear.target_mean, symmetric_root(linear.matrix)
-        if start == "diagonal":
+        if kind == "diagonal":
             return x.mean(0), z.mean(0), torch.diag(DiagonalMap().fit(x, z).gain.sqrt())
         nothing = x.new_zeros(x.shape[1])
         return nothing, nothing, torch.eye(x.shape[1], dtype=x.dtype)

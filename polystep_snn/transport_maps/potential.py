@@ -66,8 +66,9 @@ class PotentialMap:
 
     ``map`` is the gradient of the potential u, ``inverse`` the proximal point at which that gradient is the given point. There is no second
     network and no adversary: u* in the dual is a proximal fixed point that is not differentiated (Park et al. 2026, "Implicit neural
-    optimal transport via fixed-point optimization", arXiv 2605.10792). Training starts from the linear map (``start="linear"``), in
-    coordinates in which that is the identity. Samples should be many: a network fits what few samples have by chance.
+    optimal transport via fixed-point optimization", arXiv 2605.10792). The network works in coordinates in which the linear map
+    is the identity (``coordinates="linear"``), so that it has only the rest to learn. Samples should be many: a network fits what few
+    samples have by chance.
 
     Args:
         settings: any of ``PotentialSettings``, by name, such as ``num_labels=10``, ``widths=(128, 128)``, ``steps=3000``.
@@ -112,7 +113,7 @@ class PotentialMap:
         """
         began = time.perf_counter()
         x, z = self._pair(source, target, source_labels, target_labels)
-        frame = coordinates(self.settings.start, x.points.double(), x.labels, z.points.double(), z.labels, self.settings.num_labels)
+        frame = coordinates(self.settings.coordinates, x.points.double(), x.labels, z.points.double(), z.labels, self.settings.num_labels)
         frame = Coordinates(*(part.to(x.points.dtype) for part in frame))
         network = ConvexNetwork(
             x.points.shape[1],
@@ -188,7 +189,9 @@ class PotentialMap:
         """Residuals and the duality gap on samples, best on others than those of ``fit``. Arguments and errors as there."""
         self._fitted()
         training = {name: getattr(self.report, name) for name in ("steps", "seconds", "unconverged_steps", "mean_training_iterations")}
-        return self._report(*self._pair(source, target, source_labels, target_labels), **training)
+        dtype = self._coordinates.scale.dtype
+        pair = (given._replace(points=given.points.to(dtype)) for given in self._pair(source, target, source_labels, target_labels))
+        return self._report(*pair, **training)
 
     def save(self, path: Path) -> None:
         """Write the map as safetensors. Raises InputError where it cannot be written."""

