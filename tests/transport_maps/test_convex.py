@@ -80,6 +80,19 @@ def test_a_curvature_that_is_far_too_small_is_survived(potential):
     torch.testing.assert_close(network.gradient(found.points, labels), z, rtol=0, atol=1e-8)
 
 
+def test_points_far_out_are_reached():
+    """Where the curvature jumps from 5 to the floor, steps that the last two residuals ask for run to and fro; they end all the same."""
+    network = ConvexNetwork(1, (1,), 1, 0.01, torch.Generator().manual_seed(0)).double()
+    with torch.no_grad():
+        for parameter, value in ((network.quadratic, 0.0), (network.inputs[0], 40.0), (network.biases[0], 0.0), (network.output, -4.0)):
+            parameter.fill_(value)
+    z = torch.linspace(-5, 5, 101, dtype=torch.float64)[:, None]
+    labels = torch.zeros(101, dtype=torch.int64)
+    found = solve(network, z, labels, z, network.largest_curvature(z, labels, 1), 1e-9, 500)
+    assert found.converged.all()
+    torch.testing.assert_close(network.gradient(found.points, labels), z, rtol=0, atol=1e-8)
+
+
 def test_what_has_not_converged_says_so_for_each_point(potential):
     network, _, z, labels = potential
     curvature = network.largest_curvature(z, labels, 100)
