@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "polystep": set(),
     "engine": set(),
     "modules": set(),
+    "transport_maps": set(),
     "snn": {"hardware"},
     "spaces": {"polystep", "engine", "snn"},
     "hardware": set(),
