@@ -1,6 +1,7 @@
 """``polystep-snn adapt``: a deployed network learns from a stream that is not what it was trained on."""
 
 import argparse
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,9 @@ def run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from polystep_snn.datasets.base import Samples
+    from polystep_snn.datasets.own.record import record_of
     from polystep_snn.datasets.shifts import Shift
-    from polystep_snn.files import make_folder, write_json
+    from polystep_snn.files import make_folder, write_json, write_text
     from polystep_snn.hardware.adaptation import Images, Pool, Stream, field_lesson
     from polystep_snn.hardware.learning_rule import Learner, LearningRule
     from polystep_snn.training.deploy import deploy
@@ -115,6 +117,9 @@ def run(arguments: argparse.Namespace) -> int:
     make_folder(folder.path)
     lock = folder.lock("learns")
     folder.check_free()
+    # So that it is opened as the run was: with the same data, encoder and classes.
+    write_json(folder.config, opened.config.to_json())
+    write_json(folder.data, (opened.record or record_of(dataset)).to_json())
     say(
         f"{dataset.name} under {arguments.shift}: {stream.samples} new samples in rounds of {stream.round_size}, {stream.held_out} judge; "
         f"{len(lesson.plan.samples)} to show in all, {', '.join(rule.writable)} writable"
@@ -140,10 +145,16 @@ def run(arguments: argparse.Namespace) -> int:
         "rollbacks": lesson.rollbacks,
         "seconds": round(seconds, 3),
         "backend": arguments.backend,
+        "run": str(arguments.run_folder),
+        "limit": arguments.limit,
         "shift": arguments.shift,
         "rule": asdict(rule),
         "stream": asdict(stream),
     }
+    validation = images(dataset.validation, np.arange(len(dataset.validation)))
+    score = accuracy(adapted, Pool(network, validation).spikes, validation.labels)
+    # Not that of the run before, which the network's provenance tells of.
+    write_text(folder.metrics, json.dumps({"epoch": 1, "val_accuracy": score}) + "\n")
     write_json(folder.summary, result)
     _draw(folder, lesson, network, pool, stream.samples)
     say(

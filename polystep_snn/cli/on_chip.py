@@ -26,6 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     import polystep_snn
     from polystep_snn.datasets import load
     from polystep_snn.datasets.base import Samples
+    from polystep_snn.datasets.own.record import record_of
     from polystep_snn.files import make_folder, write_json, write_text
     from polystep_snn.hardware.adaptation import Images, Pool, random_network, training_lesson
     from polystep_snn.hardware.chip import preflight
@@ -76,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     with folder.lock("learns"):
         folder.check_free()
         write_json(folder.config, config.to_json())
+        write_json(folder.data, record_of(dataset).to_json())
         seconds = carry_out(lesson, pool, arguments.backend, folder.network)
     learned = lesson.learner.learned()
     test = Pool(network, images(dataset.test))
@@ -89,6 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
         "samples": len(lesson.plan.samples),
         "writes": lesson.learner.updates,
         "backend": arguments.backend,
+        "limit": arguments.limit,
         "cores": report.cores,
         "seed": config.run.seed,
         "rule": asdict(rule),

@@ -90,11 +90,11 @@ class Content:
         self.require(_is_number(value) and value >= 0, f"seconds is {str(value)[:20]}")
         return value
 
-    def history(self, epochs: int) -> list[dict[str, Any]]:
-        """The metrics of so many epochs."""
+    def history(self, epochs: int, known: bool = True) -> list[dict[str, Any]]:
+        """The metrics of so many epochs; of a run whose checkpoint is not there there may be none."""
         found = self.field("history")
         self.require(
-            isinstance(found, list) and len(found) in ((epochs,) if self.tensors else (0, epochs)), f"it has no metrics of {epochs} epochs"
+            isinstance(found, list) and len(found) in ((epochs,) if known else (0, epochs)), f"it has no metrics of {epochs} epochs"
         )
         numbers = (*_NUMBERS, f"train_{self.score}", f"val_{self.score}")
         for number, metrics in enumerate(found, 1):

@@ -108,7 +108,7 @@ def open_run(path: Path, data_dir: Path | None = None, dataset: Dataset | None =
     check_config(config, meta, folder)
     content = Content(folder.checkpoint, tensors, meta, config.method.score)
     epochs = content.count("epoch", config.optimizer.epochs)
-    best, history = content.best(epochs), content.history(epochs)
+    best, history = content.best(epochs), content.history(epochs, known=integers is None)
     if best is None:
         raise InputError(
             f"the run in {path} has not finished an epoch: go on with `polystep-snn train {config.data.dataset} --out {path} --resume`"
