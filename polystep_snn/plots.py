@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#d9762b", "#8a8f98"
 # So many classes have room for their names and numbers in a figure.
@@ -21,8 +21,13 @@ def new_figure(width: float, height: float) -> Figure:
 
 def plain(text: str, longest: int = 60) -> str:
     """Text of strangers for a figure: in one line, shortened, and never taken for a formula."""
+    return shortened(text, longest).replace("$", r"\$")
+
+
+def shortened(text: str, longest: int) -> str:
+    """Text in one line of at most so many characters."""
     line = " ".join(text.split())
-    return (line if len(line) <= longest else line[: longest - 1] + "…").replace("$", r"\$")
+    return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
 def _tidy(ax: Axes, title: str, x: str, y: str) -> Axes:
@@ -38,6 +43,9 @@ def loss_curve(ax: Axes, history: Sequence[dict[str, Any]]) -> Axes:
     """Training and validation loss over epochs, from a run's metrics: cross-entropy, or squared errors of real targets."""
     _over_epochs(ax, history, "loss")
     ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter("{x:g}" if high < 10 * low else NullFormatter())
     ax.legend(frameon=False, fontsize=8)
     return _tidy(ax, "Loss", "epoch", "squared error (spread² of the target)" if "val_r2" in history[0] else "cross-entropy (nats)")
 
@@ -74,14 +82,15 @@ def running_accuracy(ax: Axes, right: dict[str, np.ndarray], window: int = 250) 
     return _tidy(ax, f"Accuracy over the last {window} samples", "samples of the stream", "accuracy (%)")
 
 
-def raster(ax: Axes, spikes: np.ndarray, title: str = "Spikes", color: str = BLUE) -> Axes:
-    """Spikes ``[T, N]`` as ticks, neurons upwards; steps are counted from 1."""
+def raster(ax: Axes, spikes: np.ndarray, title: str = "Spikes", color: str = BLUE, of: str = "neuron") -> Axes:
+    """Spikes ``[T, N]`` as ticks, neurons upwards, or what else they are ``of``; steps are counted from 1."""
     step, neuron = np.nonzero(spikes)
-    ax.scatter(step + 1, neuron, s=max(0.5, min(8, 900 / max(1, spikes.shape[1]))), marker="|", color=color, linewidths=0.9)
+    ax.scatter(step + 1, neuron, s=max(0.5, min(60, 900 / max(1, spikes.shape[1]))), marker="|", color=color, linewidths=0.9)
     ax.set_xlim(0.5, len(spikes) + 0.5)
     ax.set_ylim(-0.5, spikes.shape[1] - 0.5)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    return _tidy(ax, title, "timestep", "neuron")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True))
+    return _tidy(ax, title, "timestep", of)
 
 
 def event_strip(ax: Axes, frames: np.ndarray, num_pictures: int = 6, title: str = "Events") -> Axes:
@@ -111,7 +120,7 @@ def event_strip(ax: Axes, frames: np.ndarray, num_pictures: int = 6, title: str 
 
 
 def picture(ax: Axes, image: np.ndarray, title: str = "Sample") -> Axes:
-    """An image with intensities in [0, 1]: ``[H, W]``, or ``[C, H, W]``; three channels are red, green and blue, others stand side by side."""
+    """An image with intensities in [0, 1]: ``[H, W]``, or ``[C, H, W]``; three are red, green and blue, others stand side by side."""
     if image.ndim == 3 and len(image) == 3:
         ax.imshow(np.clip(image.transpose(1, 2, 0), 0, 1), interpolation="nearest")
     else:
@@ -147,7 +156,8 @@ def lines(ax: Axes, values: np.ndarray, title: str) -> Axes:
     for k, color in zip(range(values.shape[1]), (BLUE, ORANGE, GREY, "black"), strict=False):
         ax.plot(steps, values[:, k], color=color, marker=".", label=f"input {k}")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.legend(frameon=False, fontsize=8, ncols=values.shape[1], loc="best")
+    ax.margins(y=0.2)
+    ax.legend(frameon=False, fontsize=8, ncols=values.shape[1], loc="upper left")
     return _tidy(ax, title, "timestep", "current")
 
 
@@ -182,8 +192,8 @@ def decision(ax: Axes, values: np.ndarray, classes: Sequence[str], label: int, t
     return _tidy(ax, title, "timestep", "value")
 
 
-def approach(ax: Axes, values: np.ndarray, names: Sequence[str], target: np.ndarray, title: str = "Readout") -> Axes:
-    """The readout of real targets ``[T, D]`` after each step, in their units, and the targets ``[D]`` dashed; at most three are drawn."""
+def approach(ax: Axes, values: np.ndarray, names: Sequence[str], target: np.ndarray, unit: str = "value", title: str = "Readout") -> Axes:
+    """The readout of real targets ``[T, D]`` after each step, and the targets ``[D]`` dashed; of many values three are drawn."""
     steps = np.arange(1, len(values) + 1)
     for k, color in zip(range(values.shape[1]), (BLUE, ORANGE, GREY), strict=False):
         ax.plot(steps, values[:, k], color=color, label=plain(names[k], 24))
@@ -191,13 +201,13 @@ def approach(ax: Axes, values: np.ndarray, names: Sequence[str], target: np.ndar
     ax.set_xlim(0.5, len(values) + 0.5)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend(frameon=False, fontsize=8, loc="best", title="dashed: target", title_fontsize=8)
-    return _tidy(ax, title, "timestep", "value")
+    return _tidy(ax, title, "timestep", unit)
 
 
 def against_targets(ax: Axes, targets: np.ndarray, answers: np.ndarray, title: str) -> Axes:
     """Answers against real targets, both ``[n]``, and the diagonal on which they agree."""
     low, high = (float(of(targets)) for of in (np.min, np.max))
-    ax.plot([low, high], [low, high], color=ORANGE, linewidth=1, linestyle="--", label="right")
+    ax.plot([low, high], [low, high], color=ORANGE, linewidth=1, linestyle="--", label="answer = target")
     ax.scatter(targets, answers, s=_dot_size(len(targets)), color=BLUE, alpha=0.5, linewidths=0)
     ax.legend(frameon=False, fontsize=8, loc="upper left")
     return _tidy(ax, title, "target", "answer")

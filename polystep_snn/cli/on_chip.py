@@ -9,28 +9,26 @@ from polystep_snn.cli.learning import carry_out
 from polystep_snn.cli.run_options import given_options
 from polystep_snn.errors import InputError
 from polystep_snn.training.config import TrainConfig
-from polystep_snn.training.recipes import NEURON_RECIPES, RECIPES
+from polystep_snn.training.recipes import on_chip_recipe
 
 # What this loop does not have.
 _UNUSED = (
     *("lr", "weight_decay", "averaging", "windows", "polytope", "transport", "probed", "credit", "rate_weight", "target_rate"),
-    *("device", "threads", "compile", "v_th"),
+    *("device", "threads", "compile", "v_th", "cost", "class_weights"),
 )
-_BATCH_SIZE = 32
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Learn, keep what validation likes best, test it."""
+def run(arguments: argparse.Namespace, own: dict[str, Any] | None = None) -> int:
+    """Learn, keep what validation likes best, test it; ``own`` is the recipe of data of one's own."""
     import numpy as np
 
     import polystep_snn
-    from polystep_snn.datasets import load
     from polystep_snn.datasets.base import Samples
-    from polystep_snn.datasets.own.record import record_of
     from polystep_snn.files import make_folder, write_json, write_text
     from polystep_snn.hardware.adaptation import Images, Pool, random_network, training_lesson
     from polystep_snn.hardware.chip import preflight
     from polystep_snn.hardware.learning_rule import LearningRule
+    from polystep_snn.training.data import load_run_data
     from polystep_snn.training.offchip import accuracy
     from polystep_snn.training.run_folder import RunFolder
 
@@ -40,15 +38,14 @@ def run(arguments: argparse.Namespace) -> int:
             raise InputError(f"{name.replace('_', '-')} has no meaning with --on-chip: leave it out")
     if arguments.resume:
         raise InputError("--resume has no meaning with --on-chip: start the run again")
-    defaults = {**RECIPES[arguments.dataset], **NEURON_RECIPES["loihi"], "batch_size": _BATCH_SIZE}
-    config = TrainConfig(arguments.dataset, **{**defaults, **given, "neuron": "loihi"})
+    config = TrainConfig(arguments.dataset, **{**on_chip_recipe(arguments.dataset, own), **given})
     width = config.network.hidden[0]
     if len(config.network.hidden) != 1 or not isinstance(width, int):
         raise InputError(
             f"hidden is {list(config.network.hidden)}: the loop on the chip trains networks of one dense hidden layer without recurrent "
             "weights or delays, give one width"
         )
-    dataset = load(config.data.dataset, arguments.data_dir)
+    dataset, record = load_run_data(config, arguments.data_dir)
     if not isinstance(dataset.train, Samples):
         raise InputError(f"{dataset.name} is not made of images: --on-chip trains on images")
     folder = RunFolder(arguments.out)
@@ -77,12 +74,12 @@ def run(arguments: argparse.Namespace) -> int:
     with folder.lock("learns"):
         folder.check_free()
         write_json(folder.config, config.to_json())
-        write_json(folder.data, record_of(dataset).to_json())
+        write_json(folder.data, record.to_json())
         seconds = carry_out(lesson, pool, arguments.backend, folder.network)
     learned = lesson.learner.learned()
     test = Pool(network, images(dataset.test))
     result: dict[str, Any] = {
-        "dataset": dataset.name,
+        "dataset": dataset.title,
         "test_accuracy": accuracy(learned, test.spikes, test.labels),
         "val_accuracy": max(lesson.scores),
         "epoch": lesson.scores.index(max(lesson.scores)) + 1,

@@ -74,11 +74,11 @@ def run(arguments: argparse.Namespace) -> int:
     given = given_options(arguments)
     own = None if arguments.dataset in NAMES else describe_given(arguments.dataset, arguments.data_dir, given)
     if arguments.on_chip:
-        if own is None and RECIPES[arguments.dataset].get("encoder") in (EVENTS, SEQUENCE):
+        if (RECIPES[arguments.dataset] if own is None else own).get("encoder") in (EVENTS, SEQUENCE):
             raise InputError(f"{arguments.dataset} is not made of images, which --on-chip learns from: leave it out, or choose images")
         from polystep_snn.cli import on_chip
 
-        return on_chip.run(arguments)
+        return on_chip.run(arguments, own)
     if arguments.resume:
         folder = RunFolder(arguments.out)
         if not folder.checkpoint.is_file():

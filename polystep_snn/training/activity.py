@@ -32,8 +32,8 @@ class Activity(NamedTuple):
         spikes: ``[T, N_l]`` for each hidden layer.
         membranes: ``[T, N_l]`` for each hidden layer, after the step and its reset.
         thresholds: ``[N_l]`` for each hidden layer, in units of its membranes.
-        readout: ``[T, C]`` after every step: units of the readout, or of real targets.
-        target: a class, or real values ``[D]`` in their own units.
+        readout: ``[T, C]`` after every step; of real targets in units of their spread.
+        target: a class, or real values ``[D]``.
     """
 
     inputs: np.ndarray
@@ -75,8 +75,7 @@ def activity_of(run: OpenedRun, sample: int) -> Activity:
     if not run.dataset.holds_values:
         return found._replace(target=int(labels))
     unit = unit_of(_integers(run)) if run.latent is None else float(run.latent.unit)
-    readout = in_their_units(run, found.readout * (build_cost(run.config).scale * unit))
-    return found._replace(readout=readout, target=in_their_units(run, labels[0].cpu().numpy()))
+    return found._replace(readout=found.readout * (build_cost(run.config).scale * unit), target=labels[0].cpu().numpy())
 
 
 def _in_torch(run: OpenedRun, frames: Any) -> Activity:

@@ -1,5 +1,6 @@
 """The figures of a run: what fits its data, its targets, and what its folder holds."""
 
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -46,11 +47,9 @@ def curves(run: OpenedRun) -> Figure | None:
 def activity(run: OpenedRun, sample: int) -> Figure:
     """A test sample: as a picture, as input, as spikes of the first hidden layer, on a membrane, and in the readout."""
     found, test = activity_of(run, sample), run.dataset.test
-    of_class = "" if run.dataset.holds_values else f" (a {plots.plain(run.classes[found.target], 24)})"
+    of_class = "" if run.dataset.holds_values else f" ({plots.plain(run.classes[found.target], 24)})"
     title = f"test sample {sample}{of_class}"
-    # The channels of a cochlea make no picture: their raster says all.
-    strip = run.kind == "events" and test.shape[1] > 1
-    shown = run.kind == "images" and isinstance(test, Samples)
+    strip, shown = _has_strip(run), run.kind == "images"
     figure = plots.new_figure(11 if shown else 9, 8 if strip else 6)
     axes: dict[Any, Any]
     if strip:
@@ -59,6 +58,7 @@ def activity(run: OpenedRun, sample: int) -> Figure:
         plots.event_strip(axes["s"], frames, title=f"Events of {title}: ON blue, OFF orange")
     elif shown:
         axes = figure.subplot_mosaic("pih;pmr", width_ratios=(0.6, 1, 1))
+        assert isinstance(test, Samples)
         image = test.intensities(slice(sample, sample + 1))[0]
         title = title[0].upper() + title[1:]
         if image.ndim == 2 and len(image) == 1:
@@ -71,10 +71,22 @@ def activity(run: OpenedRun, sample: int) -> Figure:
     if found.spikes:
         _first_layer(axes["h"], axes["m"], found)
     if run.dataset.holds_values:
-        plots.approach(axes["r"], found.readout, run.classes, found.target)
+        # Values of different sizes share an axis in units of their spread.
+        units = (lambda x: in_their_units(run, x), "value") if len(run.classes) == 1 else (lambda x: x, "value (spreads from the mean)")
+        plots.approach(axes["r"], units[0](found.readout), run.classes, units[0](found.target), units[1])
     else:
         plots.decision(axes["r"], found.readout, run.classes, found.target)
     return figure
+
+
+def shows_pictures(run: OpenedRun) -> bool:
+    """Whether its activity is drawn with a picture of the sample."""
+    return _has_strip(run) or (run.kind == "images" and run.dataset.test.shape[:-1] != (1,))
+
+
+def _has_strip(run: OpenedRun) -> bool:
+    # The channels of a cochlea make no picture: their raster says all.
+    return run.kind == "events" and run.dataset.test.shape[1] > 1
 
 
 def _input(ax: Any, run: OpenedRun, found: Activity, of: str) -> None:
@@ -85,7 +97,7 @@ def _input(ax: Any, run: OpenedRun, found: Activity, of: str) -> None:
         else:
             plots.currents(ax, found.inputs, f"Input current{of}")
     else:
-        plots.raster(ax, found.inputs, f"Input spikes{of}", plots.GREY)
+        plots.raster(ax, found.inputs, f"Input spikes{of}", plots.GREY, "input")
 
 
 def _first_layer(above: Any, below: Any, found: Activity) -> None:
@@ -139,4 +151,5 @@ def r2_of(targets: np.ndarray, said: np.ndarray) -> float:
 
 def _with_note(figure: Figure, run: OpenedRun) -> None:
     if run.dataset.note:
-        figure.suptitle(plots.plain(run.dataset.title, 100), fontsize=8, color=plots.GREY)
+        title = plots.plain(run.dataset.title, 200)
+        figure.suptitle(textwrap.fill(title, int(15 * figure.get_figwidth())), fontsize=7, color=plots.GREY)

@@ -148,3 +148,8 @@ def recipe(
         others["blank_steps"] = delays
     foreign = {name for owner, names in SPACE_OPTIONS.items() if owner != space for name in names}
     return {**{name: value for name, value in others.items() if name not in foreign}, **SPACE_RECIPES[space]}
+
+
+def on_chip_recipe(dataset: str, own: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What is different from the defaults where a network learns on the chip from random weights."""
+    return {**(RECIPES[dataset] if own is None else own), **NEURON_RECIPES["loihi"], "batch_size": 32, "neuron": "loihi"}
