@@ -30,6 +30,13 @@ def named(path: Path, count: int = 150) -> Path:
     return path
 
 
+def image_values(path: Path, count: int = 150) -> Path:
+    """The same, and how bright they are, in 1 to 100, as a real target."""
+    x, _ = _three(count)
+    np.savez(path, x_train=x, y_train=1 + 99 * x.mean((1, 2)))
+    return path
+
+
 def colours(folder: Path, count: int = 90) -> Path:
     """A folder a class, of colour images."""
     x, y = _three(count)
@@ -57,13 +64,24 @@ def forecast(path: Path, count: int = 200) -> Path:
     return path
 
 
-def spikes(path: Path, count: int = 120, values: bool = False) -> Path:
-    """Sequences of spikes: the class, or the value, is how often they come."""
+def spikes(path: Path, count: int = 120) -> Path:
+    """Sequences of spikes: the class is whether they come often."""
+    x, rate = _spikes(count)
+    np.savez(path, x_train=x, y_train=(rate > 0.3).astype(int))
+    return path
+
+
+def spike_values(path: Path, count: int = 120) -> Path:
+    """The same, and how many of them come as a real target."""
+    x, _ = _spikes(count)
+    np.savez(path, x_train=x, y_train=x.mean((1, 2)))
+    return path
+
+
+def _spikes(count: int) -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.default_rng(0)
     rate = generator.choice([0.1, 0.5], count)
-    x = (generator.random((count, 10, 6)) < rate[:, None, None]).astype(np.uint8)
-    np.savez(path, x_train=x, y_train=x.mean((1, 2)) if values else (rate > 0.3).astype(int))
-    return path
+    return (generator.random((count, 10, 6)) < rate[:, None, None]).astype(np.uint8), rate
 
 
 def events(folder: Path, count: int = 90) -> Path:

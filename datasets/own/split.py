@@ -46,8 +46,8 @@ def split_off(stored: Sequence[str], labels: np.ndarray, other: bool = False) ->
         InputError: too few samples of a class.
     """
     if other:
-        part = Taken("test" if "test" in stored else stored[0], None)
-        return Split(part, part, part, "")
+        whole = Taken("test" if "test" in stored else stored[0], None)
+        return Split(whole, whole, whole, "")
     rest, said = np.arange(len(labels)), []
     taken = {"train": Taken("train", None)}
     for part, share, name in (("test", TEST_SHARE, "test"), ("val", VALIDATION_SHARE, "validation")):

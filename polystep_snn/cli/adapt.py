@@ -77,6 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
     folder = RunFolder(arguments.out)
     folder.check_free()
     opened = open_run(arguments.run_folder, arguments.data_dir)
+    if opened.config.method.cost == "mse":
+        raise InputError(f"the run in {arguments.run_folder} answers real targets, but classes are learned on the chip: choose another run")
     network, dataset = deploy(opened).integers, opened.dataset
     Learner(network, rule, 1)  # checks whether it can learn before any stream is made
     if opened.config.data.blank_steps:

@@ -36,7 +36,7 @@ def from_integers(config: TrainConfig, metrics: Path, integers: IntegerNetwork) 
     """
     history, name = read_metrics(metrics), f"val_{config.method.score}"
     complete = [epoch for epoch in history if "val_loss" in epoch]
-    best = {"epoch": integers.provenance.get("epoch", 1), name: float(integers.provenance.get(name, 0.0))}
+    best: dict[str, Any] = {"epoch": integers.provenance.get("epoch", 1), name: float(integers.provenance.get(name, 0.0))}
     if history and not complete:
         # It has learned on the chip since: the integers' provenance tells of the run before.
         best = max(({"epoch": epoch.get("epoch"), name: epoch.get(name, 0.0)} for epoch in history), key=lambda epoch: epoch[name])
