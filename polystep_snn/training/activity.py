@@ -14,7 +14,6 @@ from polystep_snn.snn.record import record
 from polystep_snn.trained_networks import folder_of
 from polystep_snn.training.answers import Answers, answers
 from polystep_snn.training.build import build_cost
-from polystep_snn.training.deploy import unit_of
 from polystep_snn.training.integer_run import read_metrics
 from polystep_snn.training.metrics import firing_rates
 from polystep_snn.training.opened_run import OpenedRun
@@ -49,7 +48,7 @@ def history_of(run: OpenedRun) -> list[dict[str, Any]]:
     return run.history or read_metrics(RunFolder(folder_of(run.path)).metrics)
 
 
-def test_answers(run: OpenedRun) -> tuple[Answers, str]:
+def answers_to_test_part(run: OpenedRun) -> tuple[Answers, str]:
     """What a run says to its test part, and where it ran: "torch" or "simulator"."""
     if run.latent is not None:
         return answers(run, run.dataset.test), "torch"
@@ -74,7 +73,7 @@ def activity_of(run: OpenedRun, sample: int) -> Activity:
         found = _in_torch(run, frames)
     if not run.dataset.holds_values:
         return found._replace(target=int(labels))
-    unit = unit_of(_integers(run)) if run.latent is None else float(run.latent.unit)
+    unit = _unit_of_readout(_integers(run)) if run.latent is None else float(run.latent.unit)
     return found._replace(readout=found.readout * (build_cost(run.config).scale * unit), target=labels[0].cpu().numpy())
 
 
@@ -92,7 +91,7 @@ def _in_torch(run: OpenedRun, frames: Any) -> Activity:
 
 def _in_simulator(network: IntegerNetwork, spikes: np.ndarray) -> Activity:
     *hidden, last = Simulator(network).record(spikes).layers
-    readout = last.v[:, 0] if network.readout == "membrane" else last.z[:, 0].cumsum(0)
+    readout = last.v[:, 0] / ALIGNMENT if network.readout == "membrane" else last.z[:, 0].cumsum(0)
     thresholds = [layer.vth * float(ALIGNMENT) for layer in network.layers[:-1]]
     return Activity(spikes[:, 0], [layer.z[:, 0] for layer in hidden], [layer.v[:, 0] for layer in hidden], thresholds, readout, None)
 
@@ -112,6 +111,10 @@ def rates_of(run: OpenedRun) -> list[np.ndarray]:
         for total, layer in zip(sums, recording.layers, strict=False):
             total += layer.z.sum((0, 1))
     return [total / (count * network.num_steps) for total in sums]
+
+
+def _unit_of_readout(network: IntegerNetwork) -> float:
+    return network.layers[-1].scale if network.readout == "membrane" else 1.0
 
 
 def _integers(run: OpenedRun) -> IntegerNetwork:

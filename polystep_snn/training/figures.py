@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from polystep_snn import plots
 from polystep_snn.datasets.base import Samples, Sequences
-from polystep_snn.training.activity import Activity, activity_of, history_of, in_their_units, rates_of, test_answers
+from polystep_snn.training.activity import Activity, activity_of, answers_to_test_part, history_of, in_their_units, rates_of
 from polystep_snn.training.answers import Answers
 from polystep_snn.training.opened_run import OpenedRun
 
@@ -24,7 +24,7 @@ def figures_of(run: OpenedRun, sample: int = 0, answered: Answers | None = None)
         sample: number of the test sample.
         answered: what the run says to its test part, where that is known already.
     """
-    answered = test_answers(run)[0] if answered is None else answered
+    answered = answers_to_test_part(run)[0] if answered is None else answered
     found = {"curves": curves(run), "activity": activity(run, sample), "rates": rates(run)}
     found |= {"answers": targets_and_answers(run, answered)} if run.dataset.holds_values else {"confusion": decisions(run, answered)}
     return {name: figure for name, figure in found.items() if figure is not None}

@@ -97,9 +97,9 @@ class OpenedRun:
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, or of the values of a real target."""
-        if self.record is None:
+        names = getattr(self.record.targets, "names", None) if self.record is not None else None
+        if self.record is None or (names is None and self.given is not None):
             return self.dataset.classes
-        names = getattr(self.record.targets, "names", None)
         return tuple(f"y{k}" for k in range(self.record.num_outputs)) if names is None else names
 
     @property

@@ -12,7 +12,7 @@ from polystep_snn.errors import InputError
 from polystep_snn.files import read_json
 from polystep_snn.hardware.chip import preflight
 from polystep_snn.trained_networks import folder_of
-from polystep_snn.training.activity import history_of, in_their_units, test_answers
+from polystep_snn.training.activity import answers_to_test_part, history_of, in_their_units
 from polystep_snn.training.answers import Answers
 from polystep_snn.training.command import command_of
 from polystep_snn.training.config import GROUPS, OPTIONS, TrainConfig, options_of
@@ -39,7 +39,7 @@ def report_of(run: OpenedRun, sample: int = 0) -> str:
     """
     folder = RunFolder(folder_of(run.path))
     config, summary = TrainConfig.from_json(read_json(folder.config)), read_json(folder.summary) if folder.summary.is_file() else {}
-    answered, backend = test_answers(run)
+    answered, backend = answers_to_test_part(run)
     scores = scores_of(answered.found, answered.labels, run.dataset.num_classes, None if run.record is None else run.record.targets)
     figures = figures_of(run, sample, answered)
     drawn = {name: drawing(figure, _WORDS[name].format(sample=sample), _pictured(name, run)) for name, figure in figures.items()}
