@@ -127,7 +127,7 @@ def _make_step(point: Point):
     return step, network, getattr(method, "release", lambda: None), torch.device(config.run.device)
 
 
-def _random_samples(config: TrainConfig, num_classes: int, shape: tuple[int, ...] | None = None):
+def _random_samples(config: TrainConfig, num_classes: int, shape: Any = None):
     """A batch of images of which a fifth of the pixels are on, as in MNIST, or of recordings with as many events as there may be."""
     import numpy as np
 

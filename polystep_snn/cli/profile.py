@@ -56,18 +56,21 @@ def run(arguments: argparse.Namespace) -> int:
 
     if min(arguments.num_steps) < 1:
         raise InputError(f"--num-steps is {min(arguments.num_steps)}: choose at least 1")
+    record, shape = None, None
     if arguments.run_folder is None:
-        config, record = TrainConfig(arguments.dataset, **recipe(arguments.dataset)), None
+        config = TrainConfig(arguments.dataset, **recipe(arguments.dataset))
     else:
         folder = RunFolder(folder_of(arguments.run_folder))
         if not folder.config.is_file():
             raise InputError(f"{arguments.run_folder} holds no run (no config.json): train first, or name another folder")
         config = TrainConfig.from_json(read_json(folder.config))
         record = DataRecord.from_json(read_json(folder.data)) if folder.data.is_file() else None
-    if record is None and config.data.dataset not in NAMES:
+    if config.data.dataset in NAMES:
+        outputs = num_classes(config)
+    elif record is not None:
+        outputs, shape = record.num_outputs, record.shape
+    else:
         raise InputError(f"{arguments.run_folder} does not say what samples of {config.data.dataset} are like: restore its data.json")
-    known = config.data.dataset in NAMES or record is None
-    outputs, shape = (num_classes(config), None) if known else (record.num_outputs, record.shape)
     given = {name: getattr(arguments, name) for name in ("hidden", "readout", "batch_size", "threads", "device", "compile")}
     config = config.replace(**{name: value for name, value in given.items() if value is not None})
     make_folder(arguments.out)
