@@ -2,6 +2,7 @@
 #   make demo     train the embedded digits, look at the figures; again in the chip's integers, compared where they run
 #   make test     all tests, side by side; those that need data are skipped where there is none
 #   make lint     what CI checks first
+#   make docs     the site of documentation, in build/site: tutorials are run, a warning is an error
 #   make lava-env Lava's own environment, for Python 3.10; `make test` makes it too where it finds one
 #   make package  source distribution and wheel of what is committed, in dist/; the same commit gives the same bytes
 #   make test-package, make test-lowest   the wheel in an empty environment; the oldest versions of what it depends on
@@ -29,7 +30,7 @@ LOWEST_PYTHON ?= $(or $(LAVA_PYTHON),$(PYTHON))
 QUICK := -m "not slow and not alone and not compiled"
 TEST_TOOLS := hypothesis pytest pytest-timeout pytest-xdist
 
-.PHONY: demo test lint format lava-env package test-package test-lowest clean
+.PHONY: demo test lint docs format lava-env package test-package test-lowest clean build/types
 
 demo: $(VENV)/installed
 	@rm -rf runs/demo runs/demo-chip
@@ -53,9 +54,7 @@ lava-env: $(LAVA_VENV)/installed
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	@# mypy follows folders, not the mapping in pyproject.toml: links stand where the packages are installed.
-	@rm -rf build/types && mkdir -p build/types/polystep_snn
-	@ln -s $(CURDIR)/polystep_snn/* $(CURDIR)/hardware $(CURDIR)/datasets build/types/polystep_snn
+	@$(MAKE) --no-print-directory build/types
 	$(BIN)/mypy build/types/polystep_snn
 
 package:
@@ -82,6 +81,15 @@ test-lowest:
 		--editable ".[benchmarks,events]" $(TEST_TOOLS)
 	$(LOWEST_VENV)/bin/python -m pytest $(QUICK)
 
+docs: $(VENV)/installed-docs build/types
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "The site is in build/site: python -m http.server --directory build/site"
+
+# mypy and the site follow folders, not the mapping in pyproject.toml: links stand where the packages are installed.
+build/types:
+	@rm -rf $@ && mkdir -p $@/polystep_snn
+	@ln -s $(CURDIR)/polystep_snn/* $(CURDIR)/hardware $(CURDIR)/datasets $@/polystep_snn
+
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -105,6 +113,11 @@ $(VENV)/installed: $(VENV)/python pyproject.toml constraints.txt
 $(VENV)/installed-dev: $(VENV)/installed
 	@echo "Installing the tools for tests"
 	@$(PIP) install --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed-dev
+	@echo "Installing what makes the site"
+	@$(PIP) install --constraint constraints.txt --editable ".[docs]"
 	@touch $@
 
 $(LAVA_VENV)/python:

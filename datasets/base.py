@@ -151,7 +151,7 @@ class Sequences:
         return replace(self, values=self.values[indices], labels=self.labels[indices], numbers=self.numbers[indices])
 
     def frames(self, indices: np.ndarray) -> np.ndarray:
-        """A batch, time first: ``[T, B, F]``; uint8 for spikes, else float32 in units of ``full_scale``."""
+        """The sequences at ``indices [B]``, time first: ``[T, B, F]``; uint8 for spikes, else float32 in units of ``full_scale``."""
         frames = self.values[indices].swapaxes(0, 1)
         return frames if self.holds_spikes else frames.astype(np.float32) / np.float32(self.full_scale)
 
@@ -161,7 +161,7 @@ P = TypeVar("P", bound=Part)
 
 @dataclass(frozen=True)
 class Dataset(Generic[P]):
-    """Three disjoint parts. ``validation`` chooses, ``test`` is looked at once.
+    """Three disjoint parts: ``train`` is learnt from, ``validation`` chooses, ``test`` is looked at once.
 
     Attributes:
         name: as in ``load``.

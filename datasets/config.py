@@ -31,7 +31,7 @@ SEQUENCE_OPTIONS = SPEECH_OPTIONS + SEQUENCE_AUGMENTATION_OPTIONS
 
 @dataclass(frozen=True)
 class DataConfig(Options):
-    """The samples of a run, and how they become timesteps."""
+    """The samples of a run, those of ``dataset``, and how they become timesteps."""
 
     dataset: str
     num_steps: int = option(15, "timesteps a sample", range=COUNT)
@@ -121,7 +121,7 @@ class DataConfig(Options):
         return Framing(self.num_steps, **{**options, "crop": self.crop or None})
 
     def augmentation(self, seed: int = 0) -> Augmentation:
-        """What may happen to the recordings that it learns from."""
+        """What may happen to the recordings that it learns from; ``seed`` is the run's."""
         return Augmentation(**{name: getattr(self, name) for name in AUGMENTATION_OPTIONS}, seed=seed)
 
     def speech_features(self) -> SpeechFeatures | None:
@@ -131,7 +131,7 @@ class DataConfig(Options):
         return SpeechFeatures(self.num_steps, self.step_ms, self.bands, self.features, self.counts)
 
     def sequence_augmentation(self, seed: int = 0) -> SequenceAugmentation:
-        """What may happen to the sequences that it learns from."""
+        """What may happen to the sequences that it learns from; ``seed`` is the run's."""
         return SequenceAugmentation(**{name: getattr(self, name) for name in SEQUENCE_AUGMENTATION_OPTIONS}, seed=seed)
 
     @property

@@ -9,6 +9,7 @@ part, so validation, a tenth of the latter, flatters.
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -102,7 +103,8 @@ def read_recording(path: Path) -> np.ndarray:
     try:
         # Mapped, so that what a header promises is compared with what is there before anything is allocated.
         rows = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, OverflowError) as error:
+    except (OSError, ValueError, EOFError, OverflowError, TokenError) as error:
+        # The last: from Python 3.12 on, a header of no numpy's is none of Python's either.
         reason = " ".join(str(error).split())
         raise InputError(f"{path} cannot be read ({reason}): fetch it again, or delete it") from None
     if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.shape[1] != 4 or rows.dtype.kind not in "iuf":

@@ -80,7 +80,7 @@ class EventSamples:
         return frames
 
     def places(self, indices: np.ndarray, augmentation: Augmentation | None = None, epoch: int = 0) -> tuple[np.ndarray, np.ndarray | None]:
-        """What is not 0 in ``frames``, of which that is the smallest part.
+        """What is not 0 in ``frames`` for the same indices, augmentation and epoch, of which that is the smallest part.
 
         Returns:
             Where, increasing: places in the flat ``[T, B, N]``, int32, or int64 where that is larger than int32 can say; and what stands

@@ -75,7 +75,7 @@ class Framing:
 
     @classmethod
     def of_bin_width(cls, bin_us: int, window_us: int = 3 * SACCADE_US, **settings: Any) -> "Framing":
-        """Bins of ``bin_us`` µs, as many as it takes to cover the window, which ends with the last of them."""
+        """Bins of ``bin_us`` µs, as many as it takes to cover the window, which ends with the last of them; other settings as above."""
         if bin_us < 1:
             raise InputError(f"bin_us is {bin_us}: give at least 1 µs")
         num_steps = -(-window_us // bin_us)
@@ -140,7 +140,7 @@ class Framing:
 
 
 def check_events(events: np.ndarray, sensor: Sensor, where: str) -> None:
-    """InputError unless there are events, all on the sensor and in order of time, which begins at 0 or later."""
+    """InputError, naming ``where``, unless there are events ``[n]``, all on the sensor and in order of time, which begins at 0 or later."""
     if not len(events):
         raise InputError(f"{where} holds no event: fetch it again, or delete it")
     for axis, size in zip("xy", sensor[:2], strict=True):

@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import NamedTuple
 
 import numpy as np
@@ -138,7 +139,7 @@ def _read_keras(path: Path, file: IdxFile) -> np.ndarray:
     try:
         with np.load(path, allow_pickle=False) as archive:
             array = archive[key]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, KeyError, EOFError, TokenError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path} cannot be read ({' '.join(str(error).split())}): delete it and fetch it again") from None
     if array.dtype != np.uint8 or array.shape != file.shape:
         found, expected = f"{array.dtype} {list(array.shape)}", f"uint8 {list(file.shape)}"

@@ -13,8 +13,14 @@ def tonic(module: str) -> ModuleType:
         InputError: it is not installed.
     """
     try:
-        return import_module(f"tonic.{module}")
+        import_module("tonic")
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != "tonic":
+        if error.name != "tonic":
             raise
-        raise InputError("this needs tonic, which is not installed: pip install 'polystep-snn[events]'") from None
+        raise no_tonic() from None
+    return import_module(f"tonic.{module}")
+
+
+def no_tonic() -> InputError:
+    """What to say where it is not installed."""
+    return InputError("tonic, which reads recordings, is not installed: pip install 'polystep-snn[events]'")

@@ -20,6 +20,7 @@ from polystep_snn.datasets.events import EventSamples
 from polystep_snn.datasets.folds import stratified_folds, stratified_split
 from polystep_snn.datasets.frames_cache import cached, fingerprint
 from polystep_snn.datasets.framing import Framing, Sensor, check_events
+from polystep_snn.datasets.optional import no_tonic
 from polystep_snn.datasets.plausible import check_length, check_lengths
 from polystep_snn.errors import InputError
 
@@ -233,7 +234,7 @@ def _key(path: Path, files: Sequence[str], framing: Framing) -> dict:
     try:
         tonic = importlib.metadata.version("tonic")
     except importlib.metadata.PackageNotFoundError:
-        raise InputError("tonic, which reads recordings, is not installed: pip install tonic") from None
+        raise no_tonic() from None
     return {"framing": framing.settings, "recordings": fingerprint(path, files), "tonic": tonic}
 
 

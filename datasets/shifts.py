@@ -42,7 +42,7 @@ class Shift:
 
     @classmethod
     def parse(cls, text: str) -> "Shift":
-        """From ``KIND:AMOUNT``."""
+        """From a text ``KIND:AMOUNT``. InputError for another one."""
         kind, _, amount = text.partition(":")
         try:
             return cls(kind, float(amount))

@@ -76,45 +76,83 @@ class Stream:
 
 
 class Images(NamedTuple):
-    """Intensities ``[n, height, width]`` float32 in [0, 1], and classes ``[n]``, integers."""
+    """Images ``[n, height, width]``, float32 intensities in [0, 1], and their labels ``[n]``, integers."""
 
     images: np.ndarray
     labels: np.ndarray
 
 
+class SpikeTrains(NamedTuple):
+    """Spikes ``packed: [T, n, ceil(M / 8)]``, eight to a byte, of M channels, and classes ``[n]``, integers."""
+
+    packed: np.ndarray
+    labels: np.ndarray
+    num_channels: int
+
+    @classmethod
+    def of(cls, spikes: np.ndarray, labels: np.ndarray) -> "SpikeTrains":
+        """Of ``[T, n, M]``, zeros and ones."""
+        return cls(np.packbits(spikes, axis=-1), labels, spikes.shape[-1])
+
+    def spikes(self, numbers: np.ndarray) -> np.ndarray:
+        """``[T, B, M]`` uint8, of some samples."""
+        return np.unpackbits(self.packed[:, numbers], axis=-1, count=self.num_channels)
+
+
 class Pool:
-    """Samples by number, encoded when they are shown.
+    """Samples by number; images are encoded when they are shown.
 
     Args:
         network: whose encoder and number of steps.
-        parts: one after the other; any may be empty.
+        parts: one after the other, all images or all spike trains; any may be empty.
 
     Raises:
-        InputError: samples of another size, not one label each, labels that are no integers.
+        InputError: samples of another size or length, not one label each, labels that are no integers.
     """
 
-    def __init__(self, network: IntegerNetwork, *parts: Images):
+    def __init__(self, network: IntegerNetwork, *parts: Images | SpikeTrains):
         self._network = network
-        for images, labels in parts:
+        self.labels = np.concatenate([part.labels for part in parts]).astype(np.int64)
+        self._trains: SpikeTrains | None = None
+        trains = [part for part in parts if isinstance(part, SpikeTrains)]
+        if trains:
+            for part in trains:
+                if part.num_channels != math.prod(network.input_shape) or len(part.packed) != network.num_steps:
+                    raise InputError(
+                        f"the network takes {network.num_steps} steps of {list(network.input_shape)}, these are {len(part.packed)} steps "
+                        f"of {part.num_channels} channels: choose its own data"
+                    )
+            self._trains = SpikeTrains(np.concatenate([part.packed for part in trains], 1), self.labels, trains[0].num_channels)
+            return
+        images_of = [part for part in parts if isinstance(part, Images)]
+        for images, labels in images_of:
             size = math.prod(images.shape[1:])
             if size != math.prod(network.input_shape):
                 raise InputError(f"the network takes samples of {list(network.input_shape)}, these have {size} values: choose its own data")
             if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
                 raise InputError(f"labels are {labels.dtype} {list(labels.shape)} for {len(images)} images: give one integer an image")
-        self.images = np.concatenate([part.images.reshape(len(part.images), math.prod(network.input_shape)) for part in parts])
-        self.labels = np.concatenate([part.labels for part in parts]).astype(np.int64)
+        self.images = np.concatenate([part.images.reshape(len(part.images), math.prod(network.input_shape)) for part in images_of])
 
     def spikes(self, numbers: np.ndarray) -> np.ndarray:
         """``[T, B, M]`` uint8."""
+        if self._trains is not None:
+            return self._trains.spikes(numbers)
         return encode(self._network.encoder, self._network.num_steps, self.images[numbers])
 
 
 def field_lesson(
-    network: IntegerNetwork, rule: LearningRule, stream: Stream, new: Images, clean: Images, held_out: Images, clean_held_out: Images
+    network: IntegerNetwork,
+    rule: LearningRule,
+    stream: Stream,
+    new: Images | SpikeTrains,
+    clean: Images | SpikeTrains,
+    held_out: Images | SpikeTrains,
+    clean_held_out: Images | SpikeTrains,
 ) -> tuple[Lesson, Pool]:
     """A lesson on a shifted stream.
 
     Args:
+        network: what learns; ``rule`` says how, ``stream`` from how much.
         new: at least ``samples`` shifted ones.
         clean: at least one, if any are replayed.
         held_out: shifted ones that judge; clean ones judge beside them in the proportion of the replay.
@@ -153,9 +191,17 @@ def field_lesson(
 
 
 def training_lesson(
-    network: IntegerNetwork, rule: LearningRule, train: Images, validation: Images, epochs: int, seed: int
+    network: IntegerNetwork,
+    rule: LearningRule,
+    train: Images | SpikeTrains,
+    validation: Images | SpikeTrains,
+    epochs: int,
+    seed: int,
 ) -> tuple[Lesson, Pool]:
-    """A lesson from nothing: ``epochs`` passes over the training set, each judged by the validation set; the best weights stay."""
+    """A lesson from nothing: ``epochs`` passes over the training set, each judged by the validation set; the best weights stay.
+
+    ``rule`` says how the network learns, ``seed`` decides the order.
+    """
     generator = np.random.default_rng(seed)
     pool = Pool(network, train, validation)
     judges = len(train.labels) + np.arange(len(validation.labels))
@@ -180,6 +226,15 @@ def random_network(
     """An untrained network of int8 weights that learns on the chip: uniform in plus or minus 16, which leaves eightfold room to grow.
 
     The latent unit is that of a network with weights in plus or minus ``1 / sqrt(fan-in)`` and a threshold of 1.
+
+    Args:
+        sizes: inputs, hidden neurons, classes.
+        num_steps: T.
+        encoder: "rate" or "latency".
+        input_shape: of a sample, before it is encoded.
+        classes: their names.
+        dv: decay of the hidden membranes, in 4096ths.
+        seed: of the weights.
     """
     generator = np.random.default_rng(seed)
 

@@ -58,6 +58,9 @@ class Report:
     """A network against a chip's limits.
 
     Attributes:
+        chip: its limits.
+        num_steps: T.
+        rows: what each layer needs.
         shares_weights: whether some layer is a convolution.
     """
 
@@ -68,14 +71,17 @@ class Report:
 
     @property
     def cores(self) -> int:
+        """Cores of all layers."""
         return sum(row.cores for row in self.rows)
 
     @property
     def neurons(self) -> int:
+        """Neurons of all layers."""
         return sum(row.neurons for row in self.rows)
 
     @property
     def synapses(self) -> int:
+        """Synapses of all layers."""
         return sum(row.synapses for row in self.rows)
 
     def check(self) -> None:

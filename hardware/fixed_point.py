@@ -33,7 +33,7 @@ def decay(x: np.ndarray, d: int) -> np.ndarray:
     """``x`` with the fraction ``d / 4096`` taken away, rounded toward zero.
 
     Args:
-        x: int32, above -2^31.
+        x: int32, any shape, above -2^31.
         d: 0 (nothing decays) to 4096 (everything does).
     """
     magnitude = np.abs(x)
@@ -58,7 +58,7 @@ def cuba_step(
     """One step of the equations at the top of this file.
 
     Args:
-        a: weighted sums of the spikes that arrived, int32.
+        a: weighted sums of the spikes that arrived, int32, in the shape of the state.
         state: after the previous step.
         du, dv: decays of current and membrane, 0 to 4095.
         vth: threshold before alignment, 17 bits.

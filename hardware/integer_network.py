@@ -124,10 +124,12 @@ class IntegerLayer:
 
     @property
     def num_neurons(self) -> int:
+        """N."""
         return self.weight.shape[0] if self.convolution is None else self.convolution.num_neurons
 
     @property
     def num_inputs(self) -> int:
+        """M."""
         return self.weight.shape[1] if self.convolution is None else self.convolution.num_inputs
 
     @property

@@ -57,7 +57,7 @@ _FIELDS: dict[str, Any] = {
 
 
 def save(path: Path, network: IntegerNetwork) -> None:
-    """Write a network atomically. The same network gives the same bytes.
+    """Write a network to ``path``, atomically. The same network gives the same bytes.
 
     Raises:
         InputError: it is larger than ``load`` accepts, or cannot be written; what stood there before is intact.
@@ -93,7 +93,7 @@ def save(path: Path, network: IntegerNetwork) -> None:
 
 
 def load(path: Path) -> IntegerNetwork:
-    """Read a network.
+    """Read a network from the file ``path``.
 
     Raises:
         InputError: no such file; a damaged or oversized one; one of another program or of a newer version; values that no

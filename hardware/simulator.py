@@ -73,7 +73,7 @@ class Simulator:
         return self._run(spikes, None)
 
     def record(self, spikes: np.ndarray) -> Recording:
-        """As ``run``, with every spike, current and membrane: ``RECORDED_BYTES`` a neuron, step and sample."""
+        """As ``run``, for spikes ``[T, B, M]``, with every spike, current and membrane: ``RECORDED_BYTES`` a neuron, step and sample."""
         check_spikes(spikes, self.network)
         shapes = [(*spikes.shape[:2], layer.num_neurons) for layer in self.network.layers]
         layers = tuple(LayerRecording(np.empty(s, np.bool_), np.empty(s, np.int32), np.empty(s, np.int32)) for s in shapes)

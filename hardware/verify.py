@@ -9,7 +9,7 @@ from polystep_snn.hardware.simulator import LayerRecording
 
 
 class Difference(NamedTuple):
-    """Where two recordings part: the quantity ("z", "u" or "v"), where, and the two values."""
+    """Where two recordings part: layer, neuron, step and sample, the quantity ("z", "u" or "v"), and the values expected and found."""
 
     layer: int
     neuron: int
@@ -26,7 +26,7 @@ class Difference(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Numbers compared, how many differ, and the first that does: by step, then layer, then sample and neuron."""
+    """Spikes and membranes compared, differences found, and the first one: by step, then layer, then sample and neuron."""
 
     spikes: int
     membranes: int

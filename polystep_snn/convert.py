@@ -111,7 +111,7 @@ def _unpooled(wiring: Wiring, weight: Tensor) -> tuple[Tensor, Convolution | Non
 
 
 def layers_of(network: IntegerNetwork, dtype: torch.dtype = torch.float64) -> list[Layer]:
-    """An integer network's layers as torch computes with them, exact for every legal network in float64."""
+    """An integer network's layers as torch computes with them in a dtype, exact for every legal network in float64."""
     return [_layer_of(layer, dtype) for layer in network.layers]
 
 
@@ -179,8 +179,13 @@ def _neuron(layer: Layer) -> CubaNeuron:
 
 
 class LayerFit(NamedTuple):
-    """What the grid made of a layer's weights, recurrent ones included: the size of one unit, the fraction that was clipped, and the root
-    mean square error in units of the weights' own root mean square."""
+    """What the grid made of a layer's weights, recurrent ones included.
+
+    Attributes:
+        scale: size of one unit.
+        clipped: fraction of the weights that was clipped.
+        error: root mean square, in units of the weights' own.
+    """
 
     scale: float
     clipped: float

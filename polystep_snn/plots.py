@@ -15,7 +15,7 @@ _MOST_NAMED = 30
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure of the given size in inches, laid out to fit its labels."""
+    """A figure of the given width and height in inches, laid out to fit its labels."""
     return Figure(figsize=(width, height), dpi=144, layout="constrained")
 
 
@@ -94,7 +94,7 @@ def raster(ax: Axes, spikes: np.ndarray, title: str = "Spikes", color: str = BLU
 
 
 def event_strip(ax: Axes, frames: np.ndarray, num_pictures: int = 6, title: str = "Events") -> Axes:
-    """A recording ``[T, C, H, W]`` as pictures side by side, each of several steps: ON events blue, OFF events orange.
+    """Frames of a recording ``[T, C, H, W]`` as ``num_pictures`` side by side, each of several steps: ON events blue, OFF events orange.
 
     Frames with one channel, in which ON and OFF are not told apart, are grey.
     """
@@ -142,7 +142,7 @@ def features(ax: Axes, values: np.ndarray, title: str = "Sample") -> Axes:
 
 
 def currents(ax: Axes, values: np.ndarray, title: str = "Input current") -> Axes:
-    """Input currents ``[T, N]`` as an image, for inputs that are no spikes."""
+    """Input currents, values ``[T, N]``, as an image, for inputs that are no spikes."""
     picture = ax.imshow(values.T, aspect="auto", origin="lower", cmap="Greys", extent=(0.5, len(values) + 0.5, -0.5, values.shape[1] - 0.5))
     ax.figure.colorbar(picture, ax=ax, shrink=0.8).ax.tick_params(labelsize=8)
     for axis in (ax.xaxis, ax.yaxis):
@@ -162,7 +162,7 @@ def lines(ax: Axes, values: np.ndarray, title: str) -> Axes:
 
 
 def membrane(ax: Axes, v: np.ndarray, spikes: np.ndarray, v_th: float, title: str = "Membrane") -> Axes:
-    """The membrane ``[T]`` of one neuron after each step, its spikes, and its threshold."""
+    """The membrane ``v [T]`` of one neuron after each step, its spikes ``[T]``, and its threshold ``v_th``."""
     steps = np.arange(1, len(v) + 1)
     ax.plot(steps, v, color=BLUE, marker=".", label="membrane")
     ax.axhline(v_th, color=GREY, linewidth=1, linestyle="--", label="threshold")
@@ -178,7 +178,7 @@ def membrane(ax: Axes, v: np.ndarray, spikes: np.ndarray, v_th: float, title: st
 
 
 def decision(ax: Axes, values: np.ndarray, classes: Sequence[str], label: int, title: str = "Readout") -> Axes:
-    """The readout ``[T, C]`` after each step; the true class in colour, the strongest other one named."""
+    """The readout's values ``[T, C]`` after each step; the true one of ``classes``, ``label``, in colour, the strongest other one named."""
     steps = np.arange(1, len(values) + 1)
     rival = int(np.argmax(np.where(np.arange(values.shape[1]) == label, -np.inf, values[-1])))
     for k in range(values.shape[1]):
@@ -234,7 +234,7 @@ def rate_histogram(ax: Axes, rates: np.ndarray, title: str = "Firing rates") -> 
 
 
 def confusion(ax: Axes, labels: np.ndarray, predictions: np.ndarray, classes: Sequence[str]) -> Axes:
-    """True classes against decisions, both ``[n]``. The diagonal is left pale: what stands out is what went wrong."""
+    """True labels against predictions, both ``[n]``, by classes. The diagonal is left pale: what stands out is what went wrong."""
     n = len(classes)
     table = np.zeros((n, n), dtype=int)
     np.add.at(table, (labels, predictions), 1)
@@ -253,7 +253,7 @@ def confusion(ax: Axes, labels: np.ndarray, predictions: np.ndarray, classes: Se
 
 
 def against_steps(ax: Axes, points: Sequence[dict[str, Any]], quantity: str, title: str, y: str) -> Axes:
-    """A quantity of every method against the number of timesteps, both logarithmic, from the points of a profile."""
+    """A quantity of every method against the number of timesteps, both logarithmic, from the points of a profile; ``y``: a label."""
     colors = {"polystep": BLUE, "bptt": ORANGE}
     for method in dict.fromkeys(p["method"] for p in points):
         own = [p for p in points if p["method"] == method]
@@ -267,3 +267,34 @@ def against_steps(ax: Axes, points: Sequence[dict[str, Any]], quantity: str, tit
     ax.grid(True, which="major", color=GREY, alpha=0.2, linewidth=0.6)
     ax.legend(frameon=False, fontsize=8)
     return _tidy(ax, title, "timesteps", y)
+
+
+def operations_of_layers(ax: Axes, names: Sequence[str], dense: Sequence[float], effective: Sequence[float]) -> Axes:
+    """Synaptic operations of every layer, those of a network that is always busy behind those that spikes cause."""
+    places = np.arange(len(names))
+    ax.barh(places, dense, color=GREY, alpha=0.35, label="all inputs, all steps")
+    ax.barh(places, effective, color=BLUE, label="spikes alone")
+    for place, (number, of) in enumerate(zip(effective, dense, strict=True)):
+        ax.text(of, place, f" {number:,.0f}, {number / of:.1%}", va="center", fontsize=8)
+    ax.set_yticks(places, names)
+    ax.invert_yaxis()
+    ax.set_xscale("log")
+    ax.set_xlim(left=max(1.0, 0.3 * min([x for x in effective if x > 0], default=1.0)), right=30 * max(dense))
+    ax.legend(frameon=False, fontsize=8, loc="lower right")
+    return _tidy(ax, "Synaptic operations", "operations a sample", "")
+
+
+def energy_of_layers(ax: Axes, names: Sequence[str], energies: Sequence[dict[str, float]], title: str = "Energy") -> Axes:
+    """Energies of every layer in nJ, what they are spent on one behind the other."""
+    places, start = np.arange(len(names)), np.zeros(len(names))
+    for kind, color in zip(energies[0], (BLUE, ORANGE, GREY), strict=False):
+        values = np.array([of[kind] for of in energies])
+        ax.barh(places, values, left=start, color=color, label=kind)
+        start += values
+    for place, total in enumerate(start):
+        ax.text(total, place, f" {total:,.1f}", va="center", fontsize=8)
+    ax.set_yticks(places, names)
+    ax.invert_yaxis()
+    ax.set_xlim(right=1.25 * max(start.max(), 1e-9))
+    ax.legend(frameon=False, fontsize=8, loc="lower right")
+    return _tidy(ax, title, "nJ a sample", "")

@@ -77,6 +77,12 @@ def num_classes(config: TrainConfig) -> int:
 def measure(method: str, num_steps: int, config: dict[str, Any], num_classes: int, shape: tuple[int, ...] | None = None) -> dict[str, Any]:
     """Peak memory and time of a step, from two fresh processes; see ``Point``.
 
+    Args:
+        method: of ``METHODS``.
+        num_steps: T.
+        config: the run's, as ``TrainConfig.to_json`` gives it; its own number of steps does not count.
+        num_classes: of its readout.
+
     Returns:
         ``{"method", "num_steps", "peak_mb" (10^6 bytes), "seconds_per_step"}``.
 

@@ -137,3 +137,26 @@ def test_every_package_is_in_the_wheel():
     for folder in ("datasets", "hardware"):
         found |= {".".join(("polystep_snn", *path.parent.relative_to(ROOT).parts)) for path in (ROOT / folder).rglob("__init__.py")}
     assert set(re.findall(r'"(.*?)"', listed)) == found
+
+
+def test_files_of_data_are_in_the_wheel():
+    patterns = re.search(r"^polystep_snn = \[(.*?)\]", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[1]
+    package = ROOT / "polystep_snn"
+    found = {path for pattern in re.findall(r'"(.*?)"', patterns) for path in package.glob(pattern)}
+    assert found == {path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".py"}
+
+
+def test_the_lowest_versions_are_the_lower_bounds():
+    text = (ROOT / "pyproject.toml").read_text()
+    lists = re.findall(r"^(?:dependencies|events|benchmarks) = \[(.*?)\]$", text, re.DOTALL | re.MULTILINE)
+    bounds = dict(re.findall(r'"([\w-]+)>=([\d.]+)"', "".join(lists)))
+    pinned = dict(re.findall(r"^([\w-]+)==([\d.]+)$", (ROOT / "constraints-lowest.txt").read_text(), re.MULTILINE))
+    assert len(bounds) == 14
+    for name, version in pinned.items():
+        # A bound may leave out a zero at its end.
+        assert version in (bounds[name], f"{bounds[name]}.0"), name
+    assert pinned.keys() == bounds.keys()
+
+
+def test_the_citation_names_this_version():
+    assert f"\nversion: {polystep_snn.__version__}\n" in (ROOT / "CITATION.cff").read_text()

@@ -94,7 +94,7 @@ def _of_array(x: np.ndarray, record: DataRecord, kind: str, clip: bool, where: s
     if prod(x.shape[1:]) != prod(shape) or not len(x):
         raise InputError(f"{where} is {list(x.shape)}, but the run takes samples of {list(shape)}: give [n, {', '.join(map(str, shape))}]")
     # Features are scaled in the shape in which they were measured.
-    values, full_scale = as_values(x.reshape(len(x), *shape), record.spikes, record.scaling, where, clip)
+    values, full_scale = as_values(x.reshape(len(x), *shape), record.spikes, record.scaling, where, clip and kind != "sequences")
     if kind == "sequences":
         return Sequences(values, _unknown(len(x), record), full_scale)
     return Samples(values, _unknown(len(x), record), full_scale)

@@ -150,7 +150,7 @@ def only_spikes(x: np.ndarray) -> bool:
 
 
 def _part(x: np.ndarray, labels: np.ndarray, kind: str, spikes: bool, scaling: Scaling | None, where: str, clip: bool) -> Part:
-    values, full_scale = as_values(x, spikes, scaling, where, clip)
+    values, full_scale = as_values(x, spikes, scaling, where, clip and kind != "sequences")
     if kind == "sequences":
         return Sequences(values, labels, full_scale)
     return Samples(values[:, None] if values.ndim == 2 else values, labels, full_scale)

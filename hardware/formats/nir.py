@@ -100,7 +100,7 @@ def who_reads(network: IntegerNetwork) -> str:
 
 
 def read(path: str | Path) -> IntegerNetwork:
-    """The network that ``write`` was given.
+    """The network that ``write`` was given, from the file ``path``.
 
     Raises:
         InputError: no such file, a damaged one, one of another program (``polystep_snn.snn.from_nir`` reads those), or one whose

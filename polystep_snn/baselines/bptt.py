@@ -106,7 +106,7 @@ class SurrogateBPTT:
         self.kernels = Kernels(compile)
 
     def step(self, inputs: Frames | Tensor, target: Tensor, progress: float = 0.0) -> StepResult:
-        """One forward and one backward pass over a batch; see ``PolyStep.step``."""
+        """One forward and one backward pass over a batch: inputs, T frames ``[B, N]``, and target ``[B]``; ``progress`` changes nothing."""
         network = self.network
         with torch.enable_grad():
             # Not the network's own layers(), which are cut off from its parameters.

@@ -58,70 +58,55 @@ def run(arguments: argparse.Namespace) -> int:
     """Adapt, and say what it was worth."""
     import numpy as np
 
-    from polystep_snn.datasets.base import Samples
-    from polystep_snn.datasets.own.record import record_of
-    from polystep_snn.datasets.shifts import Shift
     from polystep_snn.files import make_folder, write_json, write_text
-    from polystep_snn.hardware.adaptation import Images, Pool, Stream, field_lesson
+    from polystep_snn.hardware.adaptation import Pool, Stream, field_lesson
     from polystep_snn.hardware.learning_rule import Learner, LearningRule
     from polystep_snn.training.deploy import deploy
     from polystep_snn.training.offchip import accuracy, fitted_readout, hidden_counts
     from polystep_snn.training.run_folder import RunFolder, open_run
+    from polystep_snn.training.streams import check_shift, sensor_of
 
     if arguments.limit is not None and arguments.limit < 1:
         raise InputError(f"--limit is {arguments.limit}: choose at least 1")
-    shift = Shift.parse(arguments.shift)
+    check_shift(arguments.shift)
     wanted = {name: getattr(arguments, name) for name in ("samples", "labelled", "held_out", "round_size", "seed")}
     Stream.fitting(1, 1, arguments.replay, **wanted)  # checks what was given before any data is read
     rule = LearningRule(tuple(arguments.writable), arguments.batch_size, arguments.rate, arguments.readout_rate, "cosine", arguments.radius)
     folder = RunFolder(arguments.out)
     folder.check_free()
     opened = open_run(arguments.run_folder, arguments.data_dir)
-    if opened.config.method.cost == "mse":
-        raise InputError(f"the run in {arguments.run_folder} answers real targets, but classes are learned on the chip: choose another run")
     network, dataset = deploy(opened).integers, opened.dataset
     Learner(network, rule, 1)  # checks whether it can learn before any stream is made
-    if opened.config.data.blank_steps:
+    if opened.config.data.blank_steps and opened.kind == "images":
         raise InputError(
-            f"the run has {opened.config.data.blank_steps} blank steps behind every sample, which streams do not have: train without "
-            "--blank-steps"
+            f"the run has {opened.config.data.blank_steps} blank steps behind every image, which streams of images do not have: train "
+            "without --blank-steps"
         )
-    if not isinstance(dataset.train, Samples):
-        raise InputError(f"{dataset.name} is not made of images, which these shifts are of: choose a run on images")
-
-    def images(samples: Samples, numbers: np.ndarray) -> Images:
-        return Images(samples.images[numbers].astype(np.float32) / samples.full_scale, samples.labels[numbers].astype(np.int64))
-
-    def shifted(clean: Images, seed: int) -> Images:
-        of_run = 1000 * arguments.seed
-        return Images(shift(clean.images, of_run + seed, sensor=of_run + _STREAM), clean.labels)
-
+    if dataset.holds_values:
+        raise InputError(f"the run in {arguments.run_folder} has real targets, but the rule on the chip learns classes: choose another run")
+    of_run = 1000 * arguments.seed
+    sensor = sensor_of(opened.config, dataset.train, arguments.shift, of_run + _STREAM)
     stream = Stream.fitting(len(dataset.train), len(dataset.validation), arguments.replay, **wanted)
     order = np.random.default_rng(arguments.seed).permutation(len(dataset.train))
-    new, clean = images(dataset.train, order[: stream.samples]), images(dataset.train, order[stream.samples :][: stream.samples])
+    new, clean = (sensor.take(dataset.train, part) for part in (order[: stream.samples], order[stream.samples :][: stream.samples]))
     if not len(clean.labels):
         clean = new
     judges = np.arange(min(2 * stream.held_out, len(dataset.validation)))
-    held_out = images(dataset.validation, judges)
-    test = images(dataset.test, np.arange(len(dataset.test))[: arguments.limit])
-    new, shifted_test = shifted(new, _STREAM), shifted(test, _TEST)
-    shifted_held_out = shifted(held_out, _HELD_OUT)
-    half = slice(stream.held_out), slice(stream.held_out, None)
+    test = sensor.take(dataset.test, np.arange(len(dataset.test))[: arguments.limit])
+    new, shifted_test = sensor.shifted(new, of_run + _STREAM), sensor.shifted(test, of_run + _TEST)
+    shifted_judges = sensor.shifted(sensor.take(dataset.validation, judges), of_run + _HELD_OUT)
     lesson, pool = field_lesson(
         network,
         rule,
         stream,
         new,
         clean,
-        Images(*(x[half[0]] for x in shifted_held_out)),
-        Images(*(x[half[1]] for x in held_out)),
+        sensor.shifted(sensor.take(dataset.validation, judges[: stream.held_out]), of_run + _HELD_OUT),
+        sensor.take(dataset.validation, judges[stream.held_out :]),
     )
     make_folder(folder.path)
     lock = folder.lock("learns")
     folder.check_free()
-    # So that it is opened as the run was: with the same data, encoder and classes.
-    write_json(folder.config, opened.config.to_json())
-    write_json(folder.data, (opened.record or record_of(dataset)).to_json())
     say(
         f"{dataset.name} under {arguments.shift}: {stream.samples} new samples in rounds of {stream.round_size}, {stream.held_out} judge; "
         f"{len(lesson.plan.samples)} to show in all, {', '.join(rule.writable)} writable"
@@ -137,7 +122,7 @@ def run(arguments: argparse.Namespace) -> int:
     }
     counts = {
         name: (hidden_counts(network, Pool(network, part).spikes, len(part.labels)), part.labels)
-        for name, part in (("new", new), ("held_out", shifted_held_out), ("test", shifted_test))
+        for name, part in (("new", new), ("held_out", shifted_judges), ("test", shifted_test))
     }
     result |= {
         "offchip_readout_accuracy": fitted_readout(counts["new"], counts["held_out"], counts["test"], network.num_steps),
@@ -153,11 +138,12 @@ def run(arguments: argparse.Namespace) -> int:
         "rule": asdict(rule),
         "stream": asdict(stream),
     }
-    validation = images(dataset.validation, np.arange(len(dataset.validation)))
-    score = accuracy(adapted, Pool(network, validation).spikes, validation.labels)
+    validation = Pool(network, sensor.take(dataset.validation, np.arange(len(dataset.validation))))
+    score = accuracy(adapted, validation.spikes, validation.labels)
     # Not that of the run before, which the network's provenance tells of.
     write_text(folder.metrics, json.dumps({"epoch": 1, "val_accuracy": score}) + "\n")
     write_json(folder.summary, result)
+    opened.describe_in(folder.path)
     _draw(folder, lesson, network, pool, stream.samples)
     say(
         f"shifted {result['shifted_accuracy_before']:.2%} -> {result['shifted_accuracy_after']:.2%} ",

@@ -30,8 +30,8 @@ def add_parser(commands) -> None:
     parser.add_argument(
         "--backend",
         choices=BACKENDS,
-        default="torch",
-        help="where the network runs; auto is Lava where it is installed, else the simulator (default torch)",
+        help="where the network runs; auto is Lava where it is installed, else the simulator (default torch; the simulator where a folder "
+        "holds integers alone)",
     )
     parser.add_argument("--data-dir", type=Path, metavar="D", help="where the data lies")
     parser.add_argument(

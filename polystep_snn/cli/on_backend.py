@@ -10,11 +10,12 @@ if TYPE_CHECKING:
     from polystep_snn.training.opened_run import OpenedRun
 
 
-def answered(run: "OpenedRun", samples: "Part", backend: str, limit: int | None) -> tuple["Answers", str]:
+def answered(run: "OpenedRun", samples: "Part", backend: str | None, limit: int | None) -> tuple["Answers", str]:
     """What a run says to samples, and the backend that it ran on.
 
     Args:
-        backend: "torch", or as of ``hardware.backend.open_backend``; "loihi2" looks at the chip's limits first.
+        backend: "torch", or as of ``hardware.backend.open_backend``; "loihi2" looks at the chip's limits first. None for torch, or for the
+            simulator where there are integers alone.
         limit: only so many samples.
 
     Raises:
@@ -25,6 +26,7 @@ def answered(run: "OpenedRun", samples: "Part", backend: str, limit: int | None)
     from polystep_snn.training.answers import answers
     from polystep_snn.training.deploy import deploy
 
+    backend = backend or ("simulator" if run.latent is None else "torch")
     if backend == "torch":
         return answers(run, samples, limit=limit), "torch"
     deployed = deploy(run)

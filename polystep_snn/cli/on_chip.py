@@ -2,38 +2,37 @@
 
 import argparse
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from polystep_snn.cli.console import print_json, say
 from polystep_snn.cli.learning import carry_out
 from polystep_snn.cli.run_options import given_options
+from polystep_snn.datasets.config import EVENTS
 from polystep_snn.errors import InputError
 from polystep_snn.training.config import TrainConfig
-from polystep_snn.training.recipes import on_chip_recipe
+from polystep_snn.training.recipes import NOT_ON_CHIP, on_chip_recipe
 
-# What this loop does not have.
-_UNUSED = (
-    *("lr", "weight_decay", "averaging", "windows", "polytope", "transport", "probed", "credit", "rate_weight", "target_rate"),
-    *("device", "threads", "compile", "v_th", "cost", "class_weights"),
-)
+if TYPE_CHECKING:
+    from polystep_snn.datasets.base import Part
+    from polystep_snn.hardware.adaptation import Images, SpikeTrains
 
 
 def run(arguments: argparse.Namespace, own: dict[str, Any] | None = None) -> int:
-    """Learn, keep what validation likes best, test it; ``own`` is the recipe of data of one's own."""
+    """Learn, keep what validation likes best, test it."""
     import numpy as np
 
     import polystep_snn
-    from polystep_snn.datasets.base import Samples
     from polystep_snn.files import make_folder, write_json, write_text
-    from polystep_snn.hardware.adaptation import Images, Pool, random_network, training_lesson
+    from polystep_snn.hardware.adaptation import Pool, random_network, training_lesson
     from polystep_snn.hardware.chip import preflight
     from polystep_snn.hardware.learning_rule import LearningRule
     from polystep_snn.training.data import load_run_data
     from polystep_snn.training.offchip import accuracy
     from polystep_snn.training.run_folder import RunFolder
+    from polystep_snn.training.streams import sensor_of
 
     given = given_options(arguments)
-    for name in (*_UNUSED, "reset", "alpha", "readout", "readout_decay"):
+    for name in (*NOT_ON_CHIP, "reset", "alpha", "readout", "readout_decay"):
         if name in given:
             raise InputError(f"{name.replace('_', '-')} has no meaning with --on-chip: leave it out")
     if arguments.resume:
@@ -46,24 +45,23 @@ def run(arguments: argparse.Namespace, own: dict[str, Any] | None = None) -> int
             "weights or delays, give one width"
         )
     dataset, record = load_run_data(config, arguments.data_dir)
-    if not isinstance(dataset.train, Samples):
-        raise InputError(f"{dataset.name} is not made of images: --on-chip trains on images")
+    sensor = sensor_of(config, dataset.train, None, 0)
     folder = RunFolder(arguments.out)
     folder.check_free()
 
-    def images(samples: Samples, limit: int | None = None) -> Images:
-        part = samples.images[:limit].astype(np.float32) / samples.full_scale
-        return Images(part, samples.labels[:limit].astype(np.int64))
+    def seen(part: "Part", limit: int | None = None) -> "Images | SpikeTrains":
+        return sensor.take(part, np.arange(len(part))[:limit])
 
-    shape = dataset.train.images.shape[1:]
+    shape = tuple(dataset.train.shape)
     dv = min(round(4096 * (1 - config.network.beta)), 4095)
     sizes = (int(np.prod(shape)), width, dataset.num_classes)
-    network = random_network(sizes, config.data.num_steps, config.data.encoder, shape, dataset.classes, dv, config.run.seed)
+    encoder = EVENTS if config.data.holds_sequences else config.data.encoder
+    network = random_network(sizes, config.data.total_steps, encoder, shape, dataset.classes, dv, config.run.seed)
     rule = LearningRule(
         ("readout", "hidden"), config.optimizer.batch_size, schedule="cosine", radius=config.method.radius, eps=config.method.eps
     )
     lesson, pool = training_lesson(
-        network, rule, images(dataset.train, arguments.limit), images(dataset.validation), config.optimizer.epochs, config.run.seed
+        network, rule, seen(dataset.train, arguments.limit), seen(dataset.validation), config.optimizer.epochs, config.run.seed
     )
     # While it learns, every hidden neuron stands beside two copies of itself.
     report = preflight(network)
@@ -77,7 +75,7 @@ def run(arguments: argparse.Namespace, own: dict[str, Any] | None = None) -> int
         write_json(folder.data, record.to_json())
         seconds = carry_out(lesson, pool, arguments.backend, folder.network)
     learned = lesson.learner.learned()
-    test = Pool(network, images(dataset.test))
+    test = Pool(network, seen(dataset.test))
     result: dict[str, Any] = {
         "dataset": dataset.title,
         "test_accuracy": accuracy(learned, test.spikes, test.labels),

@@ -31,7 +31,7 @@ Classes come with the softmax of the readout, real targets in their own units. T
     )
     add_run_argument(parser)
     parser.add_argument("input", type=Path, metavar="INPUT", help=".npz or .npy file; an image, a sound, a recording; or a folder of them")
-    parser.add_argument("--backend", choices=BACKENDS, default="torch", help="where the network runs (default torch)")
+    parser.add_argument("--backend", choices=BACKENDS, help="where the network runs (default as of eval)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write CSV there instead of to standard output")
     parser.add_argument("--data-dir", type=Path, metavar="D", help="where the run's data lies; only runs of version 0.1 need it")
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output instead of CSV")

@@ -8,10 +8,10 @@ from polystep_snn.cli.console import ConsoleObserver, described, print_json, say
 from polystep_snn.cli.own_data import describe_given
 from polystep_snn.cli.run_options import add_run_options, given_options
 from polystep_snn.datasets import NAMES
-from polystep_snn.datasets.config import EVENTS, SEQUENCE
 from polystep_snn.errors import InputError
 from polystep_snn.training.config import TrainConfig
-from polystep_snn.training.recipes import RECIPES, recipe
+from polystep_snn.training.observer import Observer
+from polystep_snn.training.recipes import recipe
 
 _EXAMPLES = """examples:
   polystep-snn train digits --out runs/digits
@@ -56,6 +56,7 @@ def add_parser(commands) -> None:
     parser.add_argument("--on-chip", action="store_true", help="learn where the network runs, from random int8 weights, in integers alone")
     parser.add_argument("--backend", choices=("simulator", "lava"), default="simulator", help="of --on-chip (default simulator)")
     parser.add_argument("--limit", type=int, metavar="N", help="of --on-chip: only the first N training samples")
+    parser.add_argument("--tensorboard", action="store_true", help="write metrics to RUN/tensorboard too; needs the package tensorboard")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out, bit for bit")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON on standard output")
     add_run_options(parser)
@@ -71,11 +72,15 @@ def run(arguments: argparse.Namespace) -> int:
     from polystep_snn.training.run_folder import RunFolder
     from polystep_snn.training.trainer import Trainer
 
+    if arguments.tensorboard:
+        from polystep_snn.training.tensorboard import require_tensorboard
+
+        require_tensorboard()
+        if arguments.on_chip:
+            raise InputError("--tensorboard shows epochs of train, which --on-chip does not have: leave one of them out")
     given = given_options(arguments)
     own = None if arguments.dataset in NAMES else describe_given(arguments.dataset, arguments.data_dir, given)
     if arguments.on_chip:
-        if (RECIPES[arguments.dataset] if own is None else own).get("encoder") in (EVENTS, SEQUENCE):
-            raise InputError(f"{arguments.dataset} is not made of images, which --on-chip learns from: leave it out, or choose images")
         from polystep_snn.cli import on_chip
 
         return on_chip.run(arguments, own)
@@ -99,10 +104,15 @@ def run(arguments: argparse.Namespace) -> int:
             own=own,
         )
         config = TrainConfig(arguments.dataset, **{**defaults, **given})
-    observer = ConsoleObserver(config.optimizer.epochs, config.optimizer.batch_size)
+    observer: Observer = ConsoleObserver(config.optimizer.epochs, config.optimizer.batch_size)
     with compiled_ahead(config):
         dataset, record = load_run_data(config, arguments.data_dir)
         trainer = Trainer(config, arguments.out, dataset, arguments.resume, observer, record=record)
+    if arguments.tensorboard and speaks():
+        from polystep_snn.training.tensorboard import TensorBoardObserver
+
+        # After the run's folder was made, and found to be free.
+        observer = trainer.observer = TensorBoardObserver(arguments.out / "tensorboard", observer)
     sizes = "-".join(map(str, (trainer.network.sizes[0], *config.network.hidden, trainer.network.sizes[-1])))
     say(
         f"{dataset.title}: {sizes}, {config.data.total_steps} steps, {config.data.encoder} input, {config.network.readout} readout, "

@@ -251,6 +251,7 @@ def minimize(
         f: from candidates ``[popsize, dim]`` to costs ``[popsize]``; lower is better.
         x0: ``[dim]``, floating point.
         budget: evaluations in all, or a counter that is shared.
+        radius, transport, polytope, adaptation, covariance, seed: as of ``PolyStepES``.
 
     Raises:
         InputError: a budget below one generation (2 dim evaluations for an orthoplex), or costs of the wrong shape, NaN or infinite.

@@ -102,24 +102,29 @@ class ZeroOne:
 
 @dataclass(frozen=True)
 class RateTarget:
-    """A term of the loss for hidden neurons: ``weight * sum_j (r_j - rate)^2``, r_j the mean firing rate of neuron j over batch and time.
+    """A term of the loss for hidden neurons: ``sum_j (weight (r_j - rate)^2 + price r_j)``, r_j the mean firing rate of neuron j.
 
-    It needs no derivative: a probe's own spikes tell by how much it moves the rate of its neuron. What a probe changes in the rates of
-    later layers is left out.
+    Means are over batch and time. It needs no derivative: a probe's own spikes tell by how much it moves the rate of its neuron. With the
+    price alone, a probe that takes one of T steps' spikes away costs its sample ``price / T`` less. Credit that is handed on from layer to
+    layer carries the term with it; where probes are followed, what they change in the rates of later layers is left out.
 
     Attributes:
         rate: in spikes a step.
         weight: in nats.
+        price: in nats, of a neuron that fires in every step.
     """
 
-    rate: float
-    weight: float
+    rate: float = 0.0
+    weight: float = 0.0
+    price: float = 0.0
 
     def __post_init__(self):
         if not 0.0 <= self.rate <= 1.0:
             raise InputError(f"the target rate is {self.rate:g}: choose spikes a step, from 0 to 1")
         if not 0.0 <= self.weight < math.inf:
             raise InputError(f"the weight of the target rate is {self.weight:g}: choose a number from 0 on")
+        if not 0.0 <= self.price < math.inf:
+            raise InputError(f"the price of spikes is {self.price:g}: choose a number from 0 on")
 
     def of_probes(self, counts: Tensor, probed: Tensor, num_steps: int) -> Tensor:
         """What probes add to the costs of their samples, ``[V, K, B]``: B times the change of the term.
@@ -131,7 +136,7 @@ class RateTarget:
         """
         change = (probed - counts) / num_steps
         excess = counts.mean(1, keepdim=True) / num_steps - self.rate
-        return self.weight * (2.0 * excess + change / counts.shape[1]) * change
+        return (self.weight * (2.0 * excess + change / counts.shape[1]) + self.price) * change
 
 
 def rate_scale(num_steps: float, per_rate: float = 7.5) -> float:

@@ -28,7 +28,7 @@ class Method(Protocol):
         ...
 
     def step(self, inputs: Any, target: Any, progress: float = 0.0) -> StepResult:
-        """Fill the parameters' ``.grad`` from a batch, with ``progress`` of the run behind it, in [0, 1]."""
+        """Fill the parameters' ``.grad`` from a batch of inputs and its target, with ``progress`` of the run behind it, in [0, 1]."""
         ...
 
     def state_dict(self) -> dict[str, Tensor]:

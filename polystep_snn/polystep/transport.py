@@ -24,7 +24,9 @@ class Transport(Protocol):
     """A rule that turns costs into weights. ``eps`` may be a schedule; its value in a step comes as an argument."""
 
     @property
-    def eps(self) -> Scheduled: ...
+    def eps(self) -> Scheduled:
+        """Entropic regularisation, or its schedule."""
+        ...
 
     def __call__(self, cost: Tensor, eps: Tensor | float) -> Tensor:
         """Weights ``[V, ...]`` for costs ``[V, ...]`` at the entropic regularisation ``eps``."""
@@ -39,7 +41,14 @@ def _check_eps(eps: Scheduled) -> None:
 
 @dataclass(frozen=True)
 class Softmax:
-    """One-sided entropic transport."""
+    """One-sided entropic transport.
+
+    Attributes:
+        eps: entropic regularisation, in the unit of the costs; may be a schedule.
+
+    Raises:
+        InputError: ``eps`` is not a positive number.
+    """
 
     eps: Scheduled = 1.0
 
@@ -87,7 +96,7 @@ class Sinkhorn:
 
 @dataclass(frozen=True)
 class Greedy:
-    """All mass on the cheapest vertex."""
+    """All mass on the cheapest vertex; ``eps`` is not used."""
 
     eps: Scheduled = 0.0
 

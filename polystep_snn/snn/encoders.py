@@ -189,6 +189,7 @@ class Rows(Encoder):
     name = "rows"
 
     def num_channels(self, num_inputs: int) -> int:
+        """Pixels a step. InputError unless ``num_inputs`` is a multiple of the number of steps."""
         if num_inputs % self.num_steps:
             raise InputError(
                 f"{num_inputs} pixels cannot be read in {self.num_steps} steps of equally many: choose a number of steps that divides "

@@ -20,7 +20,7 @@ LONGEST_BLOCK = 16
 
 
 class Frames(Iterable[Tensor]):
-    """``num_steps`` tensors ``[B, N]``, made one at a time while they are iterated over, once."""
+    """``num_steps`` frames ``[B, N]``, made one at a time while they are iterated over, once."""
 
     def __init__(self, frames: Iterable[Tensor], num_steps: int):
         self._frames = frames
@@ -33,7 +33,7 @@ class Frames(Iterable[Tensor]):
         return iter(self._frames)
 
     def samples(self, rows: slice) -> "Frames":
-        """Some samples of the batch, one after the other."""
+        """Some samples of the batch, those of the given rows, one after the other."""
         return Frames((frame[rows] for frame in self), len(self))
 
 

@@ -43,7 +43,8 @@ class CubaParameters(NamedTuple):
 
     @classmethod
     def from_beta(cls, beta: float, alpha: float = 0.0, v_th: float = 1.0) -> "CubaParameters":
-        """The nearest neuron that keeps ``beta`` of its membrane and ``alpha`` of its current from one step to the next."""
+        """The nearest neuron that keeps ``beta`` of its membrane and ``alpha`` of its current from one step to the next, with the threshold
+        ``v_th``. InputError for fractions outside of [0, 1]."""
         if not (0 <= beta <= 1 and 0 <= alpha <= 1):
             raise InputError(f"beta is {beta:g} and alpha {alpha:g}: choose fractions from 0 to 1")
         du, dv = max(round(4096 * (1 - alpha)) - 1, 0), min(round(4096 * (1 - beta)), 4095)

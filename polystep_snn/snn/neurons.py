@@ -52,7 +52,7 @@ class LIFParameters(NamedTuple):
 
     @classmethod
     def from_beta(cls, beta: float, **others) -> "LIFParameters":
-        """Parameters whose membrane keeps the fraction ``beta`` of itself from one step to the next."""
+        """Parameters whose membrane keeps the fraction ``beta`` of itself from one step to the next; ``others`` as above."""
         p = cls(**others)
         return p._replace(tau_mem_inv=(1.0 - beta) / p.dt).checked()
 
@@ -88,19 +88,19 @@ class LIFParameters(NamedTuple):
         return self if self.i_0 is None else self._replace(i_0=tuple((current,) for current in self.i_0))
 
     def rows(self, index: Tensor | None) -> "LIFParameters":
-        """Some of the neurons."""
+        """Some of the neurons, those at ``index [K]``; None for all."""
         return self if self.i_0 is None or index is None else self._replace(i_0=tuple(self.i_0[k] for k in index.tolist()))
 
     def shifts(self, points: Tensor) -> Tensor:
-        """Shifts that are given in thresholds, in units of the input current."""
+        """Shifts ``points``, any shape, that are given in thresholds, in units of the input current."""
         return points * self.v_th
 
     def initial_state(self, like: Tensor) -> "LIFState":
-        """``lif_initial_state``."""
+        """``lif_initial_state``: at rest, in the shape of ``like``."""
         return lif_initial_state(like, self)
 
     def step(self, x: Tensor, state: "LIFState", shift: Tensor | None = None, fire: "Fire | None" = None) -> "tuple[Tensor, LIFState]":
-        """``lif_step`` with ``shift`` added to the input current."""
+        """``lif_step`` from a state, with ``shift`` added to the input current ``x``, any shape; ``fire`` as there."""
         return lif_step(x if shift is None else x + shift, state, self, fire)
 
 

@@ -84,12 +84,13 @@ class MembraneReadout:
         return sum(self.counts(num_steps)) if self.alpha else num_steps
 
     def initial_state(self, like: Tensor, neuron: CubaNeuron | None = None) -> ReadoutState:
+        """At rest, in the shape of ``like [B, C]``; ``neuron`` as in ``step``."""
         if neuron is None and self.alpha:
             return ReadoutState(torch.zeros_like(like), current=starting_current(like, self.i_0))
         return ReadoutState(torch.zeros_like(like), None if neuron is None else neuron.initial_state(like))
 
     def step(self, current: Tensor, state: ReadoutState, neuron: CubaNeuron | None = None) -> ReadoutState:
-        """One step; ``neuron`` is what integrates on the chip, in whole numbers."""
+        """One step of a state under a current ``[B, C]``; ``neuron`` is what integrates on the chip, in whole numbers."""
         if state.current is not None:
             arrived = self.alpha * state.current + current
             return ReadoutState(self.decay * state.total + arrived, current=arrived)
@@ -99,6 +100,7 @@ class MembraneReadout:
         return ReadoutState(state.total, neurons)
 
     def value(self, state: ReadoutState, neuron: CubaNeuron | None = None) -> Tensor:
+        """One number a class, ``[B, C]``, of a state; ``neuron`` as in ``step``."""
         return state.total if state.neurons is None else state.neurons.v / ALIGNMENT
 
 
@@ -120,19 +122,21 @@ class SpikeCountReadout:
             raise InputError(f"residual is {self.residual:g}: choose a finite share of the membrane, 0 for none")
 
     def full_scale(self, num_steps: int) -> float:
-        """What costs are scaled by: T, the most spikes that there can be."""
+        """What costs are scaled by: T (``num_steps``), the most spikes that there can be."""
         return num_steps
 
     def initial_state(self, like: Tensor, neuron: CubaNeuron | None = None) -> ReadoutState:
+        """At rest, in the shape of ``like [B, C]``; ``neuron`` as in ``step``."""
         return ReadoutState(torch.zeros_like(like), self._neuron(neuron).initial_state(like))
 
     def step(self, current: Tensor, state: ReadoutState, neuron: CubaNeuron | None = None) -> ReadoutState:
-        """One step; ``neuron`` is what fires on the chip."""
+        """One step of a state under a current ``[B, C]``; ``neuron`` is what fires on the chip."""
         assert state.neurons is not None
         z, neurons = self._neuron(neuron).step(current, state.neurons)
         return ReadoutState(state.total + z, neurons)
 
     def value(self, state: ReadoutState, neuron: CubaNeuron | None = None) -> Tensor:
+        """One number a class, ``[B, C]``, of a state; ``neuron`` as in ``step``."""
         if self.residual == 0.0 or state.neurons is None:
             return state.total
         return state.total + self.membrane_share(neuron, self.residual) * state.neurons.v

@@ -27,7 +27,7 @@ class Recording(NamedTuple):
 
 @torch.no_grad()
 def record(network: SpikingNetwork, frames: Frames | Tensor) -> Recording:
-    """Run a network on a batch of one, ``[T, 1, N]``, and keep everything."""
+    """Run a network on the frames of a batch of one, ``[T, 1, N]``, and keep everything."""
     inputs, spikes, membranes, values = [], [], [], []
     state = None
     for x in frames:

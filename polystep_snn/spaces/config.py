@@ -13,7 +13,10 @@ CREDITS = ("auto", "exact", "chained")
 COSTS = {"entropy": "accuracy", "mse": "r2"}
 
 # What one space has and the other has not.
-SPACE_OPTIONS = {"node": ("windows", "probed", "credit", "recurrent_credit", "target_rate", "rate_weight"), "weight": ("rank",)}
+SPACE_OPTIONS = {
+    "node": ("windows", "probed", "credit", "recurrent_credit", "target_rate", "rate_weight", "spike_price"),
+    "weight": ("rank",),
+}
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,9 @@ class MethodConfig(Options):
         0.0, "how strongly, in nats: times the squared distance of each neuron's rate; 0 for none", range=up_to(POSITIVE.high)
     )
     cost: str = option("entropy", "cross-entropy of classes, or the mean squared error of real targets (mse)", tuple(COSTS))
+    spike_price: float = option(
+        0.0, "what spikes of hidden neurons cost, in nats: of a neuron that fires in every step; 0 for nothing", range=up_to(POSITIVE.high)
+    )
     rank: int = option(8, "random directions in which a row of weights is probed, of --space weight", range=COUNT)
 
     def __post_init__(self):

@@ -35,7 +35,8 @@ class HybridStep:
     rescales, such as Adam, or to parameter groups.
 
     Args:
-        module, loss, budget: as of ``LayerStep``. The budget does not count node space's passes, which run a part of the module.
+        module, loss, budget: as of ``LayerStep``; the loss is ``[B]``. The budget does not count node space's passes, which run a part
+            of the module.
         layers, nodes, weights: how each space probes.
         seed: of all three.
 
@@ -79,7 +80,7 @@ class HybridStep:
         return self.layer.evaluations + (0 if self.weight is None else self.weight.evaluations)
 
     def step(self, inputs: Any, target: Tensor, progress: float = 0.0) -> StepResult:
-        """As ``LayerStep.step``."""
+        """As ``LayerStep.step``: fill ``.grad`` from inputs and a target ``[B]``, with ``progress`` of the run behind it."""
         result = self.layer.step(inputs, target, progress)
         for name, node in self.nodes.items():
             given, slopes = self.layer.at_parts[name]

@@ -150,8 +150,13 @@ def build_polystep(config: TrainConfig, network: SpikingNetwork) -> NodeStep | W
         residual=_RESIDUAL if config.network.readout == "count" else None,
         compile=config.run.compile,
         seed=config.run.seed,
-        rate_target=RateTarget(config.method.target_rate, config.method.rate_weight) if config.method.rate_weight else None,
+        rate_target=_rate_target(config),
     )
+
+
+def _rate_target(config: TrainConfig) -> RateTarget | None:
+    method = config.method
+    return RateTarget(method.target_rate, method.rate_weight, method.spike_price) if method.rate_weight or method.spike_price else None
 
 
 def _probed(config: TrainConfig) -> int | list[int | None] | None:

@@ -16,6 +16,8 @@ _NUMBERS = ("seconds", "train_loss", "val_loss", "peak_rss_mb")
 _COUNTS = ("epoch", "forward_passes")
 _LISTS = ("firing_rates", "dead_neurons", "saturated_neurons")
 _LARGEST = 2**62
+# Of a schedule: means nothing between two steps, and not every version of torch has both.
+_MOMENTARY = {"_get_lr_called_within_step", "_is_initial"}
 
 
 class Content:
@@ -90,11 +92,11 @@ class Content:
         self.require(_is_number(value) and value >= 0, f"seconds is {str(value)[:20]}")
         return value
 
-    def history(self, epochs: int, known: bool = True) -> list[dict[str, Any]]:
-        """The metrics of so many epochs; of a run whose checkpoint is not there there may be none."""
+    def history(self, epochs: int, integers: bool = False) -> list[dict[str, Any]]:
+        """The metrics of so many epochs; of a folder that holds integers alone, there may be none."""
         found = self.field("history")
         self.require(
-            isinstance(found, list) and len(found) in ((epochs,) if known else (0, epochs)), f"it has no metrics of {epochs} epochs"
+            isinstance(found, list) and (len(found) == epochs or (integers and not found)), f"it has no metrics of {epochs} epochs"
         )
         numbers = (*_NUMBERS, f"train_{self.score}", f"val_{self.score}")
         for number, metrics in enumerate(found, 1):
@@ -146,11 +148,13 @@ class Content:
     def scheduler(self, ours: dict[str, Any], steps: int, rates: list[float]) -> dict[str, Any]:
         """The schedule's state after so many steps, at which it had these learning rates."""
         found = self.field("scheduler")
-        self.require(isinstance(found, dict) and found.keys() == ours.keys(), "its schedule is another one")
-        expected = {**ours, "last_epoch": steps, "_step_count": steps + 1, "_last_lr": rates}
+        alike = isinstance(found, dict) and found.keys() - _MOMENTARY == ours.keys() - _MOMENTARY
+        self.require(alike, "its schedule is another one")
+        lasting = {name: value for name, value in ours.items() if name not in _MOMENTARY}
+        expected = {**lasting, "last_epoch": steps, "_step_count": steps + 1, "_last_lr": rates}
         for name, value in expected.items():
             self.require(found[name] == value and isinstance(found[name], type(value)), f"its schedule's {name} is another one")
-        return found
+        return {**ours, **expected}
 
     def optimizer_state(self, optimizer: torch.optim.Optimizer, steps: int) -> dict[str, Tensor]:
         """Averages of AdamW after so many steps."""

@@ -60,7 +60,7 @@ _GROUP_OF = {f.name: group for group in GROUPS for f in options_of(group)}
 
 @dataclass(frozen=True, init=False)
 class TrainConfig:
-    """A run: five groups, made from flat options with the names and defaults of ``polystep-snn train``.
+    """A run on ``dataset``: five groups, made from flat options with the names and defaults of ``polystep-snn train``.
 
         config = TrainConfig("mnist", hidden=(256, 128), epochs=5)
         config.network.hidden, config.optimizer.epochs
@@ -135,7 +135,7 @@ class TrainConfig:
 
     @classmethod
     def from_json(cls, value: Any) -> "TrainConfig":
-        """The configuration in a run's ``config.json``; version 0.1.0 wrote none of its own.
+        """The configuration that is the value of a run's ``config.json``; version 0.1.0 wrote none of its own.
 
         Raises:
             InputError: options that this version does not have, or lacks.

@@ -144,8 +144,8 @@ def unit_of(integers: IntegerNetwork) -> float:
 
 
 class Verification(NamedTuple):
-    """How many samples, spikes and membranes of torch and a backend were compared, how many numbers differ (currents too), and the
-    first that does."""
+    """How many samples, spikes and membranes of torch and a backend were compared, the differences (of currents too), and the first
+    one."""
 
     samples: int
     spikes_compared: int
@@ -164,6 +164,7 @@ def verify(
     """Hold every spike, current and membrane of a backend against torch's, on the first ``limit`` test samples, or all.
 
     Args:
+        run: whose test samples are taken.
         network: a deployed one.
         backend: any that records.
         on_samples: called with the number of samples of each part that is through.

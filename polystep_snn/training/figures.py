@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from polystep_snn import plots
 from polystep_snn.datasets.base import Samples, Sequences
+from polystep_snn.hardware.chip_cost import ChipCost
 from polystep_snn.training.activity import Activity, activity_of, answers_to_test_part, history_of, in_their_units, rates_of
 from polystep_snn.training.answers import Answers
 from polystep_snn.training.opened_run import OpenedRun
@@ -140,6 +141,17 @@ def targets_and_answers(run: OpenedRun, answered: Answers) -> Figure:
         plots.against_targets(axes[0, k], targets[:, k], said[:, k], f"{name}: R² {r2_of(targets[:, k], said[:, k]):.3f}")
         plots.residuals(axes[1, k], targets[:, k], said[:, k])
     _with_note(figure, run)
+    return figure
+
+
+def cost_figure(cost: ChipCost) -> Figure:
+    """Operations and energy of every layer."""
+    names = [f"{layer.name}\n{layer.neurons:,} neurons" for layer in cost.layers]
+    figure = plots.new_figure(10, 1.6 + 0.6 * len(names))
+    left, right = figure.subplots(1, 2)
+    dense, effective = ([getattr(layer, x) for layer in cost.layers] for x in ("dense_operations", "synaptic_operations"))
+    plots.operations_of_layers(left, names, dense, effective)
+    plots.energy_of_layers(right, names, [x.energy_of for x in cost.layers], "Energy, estimated with Loihi 1's constants")
     return figure
 
 

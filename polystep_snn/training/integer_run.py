@@ -49,6 +49,8 @@ def from_integers(config: TrainConfig, metrics: Path, integers: IntegerNetwork) 
         "best": {**best, "val_loss": of_best[0] if of_best else 0.0},
         "thresholds": thresholds,
     }
+    if config.network.neuron != "loihi":
+        return {}, meta  # quantized after training: torch's network has other numbers
     built = build_network(config.replace(device="cpu"), integers.input_shape, len(integers.classes))
     found = dict(_latent(integers, built.wirings))
     if {name: p.shape for name, p in found.items()} == {name: p.shape for name, p in built.state_dict().items()}:

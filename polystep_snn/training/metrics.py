@@ -41,6 +41,7 @@ def evaluate(
         feed: gives them.
         cost: what a readout costs.
         limit: only the first so many samples; None for all.
+        batch_size: samples at a time; changes no number.
         seed: of the encoder's randomness, so that the same weights always score the same.
     """
     generator = torch.Generator(feed.labels.device).manual_seed(seed)

@@ -16,4 +16,7 @@ class Observer:
         """An epoch is done; ``metrics`` is its line in ``metrics.jsonl``."""
 
     def warn(self, message: str) -> None:
-        """Something is wrong with the network."""
+        """Something is wrong with the network: ``message`` says what."""
+
+    def close(self) -> None:
+        """The run is over."""

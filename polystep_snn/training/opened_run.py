@@ -11,6 +11,7 @@ from polystep_snn.datasets.own.inputs import Inputs, read_inputs
 from polystep_snn.datasets.own.paths import looks_like_path
 from polystep_snn.datasets.own.record import DataRecord, holds_spikes, record_of
 from polystep_snn.errors import InputError
+from polystep_snn.files import write_json
 from polystep_snn.hardware.integer_network import IntegerNetwork
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.training.build import build_cost
@@ -139,6 +140,11 @@ class OpenedRun:
         framing = data.framing() if data.holds_events else None
         sensor: Any = record.sensor or (event_set(data.dataset).sensor if data.holds_events else None)
         return read_inputs(path, record, self.kind, data.encoder not in UNBOUNDED, framing, data.speech_features(), sensor)
+
+    def describe_in(self, folder: Path) -> None:
+        """Write configuration and data into another folder, in which a network of this run has learned on: it opens as a run, too."""
+        write_json(folder / "config.json", self.config.to_json())
+        write_json(folder / "data.json", (self.record or record_of(self.dataset)).to_json())
 
     def feed(self, samples: Part) -> Feed:
         """Some of its samples, as the network sees them: unchanged."""

@@ -100,6 +100,12 @@ SPACE_RECIPES: dict[str, dict[str, Any]] = {
     "weight": {"radius": 0.5, "polytope": "simplex", "eps": 1.0, "batch_size": 256, "lr": 2e-2, "weight_decay": 0.0},
 }
 
+# What the loop that learns on the chip does not have.
+NOT_ON_CHIP = (
+    *("lr", "weight_decay", "averaging", "windows", "polytope", "transport", "probed", "credit", "rate_weight", "target_rate"),
+    *("spike_price", "device", "threads", "compile", "v_th", "cost", "class_weights"),
+)
+
 
 def own_recipe(kind: str, num_train: int, shape: Sequence[int] = ()) -> dict[str, Any]:
     """The recipe for data of one's own.
@@ -129,7 +135,7 @@ def recipe(
     hidden: Sequence[int | str] = (),
     own: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What is different from the defaults for a data set, a neuron, a space, an encoder and hidden layers.
+    """What is different from the defaults for a data set (``dataset``), a neuron, a space, an encoder and hidden layers.
 
     Of data set and neuron the data set's opinion counts, since it knows what the data is. Of all, the space's does: the data sets' radii,
     temperatures and learning rates were found in node space, where they are in other units, and what another space does not have is
@@ -151,5 +157,7 @@ def recipe(
 
 
 def on_chip_recipe(dataset: str, own: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What is different from the defaults where a network learns on the chip from random weights."""
-    return {**(RECIPES[dataset] if own is None else own), **NEURON_RECIPES["loihi"], "batch_size": 32, "neuron": "loihi"}
+    """What is different from the defaults where a network learns on the chip from random weights; ``own`` is as of ``recipe``."""
+    foreign = {*NOT_ON_CHIP, *SPACE_OPTIONS["node"], "radius", "eps"}
+    found = {name: value for name, value in recipe(dataset, "loihi", own=own).items() if name not in foreign}
+    return {**found, "batch_size": 32, "neuron": "loihi"}

@@ -10,14 +10,14 @@ import polystep_snn
 from polystep_snn import plots
 from polystep_snn.errors import InputError
 from polystep_snn.files import read_json
-from polystep_snn.hardware.chip import preflight
+from polystep_snn.hardware.chip_cost import CostMeter
 from polystep_snn.trained_networks import folder_of
 from polystep_snn.training.activity import answers_to_test_part, history_of, in_their_units
 from polystep_snn.training.answers import Answers
 from polystep_snn.training.command import command_of
 from polystep_snn.training.config import GROUPS, OPTIONS, TrainConfig, options_of
-from polystep_snn.training.deploy import deploy
-from polystep_snn.training.figures import figures_of, r2_of, shows_pictures
+from polystep_snn.training.deploy import deploy, encoded_test_set
+from polystep_snn.training.figures import cost_figure, figures_of, r2_of, shows_pictures
 from polystep_snn.training.opened_run import OpenedRun
 from polystep_snn.training.run_folder import RunFolder
 from polystep_snn.training.scores import scores_of
@@ -25,6 +25,8 @@ from polystep_snn.web_page import drawing, folded, heading, page, paragraph, pre
 
 # Rows of a table that is not folded.
 _MOST_ROWS = 12
+# Test samples on which the chip's work is counted.
+_COUNTED = 200
 
 
 def report_of(run: OpenedRun, sample: int = 0) -> str:
@@ -170,16 +172,32 @@ def _number(value: Any) -> str:
 
 
 def cost_section(run: OpenedRun) -> str:
-    """What the network takes of the chip, layer by layer; or why it cannot be there."""
+    """What an inference costs the chip, counted on some test samples; or why it cannot be there."""
     try:
-        report = preflight(deploy(run).integers)
+        deployed = deploy(run)
+        meter = CostMeter(deployed.integers)
     except InputError as error:
         return paragraph(f"Not counted: {error}.")
-    rows = [(r.name, f"{r.neurons:,}", f"{r.fan_in:,}", f"{r.synapses:,}", f"{r.synapse_bytes / 1024:,.1f}", r.cores) for r in report.rows]
-    kib = sum(row.synapse_bytes for row in report.rows) / 1024
-    rows.append(("total", f"{report.neurons:,}", "", f"{report.synapses:,}", f"{kib:,.1f}", report.cores))
-    problems = "".join(paragraph(f"It does not fit: {problem}.") for problem in report.problems())
-    return table(rows, ("", "neurons", "inputs of each", "synapses", "KiB of synapses", "cores"), numbers=True) + problems
+    for spikes, _ in encoded_test_set(run, _COUNTED):
+        meter.run(spikes.cpu().numpy())
+    cost = meter.cost()
+    names = ("neurons", "spikes", "synaptic_operations", "dense_operations", "active_updates", "cores", "energy_nj")
+    rows = [(layer.name, *(_counted(getattr(layer, name)) for name in names)) for layer in cost.layers]
+    rows.append(("total", *(_counted(cost.total(name)) for name in names)))
+    head = ("", "neurons", "spikes", "synaptic operations", "if dense", "active updates", "cores", "energy (nJ)")
+    words = (
+        f"Of a sample of {cost.num_steps} steps, on average over {cost.samples:,} of the test part. Spikes and operations are counted as "
+        f"NeuroBench counts. Energy, {cost.total('energy_nj'):,.2f} nJ in all, and latency, {cost.latency_ms:.4f} ms, are estimates with "
+        "the published constants of Loihi 1: nothing is published of Loihi 2."
+    )
+    if deployed.fits:
+        words += " The network was trained in floating point: what is counted is its weights quantized afterwards."
+    drawn = drawing(cost_figure(cost), "Synaptic operations of every layer, and what its energy is spent on.")
+    return table(rows, head, numbers=True) + paragraph(words, soft=True) + drawn
+
+
+def _counted(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
 
 
 def _configuration(config: TrainConfig) -> str:

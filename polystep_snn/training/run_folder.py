@@ -22,12 +22,13 @@ from polystep_snn.training.opened_run import OpenedRun
 
 
 class RunFolder(NamedTuple):
-    """The files of a run."""
+    """The files of a run in the folder ``path``."""
 
     path: Path
 
     @property
     def config(self) -> Path:
+        """The options."""
         return self.path / "config.json"
 
     @property
@@ -36,22 +37,27 @@ class RunFolder(NamedTuple):
 
     @property
     def metrics(self) -> Path:
+        """A line an epoch."""
         return self.path / "metrics.jsonl"
 
     @property
     def checkpoint(self) -> Path:
+        """All that a run needs to go on."""
         return self.path / "checkpoint.safetensors"
 
     @property
     def network(self) -> Path:
+        """The chip's integers."""
         return self.path / "network.safetensors"
 
     @property
     def summary(self) -> Path:
+        """The result."""
         return self.path / "summary.json"
 
     @property
     def figures(self) -> Path:
+        """The folder of figures."""
         return self.path / "figures"
 
     def check_free(self) -> None:
@@ -108,7 +114,7 @@ def open_run(path: Path, data_dir: Path | None = None, dataset: Dataset | None =
     check_config(config, meta, folder)
     content = Content(folder.checkpoint, tensors, meta, config.method.score)
     epochs = content.count("epoch", config.optimizer.epochs)
-    best, history = content.best(epochs), content.history(epochs, known=integers is None)
+    best, history = content.best(epochs), content.history(epochs, integers is not None)
     if best is None:
         raise InputError(
             f"the run in {path} has not finished an epoch: go on with `polystep-snn train {config.data.dataset} --out {path} --resume`"

@@ -1,6 +1,7 @@
 """MNIST under the names that common tools give its files. Needs the real files, which are checked by their MD5."""
 
 import gzip
+import zipfile
 
 import numpy as np
 import pytest
@@ -64,5 +65,13 @@ def test_keras(cache, tmp_path, mnist):
     with pytest.raises(InputError, match=r"holds float32 .* as x_test, expected uint8"):
         load("mnist", tmp_path)
     (tmp_path / "mnist.npz").write_bytes(b"no archive")
+    with pytest.raises(InputError, match=r"mnist\.npz cannot be read"):
+        load("mnist", tmp_path)
+
+
+def test_keras_with_a_broken_header(cache, tmp_path):
+    with zipfile.ZipFile(tmp_path / "mnist.npz", "w") as archive:
+        for name in ("x_train", "y_train", "x_test", "y_test"):
+            archive.writestr(f"{name}.npy", b"\x93NUMPY\x01\x00\x10\x00{'shape': (1,   \n")
     with pytest.raises(InputError, match=r"mnist\.npz cannot be read"):
         load("mnist", tmp_path)

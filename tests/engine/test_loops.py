@@ -115,6 +115,7 @@ def test_an_error_in_a_thread_is_raised(threads):
     assert torch.get_num_threads() == threads
 
 
+@pytest.mark.skipif(torch.__version__.startswith("2.7."), reason="with torch 2.7 the last bits of products depend on the number of threads")
 @pytest.mark.parametrize("threads", [2, 3, 5], indirect=True)
 @pytest.mark.parametrize("shape", [(128, 784, 128), (512, 784, 100), (10, 900, 2000), (1000, 3000, 7)])
 def test_products_have_the_same_bits_on_any_number_of_threads(threads, shape):

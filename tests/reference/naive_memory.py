@@ -63,8 +63,8 @@ def costs(network, inputs, target, probes, cost):
 
 
 @torch.no_grad()
-def chained_costs(network, inputs, target, probes, cost, repetitions):
-    """The same as chained credit has it. Every vertex shifts one window, windows do not overlap."""
+def chained_costs(network, inputs, target, probes, cost, repetitions, price=0.0):
+    """The same as chained credit has it. Every vertex shifts one window, windows do not overlap; ``price``: of a hidden neuron's spike."""
     value, received, spikes = run(network, inputs)
     own = cost(value.T, target)
     num_steps, batch = inputs.shape[:2]
@@ -111,6 +111,7 @@ def chained_costs(network, inputs, target, probes, cost, repetitions):
                     for t in range(num_steps):
                         if arrives[j][t] < num_steps:
                             table[v, k] += change[v, k, t] * worth[j, arrives[j][t]]
+        table += price * change.sum(2)
         if str(layer) in network.recurrents:
             table = _with_own(table, change, probes[layer], network.recurrents[str(layer)], chosen, num_steps, repetitions)
         tables[layer] = table

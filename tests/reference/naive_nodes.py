@@ -87,9 +87,10 @@ def forward(network, inputs, residual=None, layer=None, neuron=None, shift=None,
 
 
 @torch.no_grad()
-def costs(network, inputs, target, probes, cost, residual=None):
-    """For every layer the costs ``[V, K, B]``, by brute force."""
+def costs(network, inputs, target, probes, cost, residual=None, price=0.0):
+    """For every layer the costs ``[V, K, B]``, by brute force; ``price``: of every spike of a hidden neuron that is probed itself."""
     result = []
+    received = presynaptic(network, inputs)
     matrices = [matrix(network, k) for k in range(len(network.linears))]
     for layer, (offsets, windows, neurons) in enumerate(probes):
         chosen = range(network.sizes[layer + 1]) if neurons is None else neurons.tolist()
@@ -98,21 +99,33 @@ def costs(network, inputs, target, probes, cost, residual=None):
             for k, j in enumerate(chosen):
                 value = forward(network, inputs, residual, layer, j, windows @ offset, matrices)
                 table[v, k] = cost(value.T, target)
+                if price and layer < len(network.linears) - 1:
+                    change = spikes(network, received, layer, j, windows @ offset) - received[layer + 1][:, :, j]
+                    table[v, k] += price * change.sum(0)
         result.append(table)
     return result
 
 
+def spikes(network, received, layer, neuron, shift):
+    """Spikes ``[T, B]`` of a hidden neuron with ``shift[t]`` added to its current."""
+    weight, bias = matrix(network, layer)
+    state, out = (torch.zeros(received[layer].shape[1], dtype=weight.dtype),) * 2, []
+    for x, amount in zip(received[layer], shift, strict=True):
+        z, state = lif(x @ weight[neuron] + bias[neuron] + amount, state, network.neurons[layer])
+        out.append(z)
+    return torch.stack(out)
+
+
 @torch.no_grad()
-def chained_costs(network, inputs, target, probes, cost, residual=None):
+def chained_costs(network, inputs, target, probes, cost, residual=None, price=0.0):
     """The same where credit is handed on from layer to layer: only layers that no spike leaves are followed to the readout."""
-    tables = costs(network, inputs, target, probes, cost, residual)
+    tables = costs(network, inputs, target, probes, cost, residual, price)
     own = cost(forward(network, inputs, residual).T, target)
     received = presynaptic(network, inputs)
     for layer in reversed(range(len(network.neurons) - isinstance(network.readout, MembraneReadout))):
         (offsets, windows, neurons), (next_offsets, next_windows, next_neurons) = probes[layer], probes[layer + 1]
-        weight, bias = matrix(network, layer)
         behind, _ = matrix(network, layer + 1)
-        here = range(len(weight)) if neurons is None else neurons.tolist()
+        here = range(behind.shape[1]) if neurons is None else neurons.tolist()
         there = range(len(behind)) if next_neurons is None else next_neurons.tolist()
         points = torch.cat([next_offsets, torch.ones(len(next_offsets), 1, dtype=inputs.dtype)], 1)
         slopes = torch.stack([torch.linalg.lstsq(points, tables[layer + 1][:, k], driver="gelsd").solution[:-1] for k in range(len(there))])
@@ -120,24 +133,24 @@ def chained_costs(network, inputs, target, probes, cost, residual=None):
         worth = torch.linalg.lstsq(next_windows.T.expand(len(there), -1, -1), slopes, driver="gelsd").solution
         for v, offset in enumerate(offsets):
             for k, j in enumerate(here):
-                state = (torch.zeros(inputs.shape[1], dtype=inputs.dtype),) * 2
+                probed = spikes(network, received, layer, j, windows @ offset)
                 tables[layer][v, k] = own
                 for t in range(len(inputs)):
-                    z, state = lif(received[layer][t] @ weight[j] + bias[j] + windows[t] @ offset, state, network.neurons[layer])
-                    change = z - received[layer + 1][t, :, j]
+                    change = probed[t] - received[layer + 1][t, :, j]
+                    tables[layer][v, k] += price * change
                     for n, i in enumerate(there):
                         tables[layer][v, k] += change * behind[i, j] * worth[n, t] * len(behind) / len(there)
     return tables
 
 
 @torch.no_grad()
-def gradients(network, inputs, target, probes, cost, transport, eps, residual=None):
+def gradients(network, inputs, target, probes, cost, transport, eps, residual=None, price=0.0):
     """For every layer ``(weight.grad, bias.grad)``, one particle at a time."""
     num_steps, batch = inputs.shape[:2]
-    spikes = presynaptic(network, inputs)
+    received = presynaptic(network, inputs)
     result = []
     for layer, (table, (offsets, windows, neurons)) in enumerate(
-        zip(costs(network, inputs, target, probes, cost, residual), probes, strict=True)
+        zip(costs(network, inputs, target, probes, cost, residual, price), probes, strict=True)
     ):
         index = tied(network, layer)
         width = len(index)
@@ -153,7 +166,7 @@ def gradients(network, inputs, target, probes, cost, transport, eps, residual=No
                     if linear_end:
                         share = network.readout.decay ** torch.arange(num_steps - 1, -1, -1, dtype=inputs.dtype)
                         share = share * num_steps / share.sum()
-                    activity = (share[:, None] * spikes[layer][:, b]).sum(0) / num_steps
+                    activity = (share[:, None] * received[layer][:, b]).sum(0) / num_steps
                     weight[j] -= displacement[m] * activity / batch * width / len(chosen)
                     bias[j] -= displacement[m] * share.sum() / num_steps / batch * width / len(chosen)
         shared = torch.zeros_like(network.weights[layer]).flatten()

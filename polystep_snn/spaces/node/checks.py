@@ -69,17 +69,17 @@ def check_memory(network: SpikingNetwork, space: NodeSpace, points: Tensor) -> N
 
 
 def check_rate_target(network: SpikingNetwork, rate_target: RateTarget | None) -> None:
-    """InputError for a target rate where spikes of the last hidden layer are not counted."""
+    """InputError for a cost of firing rates where spikes of the last hidden layer are not counted."""
     readout = network.readout
     if rate_target is None or not isinstance(readout, MembraneReadout):
         return
     if readout.decay != 1.0 or readout.alpha:
         raise InputError(
-            f"there is a target rate, but before a readout that keeps {readout.decay:g} of its membrane and {readout.alpha:g} of its "
+            f"firing rates have a cost, but before a readout that keeps {readout.decay:g} of its membrane and {readout.alpha:g} of its "
             "current no spikes are counted: choose a readout without a leak and a synapse"
         )
     if network.wirings[-1].max_delay:
-        raise InputError("there is a target rate, but the spikes of the last hidden layer leave late and are not counted: leave it out")
+        raise InputError("firing rates have a cost, but the spikes of the last hidden layer leave late and are not counted: leave it out")
 
 
 def explain(network: SpikingNetwork, inputs: Frames | Tensor) -> NoReturn:

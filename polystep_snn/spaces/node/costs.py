@@ -67,22 +67,26 @@ def settle(done: Pass, target: Tensor, cost: Cost, rate_target: RateTarget | Non
     last = state.base[-1]
     value = end.value(plan.weights, last)
     own = cost(value, target)
+
+    def with_rates(layer: int, costs: Tensor) -> Tensor:
+        """Costs ``[V, K, B]``, with what a hidden neuron's own spikes cost: before they are handed on."""
+        if rate_target is None or layer == len(plan.wirings) - 1:
+            return costs
+        counts = chosen(state.counts[layer], plan.probes[layer].neurons, 0)
+        return costs + rate_target.of_probes(counts, state.probed[layer].trace, total_steps)
+
     found = list(behind)
     if state.output is not None and isinstance(end, NeuronEnd):
         found.append(cost(end.read(state.output), target))
+    found = [with_rates(k, costs) for k, costs in enumerate(found)]
     of_last = plan.probes[len(plan.neurons) - 1]
-    found.append(
-        _with_own(done, len(plan.neurons) - 1, end.cost(plan.weights, state.probed[-1], of_last.neurons, last, value, target, cost))
-    )
+    direct = end.cost(plan.weights, state.probed[-1], of_last.neurons, last, value, target, cost)
+    found.append(_with_own(done, len(plan.neurons) - 1, with_rates(len(plan.neurons) - 1, direct)))
     for k, reached in reversed(list(enumerate(state.reached))):
         slopes = slopes_of(plan.slopes[k][0], found[0])
         neurons = plan.probes[k].neurons, plan.probes[k + 1].neurons
         costs = chained_cost(own, reached, slopes, plan.wirings[k + 1], plan.weights[k + 1], neurons)
-        found.insert(0, _with_own(done, k, costs))
-    if rate_target is not None:
-        for k in range(len(plan.wirings) - 1):
-            counts = chosen(state.counts[k], plan.probes[k].neurons, 0)
-            found[k] = found[k] + rate_target.of_probes(counts, state.probed[k].trace, total_steps)
+        found.insert(0, _with_own(done, k, with_rates(k, costs)))
     layers = []
     for layer, (costs, activity, own_activity, probes) in enumerate(
         zip(found, state.activity, state.own_activity, plan.probes, strict=False)

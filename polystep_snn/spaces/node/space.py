@@ -54,7 +54,7 @@ class NodeSpace:
                 raise InputError(f"{name} is {value}: choose at least 1, or None")
 
     def probed_of(self, num_hidden: int) -> list[int | None]:
-        """How many neurons of each hidden layer are probed."""
+        """How many neurons of each of ``num_hidden`` layers are probed. InputError for another number of layers."""
         if not isinstance(self.num_probed, Sequence):
             return [self.num_probed] * num_hidden
         if len(self.num_probed) != num_hidden:

@@ -22,7 +22,13 @@ _GRAIN = 8
 
 
 def hand_on(
-    layers: Sequence[Layer], arrays: Sequence[LoopLayer], probes: Sequence[LayerProbes], fits: Sequence[Tensor], readout: Readout
+    layers: Sequence[Layer],
+    arrays: Sequence[LoopLayer],
+    probes: Sequence[LayerProbes],
+    fits: Sequence[Tensor],
+    readout: Readout,
+    rate_target: RateTarget | None,
+    shape: Shape,
 ) -> None:
     """Costs of all layers, the last first, whose direct ones are known.
 
@@ -32,6 +38,8 @@ def hand_on(
         probes: of all layers.
         fits: for each layer that spikes what makes slopes of its costs.
         readout: of the network.
+        rate_target: what hidden neurons' own spikes cost.
+        shape: of the step.
     """
     for k in reversed(range(len(arrays))):
         own = arrays[k]
@@ -42,6 +50,8 @@ def hand_on(
             assert own.reached is not None
             given = readout.own.numpy(), own.reached.numpy(), worth.numpy(), own.costs.numpy()
             split(chained_costs, own.costs.shape[1], *given, grain=_GRAIN)
+        if rate_target is not None and k < len(layers) - 1:
+            price_rates(rate_target, [own], [probes[k]], shape)
         recurrent = layers[k].recurrent
         if recurrent is not None and own.own_reached is not None:
             price_own_spikes(own, fits[k], probes[k].offsets, recurrent, probes[k].neurons)

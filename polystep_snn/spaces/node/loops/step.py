@@ -147,8 +147,8 @@ class LoopStep:
         activity, total = self._pass(layers, end, inputs, target, cost, first, conclusion, eps)
         readout = self._readout
         if self._chained:
-            hand_on(layers, self._layers, probes, self._fits, readout)
-        if rate_target is not None:
+            hand_on(layers, self._layers, probes, self._fits, readout, rate_target, self.shape)
+        elif rate_target is not None:
             price_rates(rate_target, self._layers[: len(layers) - 1], probes, self.shape)
         grads = self._gradients(layers, activity, first, inputs, transport, conclusion, eps)
         return result(self._layers, readout, self.shape), grads, total + readout.loss

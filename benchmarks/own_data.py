@@ -1,0 +1,181 @@
+"""Data of one's own: real sets written out as a stranger would have them, trained and tested from there.
+
+    python benchmarks/own_data.py spoken                 spoken digits as class folders of wav files, beside the built-in set
+    python benchmarks/own_data.py fashion --seeds 0 1 2  Fashion-MNIST as .npz, 784-256-128-10, chained credit, beside BPTT
+    python benchmarks/own_data.py forecast --seeds 0 1 2 ETTh1: 96 hours from 96, differences from the last value as .npz, --cost mse
+    python benchmarks/own_data.py start                  60,000 images from .npz: memory, and time to the first step
+
+``forecast --tune`` compares settings on the validation part.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import report, spread
+from etth1_data import load_etth1
+
+from polystep_snn.datasets import load
+from polystep_snn.training.build import build_bptt
+from polystep_snn.training.config import TrainConfig
+from polystep_snn.training.data import load_run_data
+from polystep_snn.training.trainer import Trainer
+
+FASHION = {"hidden": (256, 128), "credit": "chained", "epochs": 10}
+# Of BPTT: the best of 1e-3, 3e-3 and 1e-2 on validation with seed 0.
+FASHION_BPTT = {"lr": 3e-3}
+FORECAST: dict[str, Any] = {"cost": "mse", "hidden": (128,), "epochs": 20, "batch_size": 64, "weight_decay": 0.05, "lr": 3e-3}
+TRIALS: list[dict[str, Any]] = [
+    {},
+    {"weight_decay": 0.5},
+    {"lr": 1e-3},
+    {"lr": 1e-3, "weight_decay": 0.5},
+    {"hidden": (256,), "lr": 1e-3, "weight_decay": 0.5},
+]
+
+
+def trained(data: Path, out: Path, seed: int, options: dict[str, Any]) -> dict[str, Any]:
+    """The summary of ``polystep-snn train DATA`` with some options, in a process of its own."""
+    flags = [f"--{name.replace('_', '-')}" for name in options]
+    values = [[str(v) for v in (value if isinstance(value, tuple) else (value,))] for value in options.values()]
+    given = [word for flag, own in zip(flags, values, strict=True) for word in (flag, *own)]
+    command = [sys.executable, "-m", "polystep_snn.cli.main", "train", str(data), "--out", str(out), "--seed", str(seed), "--threads", "1"]
+    done = subprocess.run([*command, *given, "--json"], stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def spoken(arguments: argparse.Namespace, folder: Path) -> None:
+    """Links in class folders, in the published parts; validation is split off here, and by number there."""
+    source = Path(os.environ["POLYSTEP_SNN_DATA"]) / "FSDD" / "recordings"
+    for file in sorted(source.glob("*.wav")):
+        digit, _, number = file.stem.split("_")
+        own = folder / "data" / ("test" if int(number) < 5 else "train") / digit
+        own.mkdir(parents=True, exist_ok=True)
+        (own / file.name).symlink_to(file.absolute())
+    found: dict[str, list[float]] = {"class folders": [], "spoken-digits": []}
+    for seed in arguments.seeds:
+        for name, data in (("class folders", folder / "data"), ("spoken-digits", Path("spoken-digits"))):
+            found[name].append(100 * trained(data, folder / f"{name}{seed}", seed, {})["test_accuracy"])
+            print(f"{name}, seed {seed}: {found[name][-1]:.2f} %", file=sys.stderr, flush=True)
+    show("own-data-spoken", found, "accuracy", arguments)
+
+
+def fashion(arguments: argparse.Namespace, folder: Path) -> None:
+    """All 60,000 training images; validation is split off."""
+    data = load("fashion-mnist")
+    images = np.concatenate([data.train.images, data.validation.images])
+    labels = np.array(data.classes)[np.concatenate([data.train.labels, data.validation.labels])]
+    path = folder / "fashion.npz"
+    np.savez(path, x_train=images, y_train=labels, x_test=data.test.images, y_test=np.array(data.classes)[data.test.labels])
+    found: dict[str, list[float]] = {"forward-only": [], "BPTT": []}
+    for seed in arguments.seeds:
+        found["forward-only"].append(100 * trained(path, folder / f"own{seed}", seed, FASHION)["test_accuracy"])
+        config = TrainConfig(str(path), kind="images", seed=seed, threads=1, device="cpu", **(FASHION | FASHION_BPTT))
+        dataset, record = load_run_data(config)
+        summary = Trainer(config, folder / f"bptt{seed}", dataset, make_method=build_bptt, record=record).fit()
+        assert summary is not None
+        found["BPTT"].append(100 * summary["test_accuracy"])
+        print(f"seed {seed}: " + ", ".join(f"{name} {own[-1]:.2f} %" for name, own in found.items()), file=sys.stderr, flush=True)
+    show("own-data-fashion", found, "accuracy", arguments)
+
+
+def forecast(arguments: argparse.Namespace, folder: Path) -> None:
+    """Differences from the last value that is seen, 96 hours of them, as a table."""
+    path, arrays = folder / "etth1.npz", {}
+    for part, windows in load_etth1().items():
+        x, y = windows.differences()
+        name = {"validation": "val"}.get(part, part)
+        arrays |= {f"x_{name}": x[..., 0].numpy(), f"y_{name}": y.numpy()}
+    np.savez(path, **arrays)
+    if arguments.tune:
+        rows = []
+        for k, trial in enumerate(TRIALS):
+            val = trained(path, folder / f"trial{k}", 0, FORECAST | trial)["val_r2"]
+            rows.append({"settings": str(trial), "val_r2": round(val, 4)})
+            print(rows[-1], file=sys.stderr, flush=True)
+        report("own-data-forecast-tune", {row["settings"]: row for row in rows}, rows, {"base": str(FORECAST)}, arguments.json)
+        return
+    found: dict[str, list[float]] = {"forward-only": []}
+    for seed in arguments.seeds:
+        found["forward-only"].append(trained(path, folder / f"run{seed}", seed, FORECAST)["test_mse"])
+        print(f"seed {seed}: {found['forward-only'][-1]:.4f}", file=sys.stderr, flush=True)
+    found["last value again"] = [float(np.square(arrays["y_test"]).mean())]
+    show("own-data-forecast", found, "mse", arguments, digits=4)
+
+
+def start(arguments: argparse.Namespace, folder: Path) -> None:
+    """A process of its own that reads, and takes one step."""
+    data = load("mnist")
+    images = np.concatenate([data.train.images, data.validation.images])
+    path = folder / "mnist.npz"
+    np.savez(
+        path,
+        x_train=images,
+        y_train=np.concatenate([data.train.labels, data.validation.labels]),
+        x_test=data.test.images,
+        y_test=data.test.labels,
+    )
+    rows = []
+    for name, given in (("nothing but imports", None), (".npz", path)):
+        began = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, __file__, "child", *([] if given is None else [str(given)])], stdout=subprocess.PIPE, text=True, check=True
+        )
+        peak_mb, first_step_s = json.loads(done.stdout)
+        rows.append(
+            {"data": name, "peak_mb": round(peak_mb, 1), "seconds": round(first_step_s, 2), "process_s": round(time.monotonic() - began, 2)}
+        )
+    file_mb = path.stat().st_size / 1e6
+    rows[1]["over_file"] = round((rows[1]["peak_mb"] - rows[0]["peak_mb"]) / file_mb, 2)
+    rows[0]["over_file"] = 0.0
+    report("own-data-start", {row["data"]: row for row in rows}, rows, {"file_mb": round(file_mb, 1)}, arguments.json)
+
+
+def child(path: str | None) -> None:
+    """What ``start`` measures: peak memory in MB, and seconds from the start of the process to the end of the first step."""
+    import torch
+
+    from polystep_snn.training.ahead import compiled_ahead
+
+    config = TrainConfig(path or "digits", kind="images" if path else "", threads=1, device="cpu", batch_size=128, epochs=1)
+    with tempfile.TemporaryDirectory() as folder, compiled_ahead(config):
+        dataset, record = load_run_data(config)
+        trainer = Trainer(config, Path(folder) / "run", dataset, record=record)
+    trainer._step(torch.arange(len(dataset.train)))
+    with open("/proc/self/stat") as own:
+        started = int(own.read().rsplit(")", 1)[1].split()[19]) / os.sysconf("SC_CLK_TCK")
+    seconds = time.clock_gettime(time.CLOCK_BOOTTIME) - started
+    print(json.dumps([resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6, seconds]))
+
+
+def show(name: str, found: dict[str, list[float]], what: str, arguments: argparse.Namespace, digits: int = 3) -> None:
+    results = {method: spread(what, values, digits) for method, values in found.items()}
+    rows = [{"method": method, **results[method], "of seeds": " ".join(f"{v:.{digits - 1}f}" for v in found[method])} for method in found]
+    report(name, results, rows, {"seeds": arguments.seeds, "values": found}, arguments.json)
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["child"]:
+        child(*(sys.argv[2:] or [None]))
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    tasks = {"spoken": spoken, "fashion": fashion, "forecast": forecast, "start": start}
+    parser.add_argument("task", choices=tasks)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--tune", action="store_true", help="of forecast: compare settings on validation")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        tasks[arguments.task](arguments, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
