@@ -36,16 +36,11 @@ OF_VALUES = ("forecast", "values", "value-integers", "image-values")
 KINDS = [*TRAINED, *MADE_OF, "digits-int8", "0.1.0"]
 
 CURRENTS = "the chip takes spikes"
-ALONE = "integers alone, without a network for torch"
 OF_CURRENTS = ("named", "colours", "table", "forecast", "0.1.0")
 FOR_CHIPS = ("simulator", "verify", "export", "nir", "lava-dl", "adapt", "cost")
 REFUSED = {
     **{(kind, what): CURRENTS for kind in OF_CURRENTS for what in FOR_CHIPS},
-    ("forecast", "adapt"): "real targets",
-    ("born", "eval"): ALONE,
-    ("born", "predict"): ALONE,
     ("born", "verify"): "integers that torch cannot represent",
-    **{(kind, "adapt"): "not made of images" for kind in ("events", "spikes")},
     **{(kind, "adapt"): "real targets" for kind in ("values", "value-integers", "image-values")},
 }
 
@@ -149,20 +144,18 @@ def test_eval(runs, answer, kind):
 @pytest.mark.parametrize("kind", [*TRAINED, *MADE_OF])
 def test_predict(runs, answer, kind, tmp_path):
     """What it says to samples without labels is what ``eval --data`` counts beside their labels."""
-    backend = ["--backend", "simulator"] if kind == "born" else []
-    where = "simulator" if backend else "predict"
     assert runs[kind].is_dir()
     source = runs.folder / ("there/here.npz" if kind == "moved" else TRAINED[MADE_OF.get(kind, kind)][1])
     if source.is_dir():
-        found = answer(kind, where, "predict", source)
+        found = answer(kind, "predict", "predict", source)
         assert {p["class"] for p in found["predictions"]} <= {"class-0", "class-1", "class-2"}
         assert len(found["predictions"]) == len(list(source.glob("*/*")))
         return
     with np.load(source) as arrays:
         x, y = arrays["x_train"], arrays["y_train"]
     np.save(tmp_path / "x.npy", x)
-    found = answer(kind, where, "predict", tmp_path / "x.npy", *backend)
-    expected = score(answer(kind, where, "eval", "--data", source, *backend))
+    found = answer(kind, "predict", "predict", tmp_path / "x.npy")
+    expected = score(answer(kind, "eval", "eval", "--data", source))
     scores = np.array([p["scores"] for p in found["predictions"]])
     if kind in OF_VALUES:
         targets = y.reshape(len(y), -1)
@@ -210,7 +203,7 @@ def test_plot(answer, kind, tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_report(answer, kind, tmp_path):
     page = Path(answer(kind, "report", "report", "--out", tmp_path / "page.html")["report"]).read_text()
-    found = answer(kind, "simulator" if kind == "born" else "eval", "eval", *(["--backend", "simulator"] if kind == "born" else []))
+    found = answer(kind, "eval", "eval")
     assert (f"<b>{found['test_r2']:.4f}</b>" if "test_r2" in found else f"<b>{found['test_accuracy']:.2%}</b>") in page
 
 
