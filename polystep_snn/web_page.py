@@ -38,7 +38,7 @@ th { font-weight: 600; color: var(--soft); overflow-wrap: normal; }
 thead th { white-space: nowrap; }
 td { overflow-wrap: break-word; min-width: 3rem; }
 td:first-child { min-width: 5rem; }
-td:nth-child(n + 3):not(.number) { min-width: 16rem; }
+td:last-child:nth-child(n + 3):not(.number) { min-width: 16rem; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 figure { margin: 0 0 1.4rem; overflow-x: auto; }
 figure img { display: block; max-width: 100%; height: auto; }

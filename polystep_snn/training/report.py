@@ -8,6 +8,7 @@ import torch
 
 import polystep_snn
 from polystep_snn import plots
+from polystep_snn.datasets.own.record import record_of
 from polystep_snn.errors import InputError
 from polystep_snn.files import read_json
 from polystep_snn.hardware.chip_cost import CostMeter
@@ -96,11 +97,12 @@ def _sizes(run: OpenedRun) -> list[int]:
 
 
 def _data(run: OpenedRun) -> str:
-    dataset, record = run.dataset, run.record
+    dataset = run.dataset
+    record = run.record or record_of(dataset)
     parts = (dataset.train, dataset.validation, dataset.test)
     names = [plots.shortened(name, 40) for name in run.classes[:_MOST_ROWS]] + (["…"] if len(run.classes) > _MOST_ROWS else [])
     rows: list[tuple[str, Any]] = [("name", dataset.name)]
-    if record is not None and record.path not in ("", dataset.name):
+    if record.path not in ("", dataset.name):
         rows.append(("path", record.path))
     rows += [
         ("kind", run.kind),
@@ -108,11 +110,10 @@ def _data(run: OpenedRun) -> str:
         ("training, validation, test samples", ", ".join(f"{len(part):,}" for part in parts)),
         ("values of a target" if dataset.holds_values else "classes", f"{dataset.num_classes}: {', '.join(names)}"),
     ]
-    if record is not None:
-        rows.append(("fingerprint", record.fingerprint))
-        if record.scaling is not None:
-            low, high = (", ".join(f"{v:.4g}" for v in values[:4]) for values in (record.scaling.low, record.scaling.high))
-            rows.append(("0 and 1 stand for", f"{low} and {high}" + (" …" if len(record.scaling.low) > 4 else "")))
+    rows.append(("fingerprint", record.fingerprint))
+    if record.scaling is not None:
+        low, high = (", ".join(f"{v:.4g}" for v in values[:4]) for values in (record.scaling.low, record.scaling.high))
+        rows.append(("0 and 1 stand for", f"{low} and {high}" + (" …" if len(record.scaling.low) > 4 else "")))
     rows += [(name, text) for name, text in (("note", dataset.note), ("left out", dataset.dropped)) if text]
     return table(rows)
 
