@@ -20,12 +20,12 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def plain(text: str, longest: int = 60) -> str:
-    """Text of strangers for a figure: in one line, shortened, and never taken for a formula."""
+    """Text of strangers for a figure: in one line of at most ``longest`` characters, and never taken for a formula."""
     return shortened(text, longest).replace("$", r"\$")
 
 
 def shortened(text: str, longest: int) -> str:
-    """Text in one line of at most so many characters."""
+    """Text in one line of at most ``longest`` characters."""
     line = " ".join(text.split())
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
@@ -40,7 +40,7 @@ def _tidy(ax: Axes, title: str, x: str, y: str) -> Axes:
 
 
 def loss_curve(ax: Axes, history: Sequence[dict[str, Any]]) -> Axes:
-    """Training and validation loss over epochs, from a run's metrics: cross-entropy, or squared errors of real targets."""
+    """Training and validation loss over epochs, from a run's history of metrics: cross-entropy, or squared errors of real targets."""
     _over_epochs(ax, history, "loss")
     ax.set_yscale("log")
     low, high = ax.get_ylim()
@@ -51,7 +51,7 @@ def loss_curve(ax: Axes, history: Sequence[dict[str, Any]]) -> Axes:
 
 
 def accuracy_curve(ax: Axes, history: Sequence[dict[str, Any]], chosen: int | None = None) -> Axes:
-    """Training and validation accuracy over epochs, or R² of real targets; ``chosen`` marks the epoch whose weights were kept."""
+    """Training and validation accuracy, or R², over epochs of a run's history; ``chosen`` marks the epoch whose weights were kept."""
     values = "val_r2" in history[0]
     _over_epochs(ax, history, "r2" if values else "accuracy", 1 if values else 100)
     if chosen is not None:
@@ -134,7 +134,7 @@ def picture(ax: Axes, image: np.ndarray, title: str = "Sample") -> Axes:
 
 
 def features(ax: Axes, values: np.ndarray, title: str = "Sample") -> Axes:
-    """A row of a table, ``[F]``, as bars."""
+    """A row of a table, values ``[F]``, as bars."""
     ax.barh(np.arange(len(values)), values, color=GREY)
     ax.invert_yaxis()
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -151,7 +151,7 @@ def currents(ax: Axes, values: np.ndarray, title: str = "Input current") -> Axes
 
 
 def lines(ax: Axes, values: np.ndarray, title: str) -> Axes:
-    """Currents of a few inputs ``[T, N]`` as curves."""
+    """Currents of a few inputs, values ``[T, N]``, as curves."""
     steps = np.arange(1, len(values) + 1)
     for k, color in zip(range(values.shape[1]), (BLUE, ORANGE, GREY, "black"), strict=False):
         ax.plot(steps, values[:, k], color=color, marker=".", label=f"input {k}")
@@ -193,7 +193,7 @@ def decision(ax: Axes, values: np.ndarray, classes: Sequence[str], label: int, t
 
 
 def approach(ax: Axes, values: np.ndarray, names: Sequence[str], target: np.ndarray, unit: str = "value", title: str = "Readout") -> Axes:
-    """The readout of real targets ``[T, D]`` after each step, and the targets ``[D]`` dashed; of many values three are drawn."""
+    """The readout's values ``[T, D]`` by their names after each step, in a unit, and the target ``[D]`` dashed; of many three are drawn."""
     steps = np.arange(1, len(values) + 1)
     for k, color in zip(range(values.shape[1]), (BLUE, ORANGE, GREY), strict=False):
         ax.plot(steps, values[:, k], color=color, label=plain(names[k], 24))
@@ -270,7 +270,7 @@ def against_steps(ax: Axes, points: Sequence[dict[str, Any]], quantity: str, tit
 
 
 def operations_of_layers(ax: Axes, names: Sequence[str], dense: Sequence[float], effective: Sequence[float]) -> Axes:
-    """Synaptic operations of every layer, those of a network that is always busy behind those that spikes cause."""
+    """Effective synaptic operations of every layer, by names, and behind them the dense ones of a network that is always busy."""
     places = np.arange(len(names))
     ax.barh(places, dense, color=GREY, alpha=0.35, label="all inputs, all steps")
     ax.barh(places, effective, color=BLUE, label="spikes alone")
@@ -285,7 +285,7 @@ def operations_of_layers(ax: Axes, names: Sequence[str], dense: Sequence[float],
 
 
 def energy_of_layers(ax: Axes, names: Sequence[str], energies: Sequence[dict[str, float]], title: str = "Energy") -> Axes:
-    """Energies of every layer in nJ, what they are spent on one behind the other."""
+    """Energies of every layer in nJ, by names, what they are spent on one behind the other."""
     places, start = np.arange(len(names)), np.zeros(len(names))
     for kind, color in zip(energies[0], (BLUE, ORANGE, GREY), strict=False):
         values = np.array([of[kind] for of in energies])

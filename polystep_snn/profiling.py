@@ -75,7 +75,7 @@ def num_classes(config: TrainConfig) -> int:
 
 
 def measure(method: str, num_steps: int, config: dict[str, Any], num_classes: int, shape: tuple[int, ...] | None = None) -> dict[str, Any]:
-    """Peak memory and time of a step, from two fresh processes; see ``Point``.
+    """Peak memory and time of a step, from two fresh processes; ``method``, ``num_steps``, ``config``, ``num_classes`` and ``shape`` are a ``Point``'s.
 
     Args:
         method: of ``METHODS``.
