@@ -9,6 +9,13 @@ Two kinds of randomness, with a seed each. The sensor's own is the same for all 
     translation  by AMOUNT pixels, in a direction of the sensor's own
     occlusion    a square of AMOUNT of the side, somewhere else in every sample, is black
     dead         a fraction AMOUNT of the pixels, the sensor's own, is black
+    hot          a fraction AMOUNT of the pixels, the sensor's own, is white
+    impulse      a fraction AMOUNT of the pixels, others in every sample, is black or white
+    gain         intensities multiplied by AMOUNT
+    brightness   AMOUNT added to intensities
+    shade        multiplied by 1 at one edge down to 1 - AMOUNT at the other, in a direction of the sensor's own
+    blur         Gaussian, standard deviation AMOUNT pixels
+    shear        rows moved sideways by AMOUNT pixels for every pixel from the middle row
 
 Intensities stay in [0, 1].
 """
@@ -122,6 +129,43 @@ def _dead(images: np.ndarray, amount: float, drawn: _Random) -> np.ndarray:
     return np.where(dead.reshape(images.shape[1:]), np.float32(0), images)
 
 
+def _hot(images: np.ndarray, amount: float, drawn: _Random) -> np.ndarray:
+    return 1 - _dead(1 - images, amount, drawn)
+
+
+def _impulse(images: np.ndarray, amount: float, drawn: _Random) -> np.ndarray:
+    uniform = np.stack([g.random(images.shape[1:], np.float32) for g in drawn.of_samples(len(images))])
+    return np.where(uniform < amount / 2, np.float32(0), np.where(uniform < amount, np.float32(1), images))
+
+
+def _gain(images: np.ndarray, amount: float, drawn: _Random) -> np.ndarray:
+    return np.float32(amount) * images
+
+
+def _brightness(images: np.ndarray, amount: float, drawn: _Random) -> np.ndarray:
+    return images + np.float32(amount)
+
+
+def _shade(images: np.ndarray, amount: float, drawn: _Random) -> np.ndarray:
+    angle = drawn.of_sensor().uniform(0, 2 * np.pi)
+    y, x = (np.linspace(-1, 1, n) for n in images.shape[1:])
+    across = np.sin(angle) * y[:, None] + np.cos(angle) * x
+    return images * (1 - np.float32(amount) * (across / np.abs(across).max() + 1) / 2).astype(np.float32)
+
+
+def _blur(images: np.ndarray, amount: float, drawn: _Random) -> np.ndarray:
+    from scipy.ndimage import gaussian_filter
+
+    return gaussian_filter(images, (0, amount, amount))
+
+
+def _shear(images: np.ndarray, amount: float, drawn: _Random) -> np.ndarray:
+    from scipy.ndimage import affine_transform
+
+    matrix = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, amount, 1.0]])
+    return affine_transform(images, matrix, (0, 0, -amount * (images.shape[1] - 1) / 2), order=1)
+
+
 _Apply = Callable[[np.ndarray, float, _Random], np.ndarray]
 _KINDS: dict[str, tuple[_Apply, float, float]] = {
     "noise": (_noise, 0.0, 10.0),
@@ -131,5 +175,12 @@ _KINDS: dict[str, tuple[_Apply, float, float]] = {
     "translation": (_translation, 0.0, 1000.0),
     "occlusion": (_occlusion, 0.0, 1.0),
     "dead": (_dead, 0.0, 1.0),
+    "hot": (_hot, 0.0, 1.0),
+    "impulse": (_impulse, 0.0, 1.0),
+    "gain": (_gain, 0.0, 10.0),
+    "brightness": (_brightness, -1.0, 1.0),
+    "shade": (_shade, 0.0, 1.0),
+    "blur": (_blur, 0.0, 100.0),
+    "shear": (_shear, -10.0, 10.0),
 }
 SHIFTS = tuple(_KINDS)

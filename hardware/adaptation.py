@@ -19,6 +19,8 @@ from polystep_snn.hardware.integer_network import IntegerLayer, IntegerNetwork
 from polystep_snn.hardware.learning_rule import Learner, LearningRule
 from polystep_snn.hardware.lesson import JUDGE, LEARN, WATCH, Lesson, Plan
 
+# Few labelled samples are shown this often; and where maps have brought back most of what was lost, at this share of the rates.
+_FEW_PASSES, _GENTLER = 20, 1 / 16
 # Weights of an untrained network: the int8 grid leaves eightfold room to grow.
 _INITIAL = 16
 
@@ -81,6 +83,10 @@ class Images(NamedTuple):
     images: np.ndarray
     labels: np.ndarray
 
+    def first(self, count: int) -> "Images":
+        """Only so many."""
+        return Images(self.images[:count], self.labels[:count])
+
 
 class SpikeTrains(NamedTuple):
     """Spikes ``packed: [T, n, ceil(M / 8)]``, eight to a byte, of M channels, and classes ``[n]``, integers."""
@@ -93,6 +99,10 @@ class SpikeTrains(NamedTuple):
     def of(cls, spikes: np.ndarray, labels: np.ndarray) -> "SpikeTrains":
         """Of ``[T, n, M]``, zeros and ones."""
         return cls(np.packbits(spikes, axis=-1), labels, spikes.shape[-1])
+
+    def first(self, count: int) -> "SpikeTrains":
+        """Only so many."""
+        return SpikeTrains(self.packed[:, :count], self.labels[:count], self.num_channels)
 
     def spikes(self, numbers: np.ndarray) -> np.ndarray:
         """``[T, B, M]`` uint8, of some samples."""
@@ -137,7 +147,7 @@ class Pool:
         """``[T, B, M]`` uint8."""
         if self._trains is not None:
             return self._trains.spikes(numbers)
-        return encode(self._network.encoder, self._network.num_steps, self.images[numbers])
+        return encode(self._network.encoder, self._network.num_steps, self.images[numbers], self._network.input_neurons)
 
 
 def field_lesson(
@@ -212,6 +222,24 @@ def training_lesson(
     numbers = np.concatenate(samples)
     plan = Plan(numbers, pool.labels[numbers], np.concatenate(kinds), rule.batch_size, rollback=False)
     return Lesson(Learner(network, rule, plan.num_updates), plan), pool
+
+
+def few_labels_lesson(
+    network: IntegerNetwork, rule: LearningRule, labelled: Images | SpikeTrains, acted: bool, seed: int
+) -> tuple[Lesson, Pool]:
+    """A lesson from a few labelled samples, shown several times, after a network has adapted without labels or has not.
+
+    Args:
+        network: as it is now.
+        rule: its rates are those of a network that has not adapted; one that has keeps what it has with smaller ones.
+        labelled: at least a batch.
+        acted: whether it has adapted.
+        seed: of the order.
+    """
+    if acted:
+        rule = dataclasses.replace(rule, rate=rule.rate * _GENTLER, readout_rate=rule.readout_rate * _GENTLER)
+    nobody = labelled.first(0)
+    return training_lesson(network, rule, labelled, nobody, _FEW_PASSES, seed)
 
 
 def random_network(

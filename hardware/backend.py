@@ -9,10 +9,12 @@ import numpy as np
 
 from polystep_snn.errors import BackendError as BackendError
 from polystep_snn.errors import InputError
-from polystep_snn.hardware import network_file, on_chip
+from polystep_snn.hardware import network_file, on_chip, watching
 from polystep_snn.hardware.integer_network import IntegerNetwork
 from polystep_snn.hardware.lesson import Lesson, check_lesson
 from polystep_snn.hardware.simulator import Recording, Simulator
+from polystep_snn.hardware.unlabelled import Adaptation
+from polystep_snn.hardware.watching import Stream
 
 BACKENDS = ("simulator", "lava", "loihi2")
 
@@ -50,6 +52,15 @@ class Backend(Protocol):
             spikes: the spikes ``[T, B, M]`` uint8 of samples ``[B]``, by number.
             save_to: a file that holds the network as it is while it learns, after every so many updates, and as it was learned.
             every: updates between two of these.
+            on_samples: called now and then with the number of samples shown so far.
+        """
+
+    def adapt(self, adaptation: Adaptation, stream: Stream, on_samples: Callable[[int], None] = lambda count: None) -> None:
+        """Have the network adapt to a stream without labels, changed in place: the same everywhere, every register.
+
+        Args:
+            adaptation: of the network that this backend runs.
+            stream: what comes.
             on_samples: called now and then with the number of samples shown so far.
         """
 
@@ -99,6 +110,10 @@ class SimulatorBackend:
 
         on_chip.learn(lesson, spikes, shown)
         save()
+
+    def adapt(self, adaptation: Adaptation, stream: Stream, on_samples: Callable[[int], None] = lambda count: None) -> None:
+        adaptation.check_network(self.network)
+        watching.adapt(adaptation, stream, on_samples)
 
     def close(self) -> None:
         """Nothing to give back."""

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from polystep_snn.errors import InputError
+from polystep_snn.hardware.input_neurons import InputNeurons
 from polystep_snn.hardware.integer_network import ENCODERS as KNOWN
 from polystep_snn.hardware.integer_network import MAX_NUM_STEPS, check_whole
 
@@ -22,13 +23,14 @@ _FLOOR_SLACK = np.float32(1e-4)
 _CHUNK = 64
 
 
-def encode(encoder: str, num_steps: int, images: np.ndarray) -> np.ndarray:
+def encode(encoder: str, num_steps: int, images: np.ndarray, neurons: InputNeurons | None = None) -> np.ndarray:
     """The spikes of a batch of images.
 
     Args:
         encoder: "rate" or "latency".
         num_steps: T.
         images: ``[B, M]`` float32 intensities in [0, 1].
+        neurons: the registers of the code's neurons, where they are not the code's own.
 
     Returns:
         ``[T, B, M]`` uint8, zeros and ones.
@@ -50,7 +52,8 @@ def encode(encoder: str, num_steps: int, images: np.ndarray) -> np.ndarray:
     spikes = np.empty((num_steps, *images.shape), np.uint8)
     for start in range(0, len(images), _CHUNK):
         rows = slice(start, start + _CHUNK)
-        _SPIKES[encoder](images[rows], spikes[:, rows])
+        seen = images[rows] if neurons is None else neurons(images[rows])
+        _SPIKES[encoder](seen, spikes[:, rows])
     return spikes
 
 

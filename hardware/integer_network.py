@@ -23,7 +23,9 @@ import numpy as np
 
 from polystep_snn.errors import InputError
 from polystep_snn.geometry import MAX_DELAY, Convolution
+from polystep_snn.hardware.current_statistics import KeptStatistics
 from polystep_snn.hardware.fixed_point import DECAY_BITS
+from polystep_snn.hardware.input_neurons import CODES, InputNeurons
 
 VTH_BITS = 17
 BIAS_BITS = 16
@@ -176,6 +178,8 @@ class IntegerNetwork:
         input_shape: of one sample before it is encoded, such as (28, 28); in front of a convolution what it sees, a single channel apart.
         classes: their names.
         provenance: where it comes from: versions, seed, accuracy. Plain values.
+        input_neurons: registers of the code's neurons, where they are not the code's own.
+        statistics: what its neurons received of clean training data, where that was kept.
     """
 
     layers: tuple[IntegerLayer, ...]
@@ -185,6 +189,8 @@ class IntegerNetwork:
     input_shape: tuple[int, ...]
     classes: tuple[str, ...]
     provenance: Mapping[str, str | int | float] = field(default_factory=dict)
+    input_neurons: InputNeurons | None = None
+    statistics: KeptStatistics | None = None
 
     def __post_init__(self):
         if not self.layers:
@@ -213,6 +219,7 @@ class IntegerNetwork:
                 _check_text(f"provenance {key!r}", value)
             elif not isinstance(value, int | float) or not abs(value) < 2.0**64:
                 raise InputError(f"provenance {key!r} is {shown(value)}: give text or a finite number")
+        self._check_adapted()
 
     def _check_input(self) -> None:
         """InputError unless a sample of ``input_shape``, encoded, is what the first layer sees."""
@@ -231,6 +238,22 @@ class IntegerNetwork:
             raise InputError(
                 f"layer 0 sees {list(convolution.input_shape)}, but a sample is {list(self.input_shape)}: give channels, height and width"
             )
+
+    def _check_adapted(self) -> None:
+        """InputError unless input neurons and statistics, where there are any, are this network's."""
+        if self.input_neurons is not None and (self.encoder not in CODES or len(self.input_neurons.vth) != self.sizes[0]):
+            raise InputError(
+                f"{len(self.input_neurons.vth)} input neurons for {self.sizes[0]} channels of the code {self.encoder!r}: give one a channel"
+            )
+        if self.statistics is not None:
+            found = [len(moments.mean) for moments in self.statistics.received]
+            if found != self.population_sizes:
+                raise InputError(f"statistics are of {found} neurons, but the populations are {self.population_sizes}: gather them anew")
+
+    @property
+    def population_sizes(self) -> list[int]:
+        """Of what statistics are kept of: input neurons, where the code has them, and layers."""
+        return self.sizes[self.encoder not in CODES :]
 
     @property
     def sizes(self) -> list[int]:

@@ -7,7 +7,8 @@ tensors. A file is checked from the outside in, and nothing is allocated before 
 Schema 1 is that of dense layers. Schema 2 has convolutions too: a layer with the field ``convolution``, an object of ``input_shape``,
 ``stride`` and ``padding``, has weights [channels, input channels, kernel height, kernel width]. Schema 3 has layers with the field
 ``weight_exp`` too. Schema 4 has dense layers with recurrent weights and delays: two more tensors, ``layers.k.recurrent`` [N, N] int8 and
-``layers.k.delays`` [M] uint8, either of which may be there or not. A network is written in the oldest one that can hold it.
+``layers.k.delays`` [M] uint8, either of which may be there or not. Schema 5 has what adapting without labels needs too
+(``network_file_adapting.py``). A network is written in the oldest one that can hold it.
 """
 
 import json
@@ -22,13 +23,15 @@ from polystep_snn.checksum import checksum
 from polystep_snn.errors import InputError
 from polystep_snn.files import write_atomically
 from polystep_snn.geometry import Convolution
+from polystep_snn.hardware import network_file_adapting as adapting
 from polystep_snn.hardware.integer_network import IntegerLayer, IntegerNetwork
 
-# Of dense layers alone, of convolutions too, of exponents of weights, and the newest, which has recurrent weights and delays.
+# Of dense layers alone, of convolutions too, of exponents of weights, of recurrent weights and delays, and of what adapting needs.
 DENSE_SCHEMA = 1
 _CONVOLUTION_SCHEMA = 2
 _EXPONENT_SCHEMA = 3
-SCHEMA = 4
+_MEMORY_SCHEMA = 4
+SCHEMA = 5
 # Far beyond one chip: 256 MiB hold as many 8-bit synapses as 16 Loihi 2 chips, and the header a few thousand names of classes.
 MAX_FILE_BYTES = 2**28
 MAX_HEADER_BYTES = 2**20
@@ -72,13 +75,14 @@ def save(path: Path, network: IntegerNetwork) -> None:
         "input_shape": [int(size) for size in network.input_shape],
         "classes": list(network.classes),
         "provenance": dict(network.provenance),
+        **adapting.fields_of(network),
     }
     tensors: dict[str, np.ndarray] = {
         f"layers.{k}.{name}": np.ascontiguousarray(getattr(layer, name), dtype)
         for k, layer in enumerate(network.layers)
         for name, dtype in (_TENSORS | _OPTIONAL).items()
         if getattr(layer, name) is not None
-    }
+    } | adapting.tensors_of(network)
     size = sum(tensor.nbytes for tensor in tensors.values())
     if len(network.layers) > MAX_LAYERS or size > MAX_FILE_BYTES - MAX_HEADER_BYTES:
         raise InputError(
@@ -104,7 +108,7 @@ def load(path: Path) -> IntegerNetwork:
     try:
         with safe_open(path, framework="np") as file:
             meta = _parse(path, file.metadata() or {})
-            convolutions = _check_tensors(path, file, meta["layers"], meta["schema"])
+            convolutions = _check_tensors(path, file, meta)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (OSError, SafetensorError) as error:
         raise _damaged(path, str(error)) from None
@@ -125,6 +129,7 @@ def load(path: Path) -> IntegerNetwork:
             input_shape=tuple(meta["input_shape"]),
             classes=tuple(meta["classes"]),
             provenance=meta["provenance"],
+            **adapting.parts(meta.get(adapting.FIELD), tensors),
         )
     except InputError as error:
         raise InputError(f"{path} holds no network that can run: {error}") from None
@@ -141,8 +146,10 @@ def _fields_of(layer: IntegerLayer) -> dict[str, Any]:
 
 def _schema_of(network: IntegerNetwork) -> int:
     """The oldest that can hold it."""
-    if any(getattr(layer, name) is not None for layer in network.layers for name in _OPTIONAL):
+    if adapting.tensors_of(network):
         return SCHEMA
+    if any(getattr(layer, name) is not None for layer in network.layers for name in _OPTIONAL):
+        return _MEMORY_SCHEMA
     if any(layer.weight_exp for layer in network.layers):
         return _EXPONENT_SCHEMA
     return DENSE_SCHEMA if all(layer.convolution is None for layer in network.layers) else _CONVOLUTION_SCHEMA
@@ -187,7 +194,10 @@ def _parse(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
         raise _damaged(path, "its schema is no number of one")
     if schema > SCHEMA:
         raise InputError(f"{path} has schema {str(schema)[:20]}, this version reads up to {SCHEMA}: install a newer polystep-snn")
-    if not _has(meta, _FIELDS) or not all(_is_layer(layer, schema) for layer in meta["layers"]):
+    statistics = {name: dict for name in (adapting.FIELD,) if schema == SCHEMA and name in meta}
+    if not _has(meta, _FIELDS | statistics) or (statistics and not adapting.is_field(meta[adapting.FIELD])):
+        raise _damaged(path, "its metadata lacks a field, or has one too many")
+    if not all(_is_layer(layer, schema) for layer in meta["layers"]):
         raise _damaged(path, "its metadata lacks a field, or has one too many")
     if not 1 <= len(meta["layers"]) <= MAX_LAYERS:
         raise _damaged(path, f"{len(meta['layers'])} layers, a network has 1 to {MAX_LAYERS}")
@@ -220,11 +230,16 @@ def _is_layer(value: Any, schema: int) -> bool:
     )
 
 
-def _check_tensors(path: Path, file: Any, layers: list[Any], schema: int) -> list[Convolution | None]:
+def _check_tensors(path: Path, file: Any, meta: dict[str, Any]) -> list[Convolution | None]:
     """The layers' convolutions; InputError unless just their tensors are there, in dtypes and shapes that fit. Their data is not read."""
-    present = set(file.keys())
+    layers, schema, present = meta["layers"], meta["schema"], set(file.keys())
+    if schema == SCHEMA:
+        extra = adapting.names_of(meta.get(adapting.FIELD), present)
+        if extra is None or any(file.get_slice(name).get_dtype() != "I32" for name in extra):
+            raise _damaged(path, "its statistics or input neurons are not those of its metadata")
+        present -= extra
     needed = {f"layers.{k}.{name}" for k in range(len(layers)) for name in _TENSORS}
-    optional = {f"layers.{k}.{name}" for k in range(len(layers)) for name in _OPTIONAL} if schema == SCHEMA else set()
+    optional = {f"layers.{k}.{name}" for k in range(len(layers)) for name in _OPTIONAL} if schema >= _MEMORY_SCHEMA else set()
     if not needed <= present <= needed | optional:
         raise _damaged(path, "its tensors are not those of its layers")
     convolutions = []

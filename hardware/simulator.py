@@ -79,12 +79,21 @@ class Simulator:
         layers = tuple(LayerRecording(np.empty(s, np.bool_), np.empty(s, np.int32), np.empty(s, np.int32)) for s in shapes)
         return Recording(layers, self._run(spikes, layers))
 
-    def _run(self, spikes: np.ndarray, records: tuple[LayerRecording, ...] | None) -> np.ndarray:
+    def observe(self, spikes: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+        """As ``run``, with what the neurons of each layer received in each sample.
+
+        Returns:
+            The sums over time of weights times spikes, ``[B, N]`` int32 a layer, which 32 bits have to hold; and ``values``.
+        """
+        sums = [np.zeros((spikes.shape[1], layer.num_neurons), np.int32) for layer in self.network.layers]
+        return sums, self._run(spikes, None, sums)
+
+    def _run(self, spikes: np.ndarray, records: tuple[LayerRecording, ...] | None, sums: list[np.ndarray] | None = None) -> np.ndarray:
         check_spikes(spikes, self.network)
         values = np.empty((spikes.shape[1], self.network.layers[-1].num_neurons), np.int32)
         for rows in self._chunks(spikes.shape[1]):
             parts = None if records is None else [LayerRecording(*(x[:, rows] for x in record)) for record in records]
-            values[rows] = self._run_chunk(spikes[:, rows], parts)
+            values[rows] = self._run_chunk(spikes[:, rows], parts, None if sums is None else [x[rows] for x in sums])
         return values
 
     def _chunks(self, num_samples: int) -> Iterator[slice]:
@@ -94,7 +103,7 @@ class Simulator:
         size = max(1, _BLOCK_BYTES // (4 * widest * steps))
         return (slice(start, min(start + size, num_samples)) for start in range(0, num_samples, size))
 
-    def _run_chunk(self, spikes: np.ndarray, records: list[LayerRecording] | None) -> np.ndarray:
+    def _run_chunk(self, spikes: np.ndarray, records: list[LayerRecording] | None, sums: list[np.ndarray] | None) -> np.ndarray:
         """A block of steps goes through one layer after the other, then the next block, while the registers stand."""
         layers, num_samples = self.network.layers, spikes.shape[1]
         registers = [CubaRegisters((num_samples, x.num_neurons), x.du, x.dv, x.vth, x.bias) for x in layers]
@@ -116,6 +125,9 @@ class Simulator:
                     if records is not None:
                         for name in LayerRecording._fields:
                             getattr(records[k], name)[start + i] = getattr(neurons, name)
+                if sums is not None:
+                    # Exact: multiples of 64, which float64 holds up to 2^59.
+                    sums[k] += (drive.sum(0, dtype=np.float64) / 2**ALIGNMENT).astype(np.int32)
             counts += z.sum(0).astype(np.int32)
         return counts if self.network.readout == "count" else registers[-1].v
 

@@ -1,6 +1,7 @@
 """The Lava backend, for any Python: the numbers of ``Simulator``, computed by Lava's own models in a process of their own."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -11,12 +12,15 @@ import numpy as np
 from polystep_snn.errors import BackendError, InputError
 from polystep_snn.hardware.integer_network import IntegerNetwork
 from polystep_snn.hardware.lava import lesson_message
+from polystep_snn.hardware.lava.adaptation_message import conclude
 from polystep_snn.hardware.lava.protocol import MAX_ARRAY_BYTES
 from polystep_snn.hardware.lava.worker_process import LavaWorker
 from polystep_snn.hardware.learning_rule import with_parameters
 from polystep_snn.hardware.lesson import Lesson, check_lesson
 from polystep_snn.hardware.network_file import save
 from polystep_snn.hardware.simulator import RECORDED_BYTES, LayerRecording, Recording, Simulator, check_spikes
+from polystep_snn.hardware.unlabelled import Adaptation
+from polystep_snn.hardware.watching import ImageStream, Stream, check_stream
 
 # Nothing here has run on a chip: its first samples are held against the simulator, in every run.
 _CHECKED_ON_CHIP = 8
@@ -161,6 +165,43 @@ class LavaBackend:
         lesson_message.conclude(lesson, results)
         save_parameters(lesson.learner.parameters)
         on_samples(num_samples)
+
+    def adapt(self, adaptation: Adaptation, stream: Stream, on_samples: Callable[[int], None] = lambda count: None) -> None:
+        """Have the network adapt inside Lava: one compiled graph and one run, whose registers are those of ``watching.adapt``.
+
+        Args:
+            adaptation: of this network, and new. Changed in place at the end; an error leaves it as it is.
+            stream: what comes.
+            on_samples: called a few times a second with the number of samples shown so far.
+
+        Raises:
+            InputError: another network, one that has begun to adapt, a stream that is not the network's or more than a message holds.
+            BackendError: the run failed, or a register in Lava is another one than it should be.
+        """
+        adaptation.check_network(self.network)
+        check_stream(stream, self.network, 1)
+        if adaptation.shown:
+            raise InputError(f"the network has adapted to {adaptation.shown} samples already: Lava starts with a new adaptation")
+        if self._on_chip:
+            raise InputError("adapting on the chip itself needs its embedded processors, for which there is no program: choose lava")
+        num_steps, num_samples = self.network.num_steps, len(stream)
+        if isinstance(stream, ImageStream):
+            arrays = {"images": stream.images.view(np.int32)}
+        else:
+            self._check_size(num_samples)
+            parts = [slice(start, start + _ENCODED) for start in range(0, num_samples, _ENCODED)]
+            rows = np.concatenate([_packed(self._checked(stream.spikes(part, self.network))) for part in parts])
+            arrays = {"rows": rows.reshape(-1, rows.shape[-1])}
+        period = num_steps + len(self.network.layers)
+        found = self._request(
+            {"kind": "adapt", "rule": asdict(adaptation.rule)}, arrays, lambda step: on_samples(min(step // period, num_samples))
+        )
+        conclude(adaptation, stream, found)
+        on_samples(num_samples)
+
+    def _checked(self, spikes: np.ndarray) -> np.ndarray:
+        check_spikes(spikes, self.network)
+        return spikes
 
     def close(self) -> None:
         """End the worker, unless it is a shared one."""

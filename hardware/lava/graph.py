@@ -60,10 +60,10 @@ class Graph:
         for k, layer in enumerate(network.layers):
             neurons = _neurons(layer, network.num_steps, first_step + k, stock=on_chip, name=f"layer {k}")
             times: dict[str, Any] = {"num_steps": network.num_steps, "first_step": first_step + k}
-            _synapses(layer, port, times, stock=on_chip, name=f"weights {k}").connect(neurons.a_in)
+            synapses(layer, port, times, stock=on_chip, name=f"weights {k}").connect(neurons.a_in)
             port = neurons.s_out
             if layer.recurrent is not None:
-                own = RecurrentDense(**_lossless(layer, layer.recurrent), **times, name=f"recurrent weights {k}")
+                own = RecurrentDense(**lossless(layer, layer.recurrent), **times, name=f"recurrent weights {k}")
                 port.connect(own.s_in)
                 own.a_out.connect(neurons.a_in)
             if record:
@@ -103,15 +103,15 @@ class Graph:
         run(self._source, configuration(select_tag="fixed_pt"), self.num_steps, lambda: on_step(int(self.clock[0])))
 
 
-def _lossless(layer: IntegerLayer, weight: np.ndarray) -> dict[str, Any]:
+def lossless(layer: IntegerLayer, weight: np.ndarray) -> dict[str, Any]:
     """A Dense's options for some weights of a layer; see the top of this file."""
     return {"weights": 2 * weight.astype(np.int32), "weight_exp": layer.weight_exp - 1, "sign_mode": SignMode.MIXED}
 
 
-def _synapses(layer: IntegerLayer, port: Any, times: dict[str, Any], stock: bool, name: str) -> Any:
+def synapses(layer: IntegerLayer, port: Any, times: dict[str, Any], stock: bool, name: str) -> Any:
     """The out port of a layer's weights, connected to what sends spikes. ``times`` are a sample's length and the layer's first step."""
     if layer.convolution is None:
-        dense_options = _lossless(layer, layer.weight) | {"name": name}
+        dense_options = lossless(layer, layer.weight) | {"name": name}
         if layer.delays is None or not layer.max_delay:
             dense = Dense(**dense_options)
         else:

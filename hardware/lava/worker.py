@@ -23,6 +23,8 @@ from polystep_snn.errors import BackendError
 from polystep_snn.hardware.integer_network import IntegerNetwork
 from polystep_snn.hardware.lava import lesson_message, lifeline, protocol
 from polystep_snn.hardware.network_file import load
+from polystep_snn.hardware.transport_rule import TransportRule
+from polystep_snn.hardware.unlabelled import Adaptation
 
 _PROGRESS_S = 0.25
 
@@ -41,10 +43,11 @@ class Worker:
         try:
             import lava.utils.loihi
 
+            from polystep_snn.hardware.lava.adapting_graph import AdaptingGraph
             from polystep_snn.hardware.lava.graph import Graph
             from polystep_snn.hardware.lava.learning_graph import LearningGraph
 
-            self._graph, self._learning_graph = Graph, LearningGraph
+            self._graph, self._learning_graph, self._adapting_graph = Graph, LearningGraph, AdaptingGraph
         except ImportError as error:
             self._answer("unfit", message=str(error))
         else:
@@ -65,7 +68,8 @@ class Worker:
         try:
             network = self._load(request.fields["network"])
             self._told, self._step = time.monotonic(), 0
-            arrays = (self._learn if request.fields["kind"] == "learn" else self._forward)(network, request)
+            kinds = {"run": self._forward, "learn": self._learn, "adapt": self._adapt}
+            arrays = kinds[request.fields["kind"]](network, request)
         except Exception as error:
             traceback.print_exc()
             self._answer("failed", message=str(error) if isinstance(error, BackendError) else f"{type(error).__name__}: {error}")
@@ -81,6 +85,14 @@ class Worker:
         lesson = lesson_message.unpack(network, request)
         graph = self._learning_graph(lesson, request.arrays["rows"], request.fields["every"])
         graph.run(self._progress, lambda parameters: self._answer("progress", parameters, step=self._step))
+        return graph.arrays
+
+    def _adapt(self, network: IntegerNetwork, request: protocol.Message) -> dict[str, np.ndarray]:
+        adaptation = Adaptation(network, TransportRule(**request.fields["rule"]))
+        images = request.arrays.get("images")
+        # Messages hold no floating point: the same bytes, as int32.
+        graph = self._adapting_graph(adaptation, None if images is None else images.view(np.float32), request.arrays.get("rows"))
+        graph.run(self._progress)
         return graph.arrays
 
     def _load(self, path: str) -> IntegerNetwork:

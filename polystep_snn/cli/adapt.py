@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from polystep_snn.cli import adapt_unlabelled
 from polystep_snn.cli.console import print_json, say
 from polystep_snn.cli.learning import carry_out
 from polystep_snn.cli.run_options import add_run_argument
@@ -15,8 +16,10 @@ _EXAMPLES = """examples:
   polystep-snn adapt runs/chip --shift noise:0.3 --out runs/noisy
   polystep-snn adapt runs/chip --shift rotation:30 --writable readout hidden --replay 0.5 --out runs/turned
   polystep-snn adapt runs/chip --shift contrast:0.15 --backend lava --samples 2000 --out runs/dim
+  polystep-snn adapt runs/chip --shift inversion:0.4 --labels none --out runs/grey
+  polystep-snn adapt runs/chip --shift blur:2 --labels 0.02 --writable readout hidden --out runs/soft
 
-shifts: noise, contrast, inversion, rotation, translation, occlusion, dead; labels of the stream are needed
+shifts: noise, contrast, inversion, rotation, translation, occlusion, dead, hot, impulse, gain, brightness, shade, blur, shear
 """
 # Seeds of what is drawn for every sample. They all come from one sensor, which has the stream's.
 _STREAM, _HELD_OUT, _TEST = 1, 2, 3
@@ -50,12 +53,15 @@ def add_parser(commands) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of stream and shift (default 0)")
     parser.add_argument("--data-dir", type=Path, metavar="D", help="where the data lies")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N test samples")
+    adapt_unlabelled.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Adapt, and say what it was worth."""
+    if arguments.labels is not None:
+        return adapt_unlabelled.run(arguments)
     import numpy as np
 
     from polystep_snn.files import make_folder, write_json, write_text

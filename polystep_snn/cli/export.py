@@ -2,10 +2,15 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from polystep_snn.cli.console import print_json, say
 from polystep_snn.cli.run_options import add_run_argument
 from polystep_snn.errors import InputError
+
+if TYPE_CHECKING:
+    from polystep_snn.hardware.integer_network import IntegerNetwork
+    from polystep_snn.training.opened_run import OpenedRun
 
 _EXAMPLES = """examples:
   polystep-snn export runs/chip --format network --out digits.safetensors
@@ -48,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     cost = None
     if folder_of(arguments.run_folder) != arguments.run_folder:
         # One that comes with the package needs no data.
-        integers, fits = pretrained(str(arguments.run_folder)).network, []
+        integers, fits, opened = pretrained(str(arguments.run_folder)).network, [], None
     else:
         opened = open_run(arguments.run_folder, arguments.data_dir)
         deployed = deploy(opened)
@@ -69,7 +74,10 @@ def run(arguments: argparse.Namespace) -> int:
     report = preflight(integers)
     say(report.table())
     report.check()
-    {"network": network_file.save, "nir": nir.write, "lava-dl": netx.write}[arguments.format](arguments.out, integers)
+    if arguments.format == "network":
+        network_file.save(arguments.out, integers if opened is None else _with_statistics(opened, integers))
+    else:
+        {"nir": nir.write, "lava-dl": netx.write}[arguments.format](arguments.out, integers)
     if arguments.format == "nir":
         say(nir.who_reads(integers))
     say(f"wrote {arguments.out}")
@@ -85,3 +93,16 @@ def run(arguments: argparse.Namespace) -> int:
             }
         )
     return 0
+
+
+def _with_statistics(opened: "OpenedRun", integers: "IntegerNetwork") -> "IntegerNetwork":
+    """With what adapting without labels starts from, where the run's data is at hand."""
+    from polystep_snn.training.kept_statistics import with_statistics
+
+    if integers.statistics is not None:
+        return integers
+    try:
+        return with_statistics(opened, integers)
+    except InputError as error:
+        say(f"without statistics for `adapt --labels none`: {error}")
+        return integers

@@ -147,10 +147,12 @@ def run(arguments: argparse.Namespace) -> int:
     if config.network.neuron == "loihi" and speaks():
         from polystep_snn.hardware import network_file
         from polystep_snn.training.deploy import deploy
+        from polystep_snn.training.kept_statistics import with_statistics
         from polystep_snn.training.run_folder import open_run
 
         path = RunFolder(arguments.out).network
-        network_file.save(path, deploy(open_run(arguments.out, arguments.data_dir)).integers)
+        opened = open_run(arguments.out, arguments.data_dir)
+        network_file.save(path, with_statistics(opened, deploy(opened).integers))
         say(f"the chip's integers are in {path}")
     if arguments.json:
         print_json(summary)

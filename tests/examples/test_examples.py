@@ -239,6 +239,7 @@ EXAMPLES = {
     "cartpole": (r"([\d.]+) of 500 steps on average", 450, []),
     "max_sat 500": (r"([\d.]+)% of the clauses", 98.5, []),
     "learn_on_chip": (r"([\d.]+)% after \d+ samples", 85, ["learn_on_chip.png"]),
+    "sensor_fails": (r"inversion:0.4 +without labels ([\d.]+)%", 93, ["sensor_fails.png"]),
     "landscape": (r"loss [\d.]+ -> 0.00 after (\d+) steps", 5, ["landscape.png", "landscape.gif"]),
     "train_digits": (r"test accuracy ([\d.]+)%", 90, ["digits.png"]),
     "train_nmnist 4": (r"test accuracy ([\d.]+)%", 70, ["nmnist.png"]),

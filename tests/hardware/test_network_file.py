@@ -79,8 +79,8 @@ def test_the_attackers_tool_writes_good_files_too(path):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda t, m: m.update(schema=5), "has schema 5, this version reads up to 4: install a newer polystep-snn"),
-        (lambda t, m: m.update(schema=5, surprise=1), "has schema 5"),
+        (lambda t, m: m.update(schema=6), "has schema 6, this version reads up to 5: install a newer polystep-snn"),
+        (lambda t, m: m.update(schema=6, surprise=1), "has schema 6"),
         (lambda t, m: m.update(schema=10**100), "has schema 1000"),
         (lambda t, m: m.update(schema=0), "damaged"),
         (lambda t, m: m.update(schema=True), "damaged"),
