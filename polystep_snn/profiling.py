@@ -75,7 +75,10 @@ def num_classes(config: TrainConfig) -> int:
 
 
 def measure(method: str, num_steps: int, config: dict[str, Any], num_classes: int, shape: tuple[int, ...] | None = None) -> dict[str, Any]:
-    """Peak memory and time of a step, from two fresh processes; ``method``, ``num_steps``, ``config``, ``num_classes`` and ``shape`` are a ``Point``'s.
+    """Peak memory and time of a step, from two fresh processes.
+
+    Args:
+        method, num_steps, config, num_classes, shape: as of ``Point``.
 
     Args:
         method: of ``METHODS``.

@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     make_folder(arguments.out.absolute().parent)
     for k, fit in enumerate(fits):
         say(f"layer {k} quantized: unit {fit.scale:.3g}, {fit.clipped:.2%} of the weights clipped, error {fit.error:.2%}")
-    if fits:
+    if fits and opened is not None:
         if opened.config.network.reset != "zero":
             say(f"the reset {opened.config.network.reset!r} becomes the chip's, to zero")
         cost = drift(opened, deployed)

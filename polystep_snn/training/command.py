@@ -25,7 +25,7 @@ def command_of(run: OpenedRun) -> str:
         return f"{read_json(folder.path / CARD)['command']} --out RUN"
     config = TrainConfig.from_json(read_json(folder.config))
     summary = read_json(folder.summary) if folder.summary.is_file() else {}
-    if "stream" in summary:
+    if "shift" in summary:
         return _adapting(summary)
     name = config.data.dataset
     if name not in NAMES and not looks_like_path(name) and not (run.record is not None and run.record.path):
@@ -82,11 +82,15 @@ def _on_chip(config: TrainConfig) -> list[str]:
 
 
 def _adapting(summary: dict[str, Any]) -> str:
-    rule, stream = summary["rule"], summary["stream"]
-    words = ["--shift", summary["shift"], "--writable", *rule["writable"], "--backend", summary["backend"]]
-    words += ["--samples", stream["samples"], "--held-out", stream["held_out"], "--round-size", stream["round_size"]]
-    words += ["--replay", stream["replay"], "--labelled", stream["labelled"], "--batch-size", rule["batch_size"]]
-    words += ["--rate", rule["rate"], "--readout-rate", rule["readout_rate"], "--radius", rule["radius"], "--seed", stream["seed"]]
+    rule, stream = summary.get("learning", summary["rule"]), summary.get("stream", summary)
+    words = ["--shift", summary["shift"], "--writable", *rule["writable"], "--backend", summary["backend"], "--samples", stream["samples"]]
+    if "given_labels" in summary:
+        words += ["--labels", summary["given_labels"], "--every", summary["rule"]["window"]]
+    else:
+        words += ["--held-out", stream["held_out"], "--round-size", stream["round_size"]]
+        words += ["--replay", stream["replay"], "--labelled", stream["labelled"]]
+    words += ["--batch-size", rule["batch_size"], "--rate", rule["rate"], "--readout-rate", rule["readout_rate"]]
+    words += ["--radius", rule["radius"], "--seed", stream["seed"]]
     return _line("adapt", summary.get("run", "RUN"), *words, *_limit(summary), "--out", "RUN2")
 
 

@@ -34,6 +34,7 @@ class OpenedRun:
         latent: the network in torch, with the weights of that epoch; None where the folder holds integers that torch cannot represent.
         integers: those that the folder holds in place of a checkpoint; else None.
         data_dir: where its data is looked for first.
+        given: its data, where that was given from Python, or other data that it is tested on; None where it is read when it is asked for.
     """
 
     path: Path

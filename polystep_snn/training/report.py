@@ -145,12 +145,12 @@ def _learned(summary: dict[str, Any]) -> str:
     if "rule" not in summary:
         return ""
     found = ""
-    if "stream" in summary:
+    if "shift" in summary:
         rows = [(n, *(f"{summary[f'{n}_accuracy_{when}']:.2%}" for when in ("before", "after"))) for n in ("shifted", "clean")]
-        words = f"It has learned from a stream under {summary['shift']}."
+        words = f"It has adapted to a stream under {summary['shift']}."
         found = paragraph(words) + table(rows, ("test part", "accuracy before", "after"), numbers=True)
     plain = {name: value for name, value in summary.items() if isinstance(value, int | float | str) and "accuracy" not in name}
-    details = table([*plain.items(), *(_worded(summary, "rule")), *(_worded(summary, "stream"))])
+    details = table([*plain.items(), *(row for group in ("rule", "learning", "stream") for row in _worded(summary, group))])
     return found + folded("how", details)
 
 

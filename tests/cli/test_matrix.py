@@ -31,7 +31,8 @@ TRAINED = {
     "born": (own_data.images, "born.npz", ["--on-chip"]),
 }
 # Made of these: the folder copied, without its checkpoint, its data moved, after it has learned on the chip.
-MADE_OF = {"copied": "chip", "integers": "chip", "value-integers": "values", "moved": "chip", "adapted": "chip"}
+MADE_OF = {"copied": "chip", "integers": "chip", "value-integers": "values", "moved": "chip", "adapted": "chip", "unlabelled": "chip"}
+LEARNED = ("adapted", "unlabelled")
 OF_VALUES = ("forecast", "values", "value-integers", "image-values")
 KINDS = [*TRAINED, *MADE_OF, "digits-int8", "0.1.0"]
 
@@ -69,6 +70,10 @@ class Runs:
             return out
         if kind == "adapted":
             assert main(["adapt", str(self["chip"]), "--shift", "noise:0.2", "--samples", "40", "--out", str(out)]) == 0
+            return out
+        if kind == "unlabelled":
+            shift = ["--shift", "inversion:0.5", "--labels", "none", "--every", "20", "--samples", "60"]
+            assert main(["adapt", str(self["chip"]), *shift, "--out", str(out)]) == 0
             return out
         if kind == "moved":
             data = own_data.images(self.folder / "here.npz")
@@ -130,12 +135,12 @@ def score(result):
 def test_eval(runs, answer, kind):
     found = answer(kind, "eval", "eval")
     summary = Path(runs[kind]) / "summary.json"
-    if found and summary.is_file() and kind != "adapted":
+    if found and summary.is_file() and kind not in LEARNED:
         assert score(found) == score(json.loads(summary.read_text()))
     inside = answer(kind, "simulator", "eval", "--backend", "simulator")
     if found and inside and kind not in ("rounded", "image-values"):
         assert score(inside) == score(found), "in the chip's integers both are the same network"
-    if kind == "adapted":
+    if kind in LEARNED:
         assert score(inside) == json.loads(summary.read_text())["clean_accuracy_after"]
     if kind == "born":
         assert score(inside) == score(json.loads(summary.read_text()))
@@ -196,7 +201,7 @@ def test_plot(answer, kind, tmp_path):
     figures = {Path(name).stem for name in answer(kind, "plot", "plot", "--out", tmp_path, "--sample", 3)["figures"]}
     last = "answers" if kind in OF_VALUES else "confusion"
     # One that has learned on the chip has no loss, and one epoch makes no curve.
-    assert figures == {"activity", "rates", last} | (set() if kind in ("born", "adapted") else {"curves"})
+    assert figures == {"activity", "rates", last} | (set() if kind in ("born", *LEARNED) else {"curves"})
 
 
 @pytest.mark.slow
@@ -218,7 +223,7 @@ def test_profile(runs, capsys, kind, tmp_path):
     assert point["seconds_per_step"] > 0
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "adapted"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in LEARNED])
 def test_adapt(runs, answer, kind, tmp_path):
     words = ["--shift", "noise:0.2", "--samples", "20", "--held-out", "5", "--out", tmp_path / "new"]
     found = answer(kind, "adapt", "adapt", *words)
