@@ -81,7 +81,7 @@ class Samples:
         return replace(self, images=self.images[indices], labels=self.labels[indices])
 
     def intensities(self, indices: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """Float32 in the shape of the images, in units of ``full_scale``."""
+        """The images at ``indices``, or all: float32 in their shape, in units of ``full_scale``."""
         return self.images[indices].astype(np.float32) / np.float32(self.full_scale)
 
     def rows(self) -> "Sequences":

@@ -84,7 +84,7 @@ class Images(NamedTuple):
     labels: np.ndarray
 
     def first(self, count: int) -> "Images":
-        """Only so many."""
+        """Only the first ``count``."""
         return Images(self.images[:count], self.labels[:count])
 
 
@@ -101,7 +101,7 @@ class SpikeTrains(NamedTuple):
         return cls(np.packbits(spikes, axis=-1), labels, spikes.shape[-1])
 
     def first(self, count: int) -> "SpikeTrains":
-        """Only so many."""
+        """Only the first ``count``."""
         return SpikeTrains(self.packed[:, :count], self.labels[:count], self.num_channels)
 
     def spikes(self, numbers: np.ndarray) -> np.ndarray:

@@ -45,6 +45,7 @@ class Point:
         config: of the run whose network and options are profiled, as JSON.
         num_classes: of its data.
         quantity: "memory" or "time".
+        shape: of a sample, as of ``sample_shape``, of data of one's own; None for that of the data set.
     """
 
     method: str
@@ -52,6 +53,7 @@ class Point:
     config: dict[str, Any]
     num_classes: int
     quantity: str
+    shape: tuple[int, ...] | None = None
 
 
 def sample_shape(config: TrainConfig) -> tuple[int, int, int]:
@@ -72,8 +74,11 @@ def num_classes(config: TrainConfig) -> int:
     return len(event_set(config.data.dataset).classes) if config.data.encoder == EVENTS else 10
 
 
-def measure(method: str, num_steps: int, config: dict[str, Any], num_classes: int) -> dict[str, Any]:
+def measure(method: str, num_steps: int, config: dict[str, Any], num_classes: int, shape: tuple[int, ...] | None = None) -> dict[str, Any]:
     """Peak memory and time of a step, from two fresh processes.
+
+    Args:
+        method, num_steps, config, num_classes, shape: as of ``Point``.
 
     Args:
         method: of ``METHODS``.
@@ -89,7 +94,7 @@ def measure(method: str, num_steps: int, config: dict[str, Any], num_classes: in
     """
     results = {}
     for quantity, environment in (("memory", _STRICT_ALLOCATOR), ("time", {})):
-        point = Point(method, num_steps, {**config, "num_steps": num_steps}, num_classes, quantity)
+        point = Point(method, num_steps, {**config, "num_steps": num_steps}, num_classes, quantity, shape)
         command = [sys.executable, "-m", "polystep_snn.profiling", json.dumps(asdict(point))]
         done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
         if done.returncode:
@@ -110,11 +115,12 @@ def _make_step(point: Point):
     torch.set_num_threads(config.run.threads)
     if point.method == "bptt" and config.network.neuron == "lif":
         config = config.replace(weight_bits=32)  # rounding has no derivative
-    network = build_network(config, sample_shape(config), point.num_classes)
+    shape = sample_shape(config) if point.shape is None else tuple(point.shape)
+    network = build_network(config, shape, point.num_classes)
     optimizer = build_optimizer(config, network)
     methods: dict[str, Callable[..., Any]] = {"polystep": build_polystep, "bptt": build_bptt}
     method = methods[point.method](config, network)
-    feed = make_feed(config, _random_samples(config, point.num_classes), training=True)
+    feed = make_feed(config, _random_samples(config, point.num_classes, shape), training=True)
     generator, everything = torch.Generator(config.run.device).manual_seed(0), torch.arange(config.optimizer.batch_size)
 
     def batch():
@@ -130,7 +136,7 @@ def _make_step(point: Point):
     return step, network, getattr(method, "release", lambda: None), torch.device(config.run.device)
 
 
-def _random_samples(config: TrainConfig, num_classes: int):
+def _random_samples(config: TrainConfig, num_classes: int, shape: Any = None):
     """A batch of images of which a fifth of the pixels are on, as in MNIST, or of recordings with as many events as there may be."""
     import numpy as np
 
@@ -139,14 +145,18 @@ def _random_samples(config: TrainConfig, num_classes: int):
 
     generator, n = np.random.default_rng(0), config.optimizer.batch_size
     labels = generator.integers(num_classes, size=n)
-    shape = sample_shape(config)
+    if config.method.cost == "mse":
+        labels = generator.normal(size=(n, num_classes)).astype(np.float32)
+    shape = sample_shape(config) if shape is None else shape
     if config.data.encoder == SEQUENCE:
         values = generator.random((n, config.data.num_steps, prod(shape))) < 0.1
         return Sequences(values.astype(np.uint8 if shape[0] == 2 else np.float32), labels, num_groups=shape[0])
     if config.data.encoder != EVENTS:
-        images = generator.integers(1, 256, (n, *shape[1:])) * (generator.random((n, *shape[1:])) < 0.2)
+        size = (n, *shape[1:]) if len(shape) == 3 and shape[0] == 1 else (n, *shape)
+        images = generator.integers(1, 256, size) * (generator.random(size) < 0.2)
         return Samples(images.astype(np.uint8), labels)
-    each = _EVENTS[config.data.dataset]
+    # How many events recordings of one's own have is not known: one in twenty places.
+    each = _EVENTS.get(config.data.dataset, max(1, config.data.num_steps * prod(shape) // 20))
     ends = each * np.arange(1, n + 1)
     steps = np.sort(generator.integers(config.data.num_steps, size=(n, each)), 1).astype(np.uint16).ravel()
     channels = generator.integers(prod(shape), size=n * each).astype(np.uint16)

@@ -82,7 +82,7 @@ class DataRecord:
         """
         try:
             texts = {name: value[name] for name in ("name", "path", "kind", "fingerprint", "note")}
-            numbers = {name: tuple(value[name]) for name in ("shape", "sizes", "sensor")}
+            numbers: dict[str, Any] = {name: tuple(value[name]) for name in ("shape", "sizes", "sensor")}
             steps = value["num_steps"]
             whole = [n for own in (*numbers.values(), (steps,)) for n in own]
             if not all(isinstance(text, str) for text in texts.values()) or not all(type(n) is int and n >= 0 for n in whole):

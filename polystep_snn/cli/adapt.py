@@ -1,6 +1,7 @@
 """``polystep-snn adapt``: a deployed network learns from a stream that is not what it was trained on."""
 
 import argparse
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         return adapt_unlabelled.run(arguments)
     import numpy as np
 
-    from polystep_snn.files import make_folder, write_json
+    from polystep_snn.files import make_folder, write_json, write_text
     from polystep_snn.hardware.adaptation import Pool, Stream, field_lesson
     from polystep_snn.hardware.learning_rule import Learner, LearningRule
     from polystep_snn.training.deploy import deploy
@@ -137,10 +138,16 @@ def run(arguments: argparse.Namespace) -> int:
         "rollbacks": lesson.rollbacks,
         "seconds": round(seconds, 3),
         "backend": arguments.backend,
+        "run": str(arguments.run_folder),
+        "limit": arguments.limit,
         "shift": arguments.shift,
         "rule": asdict(rule),
         "stream": asdict(stream),
     }
+    validation = Pool(network, sensor.take(dataset.validation, np.arange(len(dataset.validation))))
+    score = accuracy(adapted, validation.spikes, validation.labels)
+    # Not that of the run before, which the network's provenance tells of.
+    write_text(folder.metrics, json.dumps({"epoch": 1, "val_accuracy": score}) + "\n")
     write_json(folder.summary, result)
     opened.describe_in(folder.path)
     _draw(folder, lesson, network, pool, stream.samples)

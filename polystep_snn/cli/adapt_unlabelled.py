@@ -1,6 +1,7 @@
 """``polystep-snn adapt --labels none`` and ``--labels 0.02``: without labels first, and then with the few there are."""
 
 import argparse
+import json
 import time
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -50,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Adapt, say why or why not, and what it was worth."""
     import numpy as np
 
-    from polystep_snn.files import make_folder, write_json
+    from polystep_snn.files import make_folder, write_json, write_text
     from polystep_snn.hardware import network_file
     from polystep_snn.hardware.adaptation import Images, Pool, few_labels_lesson
     from polystep_snn.hardware.backend import open_backend
@@ -82,6 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
     folder = RunFolder(arguments.out)
     folder.check_free()
     opened = open_run(arguments.run_folder, arguments.data_dir)
+    if opened.config.method.cost == "mse":
+        raise InputError(f"the run in {arguments.run_folder} has real targets, but what adapts on the chip are classes: choose another run")
     dataset = opened.dataset
     of_run = 1000 * arguments.seed
     sensor = sensor_of(opened.config, dataset.train, arguments.shift, of_run + _STREAM)
@@ -139,7 +142,16 @@ def run(arguments: argparse.Namespace) -> int:
         "backend": arguments.backend,
         "shift": arguments.shift,
         "rule": asdict(rule),
+        "learning": asdict(learning),
+        "run": str(arguments.run_folder),
+        "given_labels": arguments.labels,
+        "limit": arguments.limit,
+        "seed": arguments.seed,
     }
+    validation = Pool(adapted, sensor.take(dataset.validation, np.arange(len(dataset.validation))))
+    score = accuracy(adapted, validation.spikes, validation.labels)
+    # Not that of the run before, which the network's provenance tells of.
+    write_text(folder.metrics, json.dumps({"epoch": 1, "val_accuracy": score}) + "\n")
     write_json(folder.summary, result)
     opened.describe_in(folder.path)
     _draw(folder, adaptation, new)

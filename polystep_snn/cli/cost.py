@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from polystep_snn.cli.console import print_json, progress_bar, say
 from polystep_snn.errors import InputError
+from polystep_snn.trained_networks import folder_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +59,7 @@ a file of numpy, [steps, samples, inputs], zeros and ones in uint8 or bool.
 """,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("network", type=Path, metavar="RUN", help="folder of a run, or file of a network")
+    parser.add_argument("network", type=Path, metavar="RUN", help="folder of a run, name of a trained network, or file of a network")
     parser.add_argument("--data", metavar="X", help="of a file: name of a data set of images, or a .npy file of spikes")
     parser.add_argument("--data-dir", type=Path, metavar="D", help="where the data lies")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N test samples")
@@ -70,7 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Count, sample after sample."""
     if arguments.limit is not None and arguments.limit < 1:
         raise InputError(f"--limit is {arguments.limit}: choose at least 1")
-    is_run = arguments.network.is_dir()
+    folder = folder_of(arguments.network)
+    is_run = folder.is_dir()
     if is_run and arguments.data is not None:
         raise InputError(f"--data is {arguments.data}, but the run in {arguments.network} has data of its own: leave it out")
     given = _of_run(arguments) if is_run else _of_file(arguments)
@@ -80,7 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     say(f"{given.name}: {'-'.join(map(str, given.network.sizes))}" + ("" if accuracy is None else f", accuracy {accuracy:.2%}"))
     say(table(cost))
-    figure = _draw(cost, given.name, arguments.network) if is_run else None
+    # Nothing is written where a trained network lies within the package.
+    figure = _draw(cost, given.name, folder) if is_run and folder == arguments.network else None
     if arguments.json:
         rest = {"quantized": given.quantized, "accuracy": accuracy, "figure": None if figure is None else str(figure)}
         print_json({"network": given.name, **rest, **as_values(cost)})
@@ -109,7 +112,9 @@ def _of_run(arguments: argparse.Namespace) -> _Given:
     deployed, num_samples = deploy(opened), len(opened.dataset.test)
     if deployed.fits:
         _say_quantized(opened.config.network.reset != "zero")
-    batches = ((spikes.cpu().numpy(), labels) for spikes, labels in encoded_test_set(opened, arguments.limit))
+    # Of real targets none is right or wrong.
+    known = not opened.dataset.holds_values
+    batches = ((spikes.cpu().numpy(), labels if known else None) for spikes, labels in encoded_test_set(opened, arguments.limit))
     num_samples = num_samples if arguments.limit is None else min(arguments.limit, num_samples)
     return _Given(opened.dataset.title, deployed.integers, num_samples, batches, bool(deployed.fits))
 
@@ -201,14 +206,10 @@ def _from_nir(path: Path, spikes: "np.ndarray | None") -> "tuple[IntegerNetwork,
 def _draw(cost: "ChipCost", name: str, folder: Path) -> Path:
     from polystep_snn import plots
     from polystep_snn.files import make_folder, write_atomically
+    from polystep_snn.training.figures import cost_figure
     from polystep_snn.training.run_folder import RunFolder
 
-    names = [f"{layer.name}\n{layer.neurons:,} neurons" for layer in cost.layers]
-    figure = plots.new_figure(10, 1.6 + 0.6 * len(names))
-    left, right = figure.subplots(1, 2)
-    dense, effective = ([getattr(layer, x) for layer in cost.layers] for x in ("dense_operations", "synaptic_operations"))
-    plots.operations_of_layers(left, names, dense, effective)
-    plots.energy_of_layers(right, names, [x.energy_of for x in cost.layers], "Energy, estimated with Loihi 1's constants")
+    figure = cost_figure(cost)
     figure.suptitle(f"{name}: a sample of {cost.num_steps} steps, on average over {cost.samples:,}", fontsize=8, color=plots.GREY)
     path = RunFolder(folder).figures / "cost.png"
     make_folder(path.parent)

@@ -65,7 +65,10 @@ def run(arguments: argparse.Namespace) -> int:
         if opened.config.network.reset != "zero":
             say(f"the reset {opened.config.network.reset!r} becomes the chip's, to zero")
         cost = drift(opened, deployed)
-        say(f"quantized, validation accuracy goes from {cost.accuracy_before:.2%} to {cost.accuracy_after:.2%}")
+        if opened.config.method.cost == "mse":
+            say(f"quantized, validation R² goes from {cost.accuracy_before:.4f} to {cost.accuracy_after:.4f}")
+        else:
+            say(f"quantized, validation accuracy goes from {cost.accuracy_before:.2%} to {cost.accuracy_after:.2%}")
         for k, (before, after) in enumerate(zip(cost.rates_before, cost.rates_after, strict=True)):
             say(f"layer {k}: mean firing rate goes from {before:.4f} to {after:.4f} spikes a step")
     report = preflight(integers)

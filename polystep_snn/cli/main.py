@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 
 import polystep_snn
-from polystep_snn.cli import adapt, cost, evaluate, export, plot, predict, profile, train, verify
+from polystep_snn.cli import adapt, cost, evaluate, export, plot, predict, profile, report, train, verify
 from polystep_snn.errors import BackendError, InputError
 
-_COMMANDS = (train, evaluate, predict, export, verify, adapt, plot, cost, profile)
+_COMMANDS = (train, evaluate, predict, export, verify, adapt, plot, report, cost, profile)
 
 
 class _Parser(argparse.ArgumentParser):

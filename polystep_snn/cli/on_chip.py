@@ -9,20 +9,12 @@ from polystep_snn.cli.learning import carry_out
 from polystep_snn.cli.run_options import given_options
 from polystep_snn.datasets.config import EVENTS
 from polystep_snn.errors import InputError
-from polystep_snn.spaces.config import SPACE_OPTIONS
 from polystep_snn.training.config import TrainConfig
-from polystep_snn.training.recipes import recipe
+from polystep_snn.training.recipes import NOT_ON_CHIP, on_chip_recipe
 
 if TYPE_CHECKING:
     from polystep_snn.datasets.base import Part
     from polystep_snn.hardware.adaptation import Images, SpikeTrains
-
-# What this loop does not have.
-_UNUSED = (
-    *("lr", "weight_decay", "averaging", "windows", "polytope", "transport", "probed", "credit", "rate_weight", "target_rate"),
-    *("spike_price", "device", "threads", "compile", "v_th"),
-)
-_BATCH_SIZE = 32
 
 
 def run(arguments: argparse.Namespace, own: dict[str, Any] | None = None) -> int:
@@ -40,15 +32,12 @@ def run(arguments: argparse.Namespace, own: dict[str, Any] | None = None) -> int
     from polystep_snn.training.streams import sensor_of
 
     given = given_options(arguments)
-    for name in (*_UNUSED, "reset", "alpha", "readout", "readout_decay"):
+    for name in (*NOT_ON_CHIP, "reset", "alpha", "readout", "readout_decay"):
         if name in given:
             raise InputError(f"{name.replace('_', '-')} has no meaning with --on-chip: leave it out")
     if arguments.resume:
         raise InputError("--resume has no meaning with --on-chip: start the run again")
-    foreign = {*_UNUSED, *SPACE_OPTIONS["node"], "radius", "eps"}
-    found = recipe(arguments.dataset, "loihi", own=own)
-    defaults = {**{name: value for name, value in found.items() if name not in foreign}, "batch_size": _BATCH_SIZE}
-    config = TrainConfig(arguments.dataset, **{**defaults, **given, "neuron": "loihi"})
+    config = TrainConfig(arguments.dataset, **{**on_chip_recipe(arguments.dataset, own), **given})
     width = config.network.hidden[0]
     if len(config.network.hidden) != 1 or not isinstance(width, int):
         raise InputError(
@@ -97,6 +86,7 @@ def run(arguments: argparse.Namespace, own: dict[str, Any] | None = None) -> int
         "samples": len(lesson.plan.samples),
         "writes": lesson.learner.updates,
         "backend": arguments.backend,
+        "limit": arguments.limit,
         "cores": report.cores,
         "seed": config.run.seed,
         "rule": asdict(rule),

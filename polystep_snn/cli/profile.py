@@ -48,6 +48,7 @@ def add_parser(commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print a table, write JSON and a figure."""
     from polystep_snn import plots
+    from polystep_snn.datasets.own.record import DataRecord
     from polystep_snn.files import make_folder, read_json, write_atomically, write_json
     from polystep_snn.profiling import measure, num_classes
     from polystep_snn.trained_networks import folder_of
@@ -55,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if min(arguments.num_steps) < 1:
         raise InputError(f"--num-steps is {min(arguments.num_steps)}: choose at least 1")
+    record, shape = None, None
     if arguments.run_folder is None:
         config = TrainConfig(arguments.dataset, **recipe(arguments.dataset))
     else:
@@ -62,6 +64,13 @@ def run(arguments: argparse.Namespace) -> int:
         if not folder.config.is_file():
             raise InputError(f"{arguments.run_folder} holds no run (no config.json): train first, or name another folder")
         config = TrainConfig.from_json(read_json(folder.config))
+        record = DataRecord.from_json(read_json(folder.data)) if folder.data.is_file() else None
+    if config.data.dataset in NAMES:
+        outputs = num_classes(config)
+    elif record is not None:
+        outputs, shape = record.num_outputs, record.shape
+    else:
+        raise InputError(f"{arguments.run_folder} does not say what samples of {config.data.dataset} are like: restore its data.json")
     given = {name: getattr(arguments, name) for name in ("hidden", "readout", "batch_size", "threads", "device", "compile")}
     config = config.replace(**{name: value for name, value in given.items() if value is not None})
     make_folder(arguments.out)
@@ -70,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     say(f"{'method':10s} {'timesteps':>9s} {'peak MB':>9s} {'ms a step':>10s}")
     for num_steps in sorted(set(arguments.num_steps)):
         for method in arguments.methods:
-            points.append(measure(method, num_steps, config.to_json(), num_classes(config)))
+            points.append(measure(method, num_steps, config.to_json(), outputs, shape))
             say(f"{method:10s} {num_steps:9d} {points[-1]['peak_mb']:9.2f} {1e3 * points[-1]['seconds_per_step']:10.2f}")
     result = {"points": points}
     write_json(arguments.out / "profile.json", {**result, "config": config.to_json()})

@@ -81,7 +81,7 @@ def deploy(run: OpenedRun) -> Deployed:
 
 
 def encoded_test_set(run: OpenedRun, limit: int | None = None) -> Iterator[tuple[Tensor, np.ndarray]]:
-    """The first ``limit`` test samples, or all, as ``OpenedRun.evaluate`` encodes them; see ``encoded``."""
+    """The first ``limit`` test samples of a run, or all, as ``OpenedRun.evaluate`` encodes them; see ``encoded``."""
     return encoded(run, run.dataset.test, limit)
 
 

@@ -75,7 +75,7 @@ class ImageFeed:
         return self.encoder(self.intensities(indices), generator), self.labels[indices]
 
     def intensities(self, indices: Tensor | slice = slice(None)) -> Tensor:
-        """``[B, N]`` float32 of some images, or of all."""
+        """``[B, N]`` float32 of the images at ``indices``, or of all."""
         return self.images[indices].to(torch.float32) / self.full_scale
 
 
@@ -198,5 +198,5 @@ def targets_of(samples: Part, device: torch.device) -> Tensor:
 
 
 def to_tensors(samples: Samples, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Intensities ``[n, N]`` float32, and targets as of ``targets_of``."""
+    """Intensities ``[n, N]`` float32 of samples, and their targets as of ``targets_of``, on a device."""
     return torch.from_numpy(samples.intensities()).flatten(1).to(device), targets_of(samples, device)

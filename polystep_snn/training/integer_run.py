@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from polystep_snn.convert import to_integer_network
+from polystep_snn.errors import InputError
 from polystep_snn.hardware.integer_network import IntegerLayer, IntegerNetwork
 from polystep_snn.snn.calibrate import with_thresholds
 from polystep_snn.snn.wiring import Wiring
@@ -33,20 +34,19 @@ def from_integers(config: TrainConfig, metrics: Path, integers: IntegerNetwork) 
     Raises:
         InputError: files that cannot be read.
     """
-    history = [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.is_file() else []
-    name = f"val_{config.method.score}"
-    # What has learned on the chip says only in its metrics which epoch was best.
-    scores = [metrics[name] for metrics in history]
-    epoch = int(integers.provenance.get("epoch", 1 + int(np.argmax(scores)) if scores else 1))
-    score = float(integers.provenance.get(name, scores[epoch - 1] if epoch <= len(scores) else 0.0))
-    complete = [metrics for metrics in history if "val_loss" in metrics]
-    loss = complete[epoch - 1]["val_loss"] if epoch <= len(complete) else 0.0
+    history, name = read_metrics(metrics), f"val_{config.method.score}"
+    complete = [epoch for epoch in history if "val_loss" in epoch]
+    best: dict[str, Any] = {"epoch": integers.provenance.get("epoch", 1), name: float(integers.provenance.get(name, 0.0))}
+    if history and not complete:
+        # It has learned on the chip since: the integers' provenance tells of the run before.
+        best = max(({"epoch": epoch.get("epoch"), name: epoch.get(name, 0.0)} for epoch in history), key=lambda epoch: epoch[name])
+    of_best = [epoch["val_loss"] for epoch in complete if epoch.get("epoch") == best["epoch"]]
     thresholds = [float(layer.vth[0] * layer.scale) for layer in integers.layers[:-1]]
     meta = {
         "config": config.to_json(),
-        "epoch": len(complete) or config.optimizer.epochs,
+        "epoch": len(history) or config.optimizer.epochs,
         "history": complete,
-        "best": {"epoch": epoch, name: score, "val_loss": loss},
+        "best": {**best, "val_loss": of_best[0] if of_best else 0.0},
         "thresholds": thresholds,
     }
     if config.network.neuron != "loihi":
@@ -60,6 +60,23 @@ def from_integers(config: TrainConfig, metrics: Path, integers: IntegerNetwork) 
         if all(_equal(*pair) for pair in zip(again.layers, integers.layers, strict=True)):
             return {f"best.{name}": p for name, p in found.items()}, meta
     return {}, meta
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a ``metrics.jsonl``; none where there is no such file.
+
+    Raises:
+        InputError: others than JSON objects.
+    """
+    if not path.is_file():
+        return []
+    try:
+        found = [json.loads(line) for line in path.read_text().splitlines()]
+        if not all(isinstance(metrics, dict) for metrics in found):
+            raise ValueError("a line is no object")
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is damaged ({str(error)[:200]}): restore it, or start a new run") from None
+    return found
 
 
 def _latent(integers: IntegerNetwork, wirings: list[Wiring]) -> Iterator[tuple[str, Tensor]]:

@@ -53,7 +53,7 @@ def evaluate(
         outputs.append(output)
         loss += cost(output.T * unit, y).sum().item()
     everything = torch.cat(outputs)
-    return evaluation(everything, labels, loss / len(labels), cost, unit)
+    return evaluation(everything, labels, loss / len(labels), cost, float(unit))
 
 
 def evaluation(outputs: Tensor, labels: Tensor, loss: float, cost: Cost, unit: float) -> Evaluation:

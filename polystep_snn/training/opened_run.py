@@ -34,6 +34,7 @@ class OpenedRun:
         latent: the network in torch, with the weights of that epoch; None where the folder holds integers that torch cannot represent.
         integers: those that the folder holds in place of a checkpoint; else None.
         data_dir: where its data is looked for first.
+        given: its data, where that was given from Python, or other data that it is tested on; None where it is read when it is asked for.
     """
 
     path: Path
@@ -98,9 +99,9 @@ class OpenedRun:
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, or of the values of a real target."""
-        if self.record is None:
+        names = getattr(self.record.targets, "names", None) if self.record is not None else None
+        if self.record is None or (names is None and self.given is not None):
             return self.dataset.classes
-        names = getattr(self.record.targets, "names", None)
         return tuple(f"y{k}" for k in range(self.record.num_outputs)) if names is None else names
 
     @property

@@ -100,6 +100,12 @@ SPACE_RECIPES: dict[str, dict[str, Any]] = {
     "weight": {"radius": 0.5, "polytope": "simplex", "eps": 1.0, "batch_size": 256, "lr": 2e-2, "weight_decay": 0.0},
 }
 
+# What the loop that learns on the chip does not have.
+NOT_ON_CHIP = (
+    *("lr", "weight_decay", "averaging", "windows", "polytope", "transport", "probed", "credit", "rate_weight", "target_rate"),
+    *("spike_price", "device", "threads", "compile", "v_th", "cost", "class_weights"),
+)
+
 
 def own_recipe(kind: str, num_train: int, shape: Sequence[int] = ()) -> dict[str, Any]:
     """The recipe for data of one's own.
@@ -148,3 +154,10 @@ def recipe(
         others["blank_steps"] = delays
     foreign = {name for owner, names in SPACE_OPTIONS.items() if owner != space for name in names}
     return {**{name: value for name, value in others.items() if name not in foreign}, **SPACE_RECIPES[space]}
+
+
+def on_chip_recipe(dataset: str, own: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What is different from the defaults where a network learns on the chip from random weights; ``own`` is as of ``recipe``."""
+    foreign = {*NOT_ON_CHIP, *SPACE_OPTIONS["node"], "radius", "eps"}
+    found = {name: value for name, value in recipe(dataset, "loihi", own=own).items() if name not in foreign}
+    return {**found, "batch_size": 32, "neuron": "loihi"}

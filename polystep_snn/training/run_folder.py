@@ -33,6 +33,7 @@ class RunFolder(NamedTuple):
 
     @property
     def data(self) -> Path:
+        """What its data was."""
         return self.path / "data.json"
 
     @property

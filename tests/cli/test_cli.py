@@ -86,6 +86,7 @@ def test_a_recipe_can_be_overridden(tmp_path):
         ("train digits --out {file}/run", "cannot be created"),
         ("train mnist --out {tmp}/new --data-dir {tmp}/nowhere", "does not exist"),
         ("train digits --out {tmp}/new --space weight --windows 3", "windows is 3, but the space 'weight' has no such option"),
+        ("train cifar --out {tmp}/new", "there is no data set 'cifar', and no file or folder of this name"),
         ("train digits --out {tmp}/new --on-chip --credit chained", "credit has no meaning with --on-chip: leave it out"),
         ("train digits --out {tmp}/new --on-chip --hidden 32r", "networks of one dense hidden layer without recurrent weights or delays"),
         ("train digits --out {tmp}/new --on-chip --hidden 32d4", "networks of one dense hidden layer without recurrent weights or delays"),
@@ -112,7 +113,7 @@ def test_mistakes_take_one_line(run_folder, tmp_path, capsys, arguments, message
 
 @pytest.mark.parametrize(
     "arguments",
-    ["", "fly", "train", "train digits", "train cifar --out x", "train digits --out x --speed 9", "train digits --out x --epochs many"],
+    ["", "fly", "train", "train digits", "train digits --out x --speed 9", "train digits --out x --epochs many"],
 )
 def test_wrong_arguments_take_one_line(capsys, arguments):
     with pytest.raises(SystemExit) as stop:
@@ -123,7 +124,7 @@ def test_wrong_arguments_take_one_line(capsys, arguments):
     assert "--help)" in err
 
 
-@pytest.mark.parametrize("command", ["train", "eval", "plot"])
+@pytest.mark.parametrize("command", ["train", "eval", "plot", "report"])
 def test_help_holds_examples(capsys, command):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])

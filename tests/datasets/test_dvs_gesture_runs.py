@@ -130,7 +130,6 @@ def test_train_eval_plot(run, capsys):
         ("--stabilize", "stabilize is True, but dvsgesture has no saccades of N-MNIST's camera to undo: leave it out"),
         ("--crop 0 0 129 128", r"crop is \(0, 0, 129, 128\), but the sensor has 128 x 128 pixels"),
         ("--encoder rate", "but the encoder 'rate' is for images"),
-        ("--on-chip", "dvsgesture is not made of images"),
     ],
 )
 def test_mistakes_take_one_line(base, tmp_path, capsys, arguments, message):

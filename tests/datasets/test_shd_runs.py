@@ -133,7 +133,6 @@ def test_train_eval_verify_plot_export(run, tmp_path, capsys):
         ("--stabilize", "stabilize is True, but shd has no saccades of N-MNIST's camera to undo: leave it out"),
         ("--crop 0 0 34 34", r"crop is \(0, 0, 34, 34\), but the sensor has 700 x 1 pixels"),
         ("--encoder rate", "but the encoder 'rate' is for images"),
-        ("--on-chip", "shd is not made of images"),
         ("--hidden 8c5", "."),
     ],
 )

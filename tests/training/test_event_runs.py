@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -123,7 +124,7 @@ def test_the_deployed_networks_input_is_a_frame(real_run):
 
 def test_numbers_of_events_are_no_spikes(real_run, blinks):
     opened = open_run(real_run)
-    counted = opened._replace(config=opened.config.replace(neuron="lif", counts=True), network=SpikingNetwork([2312, 24, 10]))
+    counted = replace(opened, config=opened.config.replace(neuron="lif", counts=True), latent=SpikingNetwork([2312, 24, 10]))
     with pytest.raises(InputError, match="numbers of events, but the chip takes spikes: train without --counts"):
         deploy(counted)
 
@@ -146,7 +147,6 @@ def test_no_spike_differs_on_lava(real_run, lava_python):
         ("train nmnist --crop 10 10 30 30", r"crop is \(10, 10, 30, 30\), but the sensor has 34 x 34 pixels"),
         ("train nmnist --crop 10 10", r"crop is \(10, 10\): give left, top, width and height"),
         ("train nmnist --shift 100", "shift is 100: give 0 to 64 pixels"),
-        ("train nmnist --on-chip", "nmnist is not made of images, which --on-chip learns from"),
         ("train mnist --stabilize", "stabilize is True, but the encoder 'direct' is for images"),
         ("train mnist --encoder events", "encoder is 'events', but mnist holds images: choose another"),
     ],

@@ -167,7 +167,6 @@ def test_the_recipes_and_what_is_profiled():
         ("spoken-digits --shift 3", "shift is 3, but sequences are not framed"),
         ("spoken-digits --encoder rate", "encoder is 'rate', but spoken-digits holds sequences: choose 'sequence'"),
         ("spoken-digits --neuron loihi --features energies", "features is 'energies', but the neuron 'loihi' takes spikes: choose events"),
-        ("spoken-digits --on-chip", "spoken-digits is not made of images"),
         ("spoken-digits --hidden 8c5", "."),
         ("mnist --speaker ann", "speaker is 'ann', but the encoder 'direct' takes no sequences: leave it out"),
         ("mnist --encoder sequence", "encoder is 'sequence', but mnist holds images: choose another one"),
