@@ -1,6 +1,7 @@
 """From a run to the chip, through the command line: one accuracy everywhere, every membrane compared, files that hold the network."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -82,7 +83,9 @@ def test_every_format_gives_the_network_back(runs, capsys, tmp_path, kind):
         assert lines[-1] == f"wrote {result['file']}"
         fan_in = 64 + 20 * (kind == "recurrent")
         assert any(line.startswith("layer 0 ") and f" {fan_in} " in line for line in lines), "the table of the chip's limits"
-        assert content(read(tmp_path / "deep" / form), tmp_path / "found") == expected
+        # What adapting without labels starts from is kept in our own format alone.
+        found = replace(read(tmp_path / "deep" / form), statistics=None)
+        assert content(found, tmp_path / "found") == expected
 
 
 @pytest.mark.parametrize("kind", ON_CHIP)
