@@ -150,16 +150,10 @@ def test_what_is_exported_is_what_was_shipped(cache, tmp_path, monkeypatch, name
     assert (tmp_path / "exported").read_bytes() == (FOLDER / name / "network.safetensors").read_bytes()
 
 
-def test_the_first_python_example_of_the_readme(digits):
-    """As it is printed, with batches of enlarged digits."""
+def test_the_first_python_example_of_the_readme():
+    """As it is printed; of an installed package, whose metadata holds the README."""
     here = ROOT / "README.md"
     text = here.read_text() if here.is_file() else importlib.metadata.metadata("polystep-snn").get_payload()
-    example = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
-    images = np.kron(digits.train.images[:512] / np.float32(16), np.ones((1, 3, 3), np.float32))
-    images = torch.from_numpy(np.pad(images, ((0, 0), (2, 2), (2, 2))).reshape(-1, 784))
-    labels = torch.from_numpy(digits.train.labels[:512].astype(np.int64))
-    batches = [(images[rows], labels[rows]) for _ in range(4) for rows in torch.arange(512).split(64)]
-    names: dict = {"batches": batches}
-    exec(compile(example, "README.md", "exec"), names)
-    assert names["output"].shape == (64, 10)
-    assert (names["output"].argmax(1) == batches[-1][1]).float().mean() > 0.5
+    names: dict = {}
+    exec(compile(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], "README.md", "exec"), names)
+    assert (names["output"].argmax(1) == names["labels"]).double().mean() > 0.93

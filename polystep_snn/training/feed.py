@@ -61,7 +61,8 @@ class ImageFeed:
     """
 
     def __init__(self, samples: Samples, encoder: Encoder, device: torch.device):
-        self.images = torch.from_numpy(samples.images).flatten(1).to(device)
+        # Of what cannot be written to, such as a mapped file, torch would warn.
+        self.images = torch.from_numpy(np.require(samples.images, requirements="W")).flatten(1).to(device)
         self.labels, self.full_scale = targets_of(samples, device), samples.full_scale
         self.encoder = encoder
         self.num_inputs = encoder.num_channels(self.images.shape[1])

@@ -53,13 +53,19 @@ def from_integers(config: TrainConfig, metrics: Path, integers: IntegerNetwork) 
         return {}, meta  # quantized after training: torch's network has other numbers
     built = build_network(config.replace(device="cpu"), integers.input_shape, len(integers.classes))
     found = dict(_latent(integers, built.wirings))
-    if {name: p.shape for name, p in found.items()} == {name: p.shape for name, p in built.state_dict().items()}:
+    alike = {name: p.shape for name, p in found.items()} == {name: p.shape for name, p in built.state_dict().items()}
+    if alike:
         built.load_state_dict(found)
         built.neurons[:] = with_thresholds(built.neurons, thresholds)
         again = to_integer_network(built, integers.num_steps, integers.encoder, integers.input_shape, integers.classes)
-        if all(_equal(*pair) for pair in zip(again.layers, integers.layers, strict=True)):
-            return {f"best.{name}": p for name, p in found.items()}, meta
-    return {}, meta
+        pairs = list(zip(again.layers, integers.layers, strict=True))
+        alike = all((ours.du, ours.dv) == (theirs.du, theirs.dv) for ours, theirs in pairs)
+    # Adapting changes thresholds and biases, learning weights; nothing on the chip changes shapes and decays.
+    if not alike:
+        raise InputError(f"{metrics.parent / 'network.safetensors'} is not the network that its config.json describes: restore both")
+    if not all(_equal(*pair) for pair in pairs):
+        return {}, meta
+    return {f"best.{name}": p for name, p in found.items()}, meta
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -245,7 +245,7 @@ def samples(images=(3, 2, 2), labels=(0, 1, 2), dtype=np.uint8):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: samples(dtype=np.float32), "images are float32"),
+        (lambda: samples(dtype=np.float64), "images are float64"),
         (lambda: samples(images=(3, 4)), r"images are uint8 \[3, 4\]"),
         (lambda: samples(labels=(0, 1)), r"labels are int64 \[2\] for 3 images"),
         (lambda: samples(labels=(0.0, 1.0, 2.0)), "one integer an image"),

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from polystep_snn.datasets import Dataset, Samples
+from polystep_snn.datasets.own.record import DataRecord, record_of
 from polystep_snn.errors import InputError
 from polystep_snn.training import metrics, trainer
 from polystep_snn.training.build import build_bptt, resolve
@@ -147,7 +148,9 @@ def test_what_a_run_leaves(digits, tmp_path):
     config = small_config(epochs=3)
     summary = Trainer(config, tmp_path / "run", digits).fit()
     folder = tmp_path / "run"
-    assert sorted(p.name for p in folder.iterdir()) == ["checkpoint.safetensors", "config.json", "metrics.jsonl", "summary.json"]
+    names = ["checkpoint.safetensors", "config.json", "data.json", "metrics.jsonl", "summary.json"]
+    assert sorted(p.name for p in folder.iterdir()) == names
+    assert DataRecord.from_json(json.loads((folder / "data.json").read_text())) == record_of(digits)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3]
     assert {"seconds", "train_loss", "train_accuracy", "val_accuracy", "forward_passes", "peak_rss_mb"} <= set(lines[0])
