@@ -32,7 +32,7 @@ from polystep_snn.training.trainer import Trainer
 FASHION = {"hidden": (256, 128), "credit": "chained", "epochs": 10}
 # Of BPTT: the best of 1e-3, 3e-3 and 1e-2 on validation with seed 0.
 FASHION_BPTT = {"lr": 3e-3}
-# The best of TRIALS on validation with seed 0.
+# The first of TRIALS. On validation with seed 0 twice as many epochs explain 0.3 points more of the variance.
 FORECAST: dict[str, Any] = {"cost": "mse", "encoder": "sequence", "hidden": (64,), "epochs": 10, "batch_size": 64, "lr": 3e-3}
 TRIALS: list[dict[str, Any]] = [{}, {"lr": 1e-2}, {"epochs": 20}, {"hidden": (128,)}, {"hidden": ("64r",)}]
 

@@ -9,5 +9,7 @@ every later command treats samples as training did, is a ``DataRecord``.
 
 from polystep_snn.datasets.own.describe import Description as Description
 from polystep_snn.datasets.own.describe import describe as describe
+from polystep_snn.datasets.own.from_python import from_arrays as from_arrays
+from polystep_snn.datasets.own.from_python import from_samples as from_samples
 from polystep_snn.datasets.own.load import load_own as load_own
 from polystep_snn.datasets.own.record import DataRecord as DataRecord

@@ -5,7 +5,7 @@ import zipfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 from numpy.lib import format as npy
@@ -22,6 +22,38 @@ class ArrayHeader(NamedTuple):
 
     shape: tuple[int, ...]
     dtype: np.dtype
+
+
+class Stored(Protocol):
+    """Arrays by the names of ``NAMES``; ``parts`` are those that there are, ``path`` is what messages call them."""
+
+    @property
+    def path(self) -> Any: ...
+    @property
+    def parts(self) -> list[str]: ...
+    def read(self, name: str) -> np.ndarray: ...
+
+
+class GivenArrays:
+    """Arrays that are in memory.
+
+    Args:
+        path: what messages call them.
+        arrays: by the names of ``NAMES``.
+
+    Raises:
+        InputError: as of ``Arrays``.
+    """
+
+    def __init__(self, path: str, arrays: dict[str, np.ndarray]):
+        self.path, self._arrays = path, arrays
+        headers = {name: ArrayHeader(x.shape, x.dtype) for name, x in arrays.items()}
+        _check_headers(path, headers)
+        self.parts = _parts_of(headers)
+
+    def read(self, name: str) -> np.ndarray:
+        """An array."""
+        return self._arrays[name]
 
 
 class Arrays:
@@ -48,12 +80,12 @@ class Arrays:
         if missing and not (other and self._files):
             raise InputError(f"{path} has no array {missing[0]}: it needs x_train and y_train, and may have {', '.join(NAMES[2:])}")
         self.headers = {name: self._opened(name, _read_header) for name in self._files}
-        self._check_shapes()
+        _check_headers(self.path, self.headers)
 
     @property
     def parts(self) -> list[str]:
         """Those that there are, of "train", "val" and "test"."""
-        return [part for part in ("train", "val", "test") if f"x_{part}" in self.headers]
+        return _parts_of(self.headers)
 
     def read(self, name: str) -> np.ndarray:
         """An array, complete."""
@@ -98,27 +130,33 @@ class Arrays:
         with context as opened:
             return read(opened, where)
 
-    def _check_shapes(self) -> None:
-        for name, (shape, dtype) in self.headers.items():
-            if dtype.hasobject:
-                raise InputError(f"{name} of {self.path} holds Python objects, which are never loaded: save arrays of numbers or of text")
-            part, other = name.partition("_")[2], "y" if name.startswith("x") else "x"
-            if f"{other}_{part}" not in self.headers:
-                raise InputError(f"{self.path} has {name} but no {other}_{part}: add it, or remove {name}")
-            if not shape or not shape[0]:
-                raise InputError(f"{name} of {self.path} is empty, of shape {list(shape)}: give at least one sample")
-        for part in self.parts:
-            (x, kind), (y, _), first = self.headers[f"x_{part}"], self.headers[f"y_{part}"], self.headers[f"x_{self.parts[0]}"].shape
-            if not (np.issubdtype(kind, np.number) or kind == np.bool_) or np.issubdtype(kind, np.complexfloating):
-                raise InputError(f"x_{part} of {self.path} is {kind}: give numbers")
-            if not 2 <= len(x) <= 4 or 0 in x:
-                raise InputError(f"x_{part} of {self.path} is {list(x)}: give [n, F], [n, H, W], [n, C, H, W], or sequences [n, T, F]")
-            if x[0] != y[0]:
-                raise InputError(f"{self.path} has {x[0]} samples in x_{part}, but {y[0]} in y_{part}: give one target a sample")
-            if x[1:] != first[1:]:
-                raise InputError(
-                    f"x_{part} of {self.path} has samples of {list(x[1:])}, x_{self.parts[0]} of {list(first[1:])}: make them alike"
-                )
+
+def _parts_of(headers: dict[str, ArrayHeader]) -> list[str]:
+    return [part for part in ("train", "val", "test") if f"x_{part}" in headers]
+
+
+def _check_headers(path: Path | str, headers: dict[str, ArrayHeader]) -> None:
+    """InputError for arrays of objects, shapes that do not go together, or a part without samples or targets."""
+    for name, (shape, dtype) in headers.items():
+        if dtype.hasobject:
+            raise InputError(f"{name} of {path} holds Python objects, which are never loaded: save arrays of numbers or of text")
+        part, other = name.partition("_")[2], "y" if name.startswith("x") else "x"
+        if f"{other}_{part}" not in headers:
+            raise InputError(f"{path} has {name} but no {other}_{part}: add it, or remove {name}")
+        if not shape or not shape[0]:
+            raise InputError(f"{name} of {path} is empty, of shape {list(shape)}: give at least one sample")
+    for part in _parts_of(headers):
+        (x, kind), (y, _), first = headers[f"x_{part}"], headers[f"y_{part}"], headers[f"x_{_parts_of(headers)[0]}"].shape
+        if not (np.issubdtype(kind, np.number) or kind == np.bool_) or np.issubdtype(kind, np.complexfloating):
+            raise InputError(f"x_{part} of {path} is {kind}: give numbers")
+        if not 2 <= len(x) <= 4 or 0 in x:
+            raise InputError(f"x_{part} of {path} is {list(x)}: give [n, F], [n, H, W], [n, C, H, W], or sequences [n, T, F]")
+        if x[0] != y[0]:
+            raise InputError(f"{path} has {x[0]} samples in x_{part}, but {y[0]} in y_{part}: give one target a sample")
+        if x[1:] != first[1:]:
+            raise InputError(
+                f"x_{part} of {path} has samples of {list(x[1:])}, x_{_parts_of(headers)[0]} of {list(first[1:])}: make them alike"
+            )
 
 
 def _read_header(file: BinaryIO, where: str) -> ArrayHeader:

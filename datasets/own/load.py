@@ -10,8 +10,8 @@ import numpy as np
 from polystep_snn.datasets.base import Dataset, Part, Samples, Sequences
 from polystep_snn.datasets.frames_cache import cached
 from polystep_snn.datasets.frames_cache import fingerprint as files_fingerprint
-from polystep_snn.datasets.framing import Framing
-from polystep_snn.datasets.own.arrays import Arrays
+from polystep_snn.datasets.framing import Framing, Sensor
+from polystep_snn.datasets.own.arrays import Arrays, Stored
 from polystep_snn.datasets.own.describe import Description
 from polystep_snn.datasets.own.event_files import read_events, sensor_of
 from polystep_snn.datasets.own.folders import list_files
@@ -60,26 +60,37 @@ def load_own(name: str, found: Description, reading: Reading) -> tuple[Dataset, 
         InputError: a damaged sample, with its name; samples or targets that are not alike; classes with too few samples.
     """
     if found.arrays:
-        dataset, scaling, targets = _arrays(name, found, reading)
-        sensor: tuple[int, ...] = ()
-    else:
-        dataset, scaling, targets, sensor = _class_folders(name, found, reading)
-    parts = (dataset.train, dataset.validation, dataset.test)
-    record = DataRecord(
-        name,
-        str(found.path.resolve()),
-        tuple(dataset.train.shape),
-        getattr(dataset.train, "num_steps", 0),
-        (len(parts[0]), len(parts[1]), len(parts[2])),
-        fingerprint(dataset),
-        targets,
-        scaling,
-        found.kind,
-        sensor,
-        dataset.note,
-        holds_spikes(dataset),
-    )
-    return dataset, record
+        return load_arrays(name, Arrays(found.path, reading.other), found.kind, reading, str(found.path.resolve()))
+    dataset, scaling, targets, sensor = _class_folders(name, found, reading)
+    return dataset, _record(dataset, str(found.path.resolve()), found.kind, scaling, targets, sensor)
+
+
+def load_arrays(name: str, arrays: Stored, kind: str, reading: Reading, path: str = "") -> tuple[Dataset, DataRecord]:
+    """The same of arrays.
+
+    Args:
+        name: what the data set is called.
+        arrays: where they are.
+        kind: "images" or "sequences".
+        reading: see ``Reading``.
+        path: where they lie; empty for nowhere.
+    """
+    dataset, scaling, targets = _arrays(name, arrays, kind, reading)
+    return dataset, _record(dataset, path, kind, scaling, targets)
+
+
+def record_of_events(dataset: Dataset, targets: Classes, sensor: Sensor) -> DataRecord:
+    """Of event recordings that were given from Python."""
+    return _record(dataset, "", "events", None, targets, tuple(sensor))
+
+
+def _record(
+    dataset: Dataset, path: str, kind: str, scaling: Scaling | None, targets: Classes | TargetScaling, sensor: tuple[int, ...] = ()
+) -> DataRecord:
+    train, sizes = dataset.train, (len(dataset.train), len(dataset.validation), len(dataset.test))
+    shape, num_steps = tuple(train.shape), getattr(train, "num_steps", 0)
+    rest = fingerprint(dataset), targets, scaling, kind, sensor, dataset.note, holds_spikes(dataset)
+    return DataRecord(dataset.name, path, shape, num_steps, sizes, *rest)
 
 
 def _targets_of(labels: np.ndarray, where: str, reading: Reading) -> Classes | TargetScaling:
@@ -97,12 +108,11 @@ def _dataset(name: str, split: Split, make: Callable[[str], Part], targets: Clas
     return Dataset(name, make("train"), make("validation"), make("test"), len(classes), classes, split.note, dropped)
 
 
-def _arrays(name: str, found: Description, reading: Reading) -> tuple[Dataset, Scaling | None, Classes | TargetScaling]:
-    arrays = Arrays(found.path, reading.other)
+def _arrays(name: str, arrays: Stored, kind: str, reading: Reading) -> tuple[Dataset, Scaling | None, Classes | TargetScaling]:
     start = arrays.parts[0]
 
-    def where(kind: str, part: str) -> str:
-        return f"{kind}_{part} of {found.path}"
+    def where(which: str, part: str) -> str:
+        return f"{which}_{part} of {arrays.path}"
 
     raw = {part: arrays.read(f"y_{part}") for part in arrays.parts}
     first = _targets_of(raw[start], where("y", start), reading)
@@ -114,17 +124,17 @@ def _arrays(name: str, found: Description, reading: Reading) -> tuple[Dataset, S
         labels = {part: first.apply(raw[part], where("y", part)) for part in arrays.parts}
     x = arrays.read(f"x_{split.train.stored}")
     train = split.train.of(x)
-    spikes, scaling = _units(train, found, where("x", split.train.stored), reading)
+    spikes, scaling = _units(train, kind, where("x", split.train.stored), reading)
     beyond = 0
     parts: dict[str, Part] = {}
     for part in ("train", "validation", "test"):
         taken = getattr(split, part)
         values = train if part == "train" else taken.of(x if taken.stored == split.train.stored else arrays.read(f"x_{taken.stored}"))
         title = where("x", taken.stored)
-        if part != "train" and scaling is not None and found.kind != "sequences":
+        if part != "train" and scaling is not None and kind != "sequences":
             beyond += scaling.beyond(values)
         own = taken.of(labels[taken.stored])
-        parts[part] = _part(values, own, found.kind, spikes, scaling, title, reading.clip)
+        parts[part] = _part(values, own, kind, spikes, scaling, title, reading.clip)
         if part == "train":
             del train
     dropped = f"{beyond:,} values of other parts lie beyond those of the training part" if beyond else ""
@@ -133,13 +143,13 @@ def _arrays(name: str, found: Description, reading: Reading) -> tuple[Dataset, S
     return _dataset(name, split, parts.__getitem__, first, dropped), scaling, first
 
 
-def _units(x: np.ndarray, found: Description, where: str, reading: Reading) -> tuple[bool, Scaling | None]:
+def _units(x: np.ndarray, kind: str, where: str, reading: Reading) -> tuple[bool, Scaling | None]:
     """Whether the values are spikes, and else their range."""
     if reading.known is not None:
         return reading.known.scaling is None, reading.known.scaling
-    if found.kind == "sequences" and only_spikes(x):
+    if kind == "sequences" and only_spikes(x):
         return True, None
-    if found.kind == "sequences" and x.dtype != np.uint8:
+    if kind == "sequences" and x.dtype != np.uint8:
         return False, Scaling.of_spread(x, where)
     return False, Scaling.measured(x, where, by_feature=x.dtype != np.uint8 and x.ndim == 2)
 
