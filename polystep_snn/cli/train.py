@@ -65,6 +65,7 @@ def add_parser(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, or go on with a run."""
+    from polystep_snn.datasets.own.record import DataRecord
     from polystep_snn.files import read_json
     from polystep_snn.training.ahead import compiled_ahead
     from polystep_snn.training.build import resolve
@@ -79,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.on_chip:
             raise InputError("--tensorboard shows epochs of train, which --on-chip does not have: leave one of them out")
     given = given_options(arguments)
-    own = None if arguments.dataset in NAMES else describe_given(arguments.dataset, arguments.data_dir, given)
+    own = None if arguments.resume or arguments.dataset in NAMES else describe_given(arguments.dataset, arguments.data_dir, given)
     if arguments.on_chip:
         from polystep_snn.cli import on_chip
 
@@ -103,10 +104,15 @@ def run(arguments: argparse.Namespace) -> int:
             *(arguments.dataset, given.get("neuron", "lif"), given.get("space", "node"), given.get("encoder"), given.get("hidden", ())),
             own=own,
         )
+        if "num_steps" in given and "windows" in defaults:
+            defaults["windows"] = min(defaults["windows"], max(1, given["num_steps"]))
         config = TrainConfig(arguments.dataset, **{**defaults, **given})
+    # A run that goes on treats its data as it did before.
+    kept = RunFolder(arguments.out).data
+    known = DataRecord.from_json(read_json(kept)) if arguments.resume and kept.is_file() else None
     observer: Observer = ConsoleObserver(config.optimizer.epochs, config.optimizer.batch_size)
     with compiled_ahead(config):
-        dataset, record = load_run_data(config, arguments.data_dir)
+        dataset, record = load_run_data(config, arguments.data_dir, known)
         trainer = Trainer(config, arguments.out, dataset, arguments.resume, observer, record=record)
     if arguments.tensorboard and speaks():
         from polystep_snn.training.tensorboard import TensorBoardObserver

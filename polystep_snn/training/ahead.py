@@ -48,11 +48,16 @@ def _step(config: TrainConfig, ended: Event) -> None:
         assert isinstance(method, NodeStep)
         method.step(
             with_blank_steps(_batch(config, network.sizes[0]), config.data.blank_steps),
-            torch.arange(config.optimizer.batch_size) % _CLASSES,
+            _targets(config),
         )
     except (ImportError, InputError, RuntimeError, SystemExit):
         # Without numba there is nothing to compile; else the run itself says what is wrong, or has ended.
         return
+
+
+def _targets(config: TrainConfig) -> torch.Tensor:
+    size = config.optimizer.batch_size
+    return torch.zeros(size, _CLASSES) if config.method.cost == "mse" else torch.arange(size) % _CLASSES
 
 
 def _batch(config: TrainConfig, num_inputs: int) -> Frames:

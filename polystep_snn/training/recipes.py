@@ -115,9 +115,9 @@ def own_recipe(kind: str, num_train: int, shape: Sequence[int] = ()) -> dict[str
         num_train: training samples.
         shape: of a sequence, ``(T, F)``.
     """
-    if kind == "images":
-        return dict(RECIPES["digits"] if num_train < _FEW_IMAGES else RECIPES["mnist"])
-    options = dict(RECIPES[_LIKE[kind]])
+    options = dict(RECIPES["digits"] if kind == "images" and num_train < _FEW_IMAGES else RECIPES[_LIKE[kind]])
+    if num_train < 4 * options.get("batch_size", 1):
+        options["batch_size"] = max(1, num_train // 4)
     if kind == "events":
         # How many events a recording has, thresholds that are chosen from firing rates go by.
         options = {name: value for name, value in options.items() if name not in ("v_th", "radius", "eps")}
