@@ -65,8 +65,7 @@ class SpikeStream:
         return self._num_samples
 
     def received(self, part: slice) -> None:
-        """See ``Stream``."""
-        return None
+        """See ``Stream``: there are no input neurons."""
 
     def spikes(self, part: slice, network: IntegerNetwork) -> np.ndarray:
         """See ``Stream``."""
