@@ -51,7 +51,6 @@ def run(command):
 # `--neuron loihi` computes with int8 weights and the chip's rounding. The line about data says what was split off.
 
 # %%
-run = work / "run"
 assert run("train mine.npz --neuron loihi --epochs 12 --out runs/mine") == 0
 
 # %% [markdown]
@@ -87,7 +86,7 @@ run("eval runs/mine --data later.npz")
 # %% [markdown]
 # ## 3. Verify
 #
-# The same integers in torch and in the simulator, compared spike for spike. `--backend lava` does it on Lava ([how-to](../how-to/verify.md)).
+# The same integers in torch and in the simulator, compared spike for spike. With `--backend lava` on [Lava](../how-to/verify.md) too.
 
 # %%
 run("verify runs/mine --backend simulator --limit 50")
@@ -160,7 +159,7 @@ machine = Dataset("machine", *parts, num_classes=2, classes=("fine", "worn beari
 config = TrainConfig("machine", encoder="sequence", num_steps=32, hidden=("64r",), windows=8, batch_size=30, epochs=8, lr=1e-2)
 summary = Trainer(config, work / "runs" / "machine", machine).fit()
 print(f"test accuracy {summary['test_accuracy']:.1%} with the weights of epoch {summary['epoch']}")
-opened = open_run(work / "runs" / "machine", dataset=machine)  # it refuses data of another form, and says where it is other data
+opened = open_run(work / "runs" / "machine", dataset=machine)  # given from Python, it comes along again
 print(f"the same again: {opened.evaluate().accuracy:.1%}")
 
 # %% [markdown]
