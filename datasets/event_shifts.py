@@ -35,7 +35,7 @@ class EventShift:
 
     @classmethod
     def parse(cls, text: str) -> "EventShift":
-        """From ``KIND:AMOUNT``."""
+        """From a text such as ``drop:0.3``: ``KIND:AMOUNT``. InputError for anything else."""
         kind, _, amount = text.partition(":")
         try:
             number = float(amount)

@@ -37,6 +37,11 @@ def stratified_folds(labels: np.ndarray, k: int, seed: int) -> list[np.ndarray]:
 def stratified_split(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the larger and of the smaller part, ascending; the smaller holds ``share`` of every class, at least one sample.
 
+    Args:
+        labels: ``[n]``.
+        share: of each class, between 0 and 1.
+        seed: of the shuffle.
+
     Raises:
         InputError: a share that is not between 0 and 1, or that leaves a class without a sample in the larger part.
     """

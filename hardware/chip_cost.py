@@ -69,6 +69,7 @@ class LayerCost:
 
     @property
     def energy_nj(self) -> float:
+        """Estimated: the sum of ``energy_of``."""
         return sum(self.energy_of.values())
 
 
@@ -95,7 +96,7 @@ class ChipCost:
     constants: Constants = LOIHI_1
 
     def total(self, name: str) -> Any:
-        """The sum of an attribute over all layers."""
+        """The sum over all layers of the attribute called ``name``."""
         return sum(getattr(layer, name) for layer in self.layers)
 
     @property

@@ -16,7 +16,7 @@ SOURCES = {
 
 
 class Constant(NamedTuple):
-    """A number, its unit, the key of its source in ``SOURCES``, and whether it stands in for one of Loihi 2 that is not known."""
+    """A value, its unit, the key of its source in ``SOURCES``, and whether it stands in for one of Loihi 2 that is not known."""
 
     value: float
     unit: str
@@ -67,11 +67,11 @@ class Constants(NamedTuple):
         return shortest + (longest - shortest) * (tiles - 1) / (self.tiles.value - 1)
 
     def multiply_accumulates_nj(self, number: float) -> float:
-        """Of a network without spikes, with int8 weights and inputs: arithmetic alone."""
+        """Of a number of them, as a network without spikes has, with int8 weights and inputs: arithmetic alone."""
         return number * (self.multiplication.value + self.addition.value) / 1e3
 
     def accumulates_nj(self, number: float) -> float:
-        """Of spikes, which need no multiplication, on the same arithmetic units."""
+        """Of a number of them, as spikes need, which are not multiplied, on the same arithmetic units."""
         return number * self.addition.value / 1e3
 
 

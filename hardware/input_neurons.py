@@ -40,7 +40,7 @@ class InputNeurons:
 
     @classmethod
     def of_code(cls, num_channels: int) -> "InputNeurons":
-        """Those that are the code itself."""
+        """Those of ``num_channels`` channels that are the code itself."""
         return cls(np.full(num_channels, UNIT, np.int32), np.zeros(num_channels, np.int32))
 
     def __call__(self, intensities: np.ndarray) -> np.ndarray:

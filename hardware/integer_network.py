@@ -53,8 +53,7 @@ class IntegerLayer:
         weight_exp: 0 to 7; what arrives is multiplied by ``2 ** weight_exp``, as the chip's synapses can.
         recurrent: ``[N, N]`` int8, from neuron k (column) to neuron n (row), in the unit and with the exponent of ``weight``; the layer's
             spikes of a step arrive in the next one, by no other delay. None where there are none, as in every convolution.
-        delays: ``[M]`` uint8, 0 to ``MAX_DELAY``; how many steps later the spikes of each input arrive. None where all arrive at once, as
-            in every convolution.
+        delays: ``[M]`` uint8, 0 to ``MAX_DELAY``: how many steps later each input's spikes arrive; None for none, as in convolutions.
     """
 
     weight: np.ndarray
@@ -154,10 +153,7 @@ class IntegerLayer:
         return matrix.reshape(self.num_neurons, self.num_inputs)
 
     def input_sums(self) -> tuple[np.ndarray, np.ndarray]:
-        """Sums of each neuron's negative weights and of its positive ones, recurrent ones and exponent included, ``[N]`` int64.
-
-        What arrives in a step lies between.
-        """
+        """Each neuron's negative weights summed, and its positive ones, recurrent ones and exponent included: two of ``[N]`` int64."""
         weight = self.weight if self.recurrent is None else np.hstack([self.weight, self.recurrent])
         negative, positive = (f(weight, 0).sum(1, dtype=np.int64) << self.weight_exp for f in (np.minimum, np.maximum))
         if self.convolution is None:

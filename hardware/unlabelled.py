@@ -42,8 +42,14 @@ class Observed(NamedTuple):
 
 
 class Event(NamedTuple):
-    """What was decided after ``sample`` samples: "keep", "try", "refuse", "adapt", "refine" or "restore"; why; and the margins of the
-    deployed network and of the tried one then, of that in training."""
+    """A decision.
+
+    Attributes:
+        sample: after how many samples.
+        what: "keep", "try", "refuse", "adapt", "refine" or "restore".
+        reason: why.
+        deployed, tried: margins of the deployed network and of the tried one then, as fractions of the margin in training.
+    """
 
     sample: int
     what: str
@@ -67,6 +73,10 @@ class _Window:
 class Adaptation:
     """A stream being adapted to.
 
+    Args:
+        deployed: with kept statistics, and as it was trained.
+        rule: when to act.
+
     Attributes:
         deployed: the network as it was trained.
         own: the one that decides.
@@ -74,17 +84,12 @@ class Adaptation:
         decisions: of the first one, an array a call of ``show``.
         events: what was decided, and why.
         history: ``(samples shown, own)`` wherever it changed, the deployed one first.
+
+    Raises:
+        InputError: no statistics, registers that were adapted before, no hidden layer, sums that 32 bits do not hold.
     """
 
     def __init__(self, deployed: IntegerNetwork, rule: TransportRule):
-        """
-        Args:
-            deployed: with kept statistics, and as it was trained.
-            rule: when to act.
-
-        Raises:
-            InputError: no statistics, registers that were adapted before, no hidden layer, sums that 32 bits do not hold.
-        """
         self._kept = check_adaptable(deployed)
         self.deployed = self.own = self.beside = deployed
         self.rule = rule

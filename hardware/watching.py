@@ -22,14 +22,14 @@ class Stream(Protocol):
     def __len__(self) -> int: ...
 
     def received(self, part: slice) -> np.ndarray | None:
-        """What input neurons receive, ``[B, M]`` int32; None where the network takes spikes."""
+        """What input neurons receive of a part of B samples, ``[B, M]`` int32; None where the network takes spikes."""
 
     def spikes(self, part: slice, network: IntegerNetwork) -> np.ndarray:
-        """``[T, B, M]`` uint8, of a network's input neurons where it has them."""
+        """Of a part of B samples, ``[T, B, M]`` uint8; of a network's input neurons where it has them."""
 
 
 class ImageStream:
-    """Intensities ``[S, M]`` float32 in [0, 1] (more dimensions are flattened), for a network with a rate or a latency code.
+    """Images: intensities ``[S, M]`` float32 in [0, 1] (more dimensions are flattened), for a network with a rate or a latency code.
 
     Raises:
         InputError: another form, values outside [0, 1], or NaN.
@@ -47,9 +47,11 @@ class ImageStream:
         return len(self.images)
 
     def received(self, part: slice) -> np.ndarray:
+        """See ``Stream``."""
         return received(self.images[part])
 
     def spikes(self, part: slice, network: IntegerNetwork) -> np.ndarray:
+        """See ``Stream``."""
         return encode(network.encoder, network.num_steps, self.images[part], network.input_neurons)
 
 
@@ -63,9 +65,10 @@ class SpikeStream:
         return self._num_samples
 
     def received(self, part: slice) -> None:
-        return None
+        """See ``Stream``: there are no input neurons."""
 
     def spikes(self, part: slice, network: IntegerNetwork) -> np.ndarray:
+        """See ``Stream``."""
         return self._spikes(np.arange(*part.indices(self._num_samples)))
 
 

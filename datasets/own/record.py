@@ -75,7 +75,7 @@ class DataRecord:
 
     @classmethod
     def from_json(cls, value: Any) -> "DataRecord":
-        """What ``to_json`` wrote.
+        """The record whose ``to_json`` this value is.
 
         Raises:
             InputError: anything else.

@@ -29,7 +29,7 @@ class Scaling:
 
     @classmethod
     def measured(cls, x: np.ndarray, where: str, by_feature: bool) -> "Scaling":
-        """On ``x: [n, …]``; its last axis are the features, if they are scaled one by one.
+        """On ``x: [n, …]``; its last axis are the features, if they are scaled one by one. ``where`` is its name, for messages.
 
         Raises:
             InputError: NaN or infinity; values that are all the same.
@@ -47,7 +47,7 @@ class Scaling:
 
     @classmethod
     def of_spread(cls, x: np.ndarray, where: str) -> "Scaling":
-        """On ``x: [n, T, F]``: a feature's mean becomes 0, one standard deviation above it 1.
+        """On ``x: [n, T, F]``: a feature's mean becomes 0, one standard deviation above it 1. ``where`` is its name, for messages.
 
         Raises:
             InputError: NaN or infinity; values that are all the same.
@@ -82,7 +82,7 @@ class Scaling:
         return scaled
 
     def beyond(self, x: np.ndarray) -> int:
-        """How many values of ``x`` are outside what was measured."""
+        """How many values of ``x: [n, …]`` are outside what was measured."""
         return int(((x < np.array(self.low)) | (x > np.array(self.high))).sum())
 
     def to_json(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ class Classes:
 
     @classmethod
     def of(cls, labels: np.ndarray, where: str) -> "Classes":
-        """The classes of the training part.
+        """The classes of the training part's labels ``[n]``; ``where`` is their name, for messages.
 
         Raises:
             InputError: labels that are no classes, or all the same.
@@ -39,7 +39,7 @@ class Classes:
         return cls(tuple(str(value) for value in kept), kept)
 
     def numbers(self, labels: np.ndarray, where: str) -> np.ndarray:
-        """``[n]`` int64, class numbers.
+        """Labels ``[n]`` as class numbers ``[n]`` int64; ``where`` is their name, for messages.
 
         Raises:
             InputError: a class that the training part does not have.
@@ -92,7 +92,7 @@ class TargetScaling:
 
     @classmethod
     def of(cls, targets: np.ndarray, where: str) -> "TargetScaling":
-        """Measured on ``[n]`` or ``[n, D]``.
+        """Measured on targets ``[n]`` or ``[n, D]``; ``where`` is their name, for messages.
 
         Raises:
             InputError: no numbers, or targets that are all the same.
@@ -104,14 +104,14 @@ class TargetScaling:
         return cls(tuple(values.mean(0).tolist()), tuple(np.where(spread > 0, spread, 1.0).tolist()))
 
     def apply(self, targets: np.ndarray, where: str) -> np.ndarray:
-        """``[n, D]`` float32, in units of the spread."""
+        """Targets ``[n, D]`` as float32, in units of the spread; InputError, with the name ``where``, for another number of them."""
         values = as_matrix(targets, where)
         if values.shape[1] != len(self.mean):
             raise InputError(f"{where} has {values.shape[1]} values a sample, the training part {len(self.mean)}: make them alike")
         return ((values - self.mean) / self.spread).astype(np.float32)
 
     def undo(self, values: np.ndarray) -> np.ndarray:
-        """Back into the units of the data: ``[n, D]`` float64."""
+        """Values ``[n, D]`` back into the units of the data, float64."""
         return values * np.array(self.spread) + np.array(self.mean)
 
 

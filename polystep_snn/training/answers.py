@@ -70,6 +70,6 @@ def answers(
 
 
 def probabilities(scores: np.ndarray) -> np.ndarray:
-    """Softmax of ``[n, C]`` over classes."""
+    """Softmax of scores ``[n, C]`` over classes."""
     shifted = np.exp(scores - scores.max(1, keepdims=True))
     return shifted / shifted.sum(1, keepdims=True)

@@ -50,17 +50,17 @@ class DiagonalMap:
         return x * self.gain.to(x.dtype) + self.offset.to(x.dtype)
 
     def inverse(self, z: Tensor | np.ndarray) -> Tensor:
-        """Points of the target where the source has them: ``[B, d]`` to ``[B, d]``."""
+        """Points z of the target where the source has them: ``[B, d]`` to ``[B, d]``."""
         z = points("z", z, len(self._fitted().gain))
         return (z - self.offset.to(z.dtype)) / self.gain.to(z.dtype)
 
     def save(self, path: Path) -> None:
-        """Write the map as safetensors. Raises InputError where it cannot be written."""
+        """Write the map to ``path`` as safetensors. Raises InputError where it cannot be written."""
         store.save(path, "DiagonalMap", {"gain": self._fitted().gain, "offset": self.offset}, {})
 
     @classmethod
     def load(cls, path: Path) -> "DiagonalMap":
-        """A map that ``save`` wrote. Raises InputError for a file that is damaged or something else."""
+        """The map that ``save`` wrote to ``path``. Raises InputError for a file that is damaged or something else."""
         tensors, _ = store.load(path, "DiagonalMap")
         (dim,) = store.sizes(path, tensors, {"gain": ("d",), "offset": ("d",)}, "d")
         found = cls()

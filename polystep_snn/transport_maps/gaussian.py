@@ -94,18 +94,18 @@ class GaussianMap:
         return (x - self.source_mean.to(x.dtype)) @ self.matrix.to(x.dtype) + self.target_mean.to(x.dtype)
 
     def inverse(self, z: Tensor | np.ndarray) -> Tensor:
-        """Points of the target where the source has them: ``[B, d]`` to ``[B, d]``."""
+        """Points z of the target where the source has them: ``[B, d]`` to ``[B, d]``."""
         z = points("z", z, len(self._fitted().matrix))
         return (z - self.target_mean.to(z.dtype)) @ self._inverse.to(z.dtype) + self.source_mean.to(z.dtype)
 
     def save(self, path: Path) -> None:
-        """Write the map as safetensors. Raises InputError where it cannot be written."""
+        """Write the map to ``path`` as safetensors. Raises InputError where it cannot be written."""
         names = ("source_mean", "target_mean", "matrix")
         store.save(path, "GaussianMap", {name: getattr(self._fitted(), name) for name in names}, {})
 
     @classmethod
     def load(cls, path: Path) -> "GaussianMap":
-        """A map that ``save`` wrote. Raises InputError for a file that is damaged or something else."""
+        """The map that ``save`` wrote to ``path``. Raises InputError for a file that is damaged or something else."""
         tensors, _ = store.load(path, "GaussianMap")
         store.sizes(path, tensors, {"source_mean": ("d",), "target_mean": ("d",), "matrix": ("d", "d")}, "d")
         matrix = tensors["matrix"]

@@ -152,7 +152,7 @@ class PotentialMap:
         return self._coordinates.to_target(inner, given.labels)
 
     def inverse(self, z: Tensor | np.ndarray, labels: Tensor | np.ndarray | None = None) -> Tensor:
-        """Points of the target where the source has them: ``[B, d]`` and labels ``[B]`` to ``[B, d]``.
+        """Points z of the target where the source has them: ``[B, d]`` and labels ``[B]`` to ``[B, d]``.
 
         Raises:
             InputError: points or labels that are not like those of ``fit``.
@@ -168,13 +168,18 @@ class PotentialMap:
         return found.points
 
     def solve(self, z: Tensor | np.ndarray, labels: Tensor | np.ndarray | None = None) -> Solution:
-        """As ``inverse``, with the residual, the iterations and a flag for each point, and without an error where they fall short."""
+        """As ``inverse``, with the residual, the iterations and a flag for each point, and without an error where they fall short.
+
+        Args:
+            z: ``[B, d]``.
+            labels: ``[B]``, as of ``fit``.
+        """
         given = self._points("z", z, labels)
         found = self._solve(self._coordinates.of_target(*given), given.labels)
         return found._replace(points=self._coordinates.to_source(found.points, given.labels))
 
     def potential(self, x: Tensor | np.ndarray, labels: Tensor | np.ndarray | None = None) -> Tensor:
-        """u at points of the source, ``[B, d]`` to ``[B]``; its gradient is ``map``."""
+        """u at points x of the source, ``[B, d]`` to ``[B]``; its gradient is ``map``. ``labels`` are ``[B]``."""
         given = self._points("x", x, labels)
         linear = (given.points * self._coordinates.target_mean[given.labels]).sum(1)
         return self._coordinates.scale**2 * self._network(self._coordinates.of_source(*given), given.labels) + linear
@@ -186,7 +191,15 @@ class PotentialMap:
         source_labels: Tensor | np.ndarray | None = None,
         target_labels: Tensor | np.ndarray | None = None,
     ) -> Report:
-        """Residuals and the duality gap on samples, best on others than those of ``fit``. Arguments and errors as there."""
+        """Residuals and the duality gap on samples, best on others than those of ``fit``.
+
+        Args:
+            source, target: as of ``fit``.
+            source_labels, target_labels: as of ``fit``.
+
+        Raises:
+            InputError: as of ``fit``.
+        """
         self._fitted()
         training = {name: getattr(self.report, name) for name in ("steps", "seconds", "unconverged_steps", "mean_training_iterations")}
         dtype = self._coordinates.scale.dtype
@@ -194,7 +207,7 @@ class PotentialMap:
         return self._report(*pair, **training)
 
     def save(self, path: Path) -> None:
-        """Write the map as safetensors. Raises InputError where it cannot be written."""
+        """Write the map to ``path`` as safetensors. Raises InputError where it cannot be written."""
         self._fitted()
         tensors = {f"network.{name}": tensor for name, tensor in self._network.state_dict().items()}
         tensors |= {f"coordinates.{name}": tensor for name, tensor in self._coordinates._asdict().items()}
@@ -202,7 +215,7 @@ class PotentialMap:
 
     @classmethod
     def load(cls, path: Path) -> "PotentialMap":
-        """A map that ``save`` wrote. Raises InputError for a file that is damaged or something else."""
+        """The map that ``save`` wrote to ``path``. Raises InputError for a file that is damaged or something else."""
         tensors, meta = store.load(path, "PotentialMap")
         try:
             found = cls(**meta["settings"])
