@@ -14,7 +14,7 @@ from polystep_snn.files import read_json
 from polystep_snn.hardware import network_file
 from polystep_snn.hardware.integer_network import IntegerNetwork
 
-FOLDER = Path(__file__).parent / "pretrained"
+FOLDER = Path(__file__).parent / "trained"
 CARD = "card.json"
 FILES = ("config.json", "metrics.jsonl", "network.safetensors")
 
