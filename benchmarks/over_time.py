@@ -156,6 +156,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--speaker", choices=SPEAKERS, help="with --tune: whose recordings are the test part, which is not looked at")
     parser.add_argument("--tune", nargs="+", metavar="OPTION=A,B", help="try settings on validation")
+    parser.add_argument("--keep", action="store_true", help="keep the other methods' runs that stand in the result file")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     arguments = parser.parse_args()
@@ -168,6 +169,8 @@ def main() -> None:
             parser.error(f"surrogates are {', '.join(SURROGATES)}")
         tune(arguments)
         return
+    path = RESULTS / f"over-time-{arguments.task}-{arguments.network}.json"
+    before = json.loads(path.read_text())["runs"] if arguments.keep and path.is_file() else {}
     runs: dict[str, list[dict[str, Any]]] = {method: [] for method in arguments.methods}
     for speaker in SPEAKERS if arguments.task == "speakers" else (None,):
         for seed in arguments.seeds:
@@ -175,7 +178,7 @@ def main() -> None:
                 own.append({"speaker": speaker, **trained(arguments, method, seed, speaker, {})})
                 accuracy = f"test {own[-1]['test_accuracy']:.2%}, validation {own[-1]['val_accuracy']:.2%}"
                 print(f"{method}, {speaker or ''} seed {seed}: {accuracy}", file=sys.stderr, flush=True)
-    results, rows = {}, []
+    results, rows, runs = {}, [], {**before, **runs}
     for method, own in runs.items():
         accuracies = [100 * r["test_accuracy"] for r in own]
         results[method] = {
