@@ -83,7 +83,7 @@ def from_samples(
     read = {part: _read(name, part, pairs) for part, pairs in given.items()}
     first = read["train"][0][0]
     if first.dtype.names is None:
-        stacked = {part: (_stacked(name, part, x), np.array(y)) for part, (x, y) in read.items()}
+        stacked: dict[str, Any] = {part: (_stacked(name, part, x), np.array(y)) for part, (x, y) in read.items()}
         return from_arrays(name, **stacked, sequences=sequences, values=values)
     if framing is None or sensor is None:
         raise InputError(f"{name} holds events: give framing=Framing(...), and sensor=(width, height, polarities)")
