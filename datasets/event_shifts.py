@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from polystep_snn.datasets.shifts import kind_and_amount
 from polystep_snn.errors import InputError
 
 
@@ -36,12 +37,7 @@ class EventShift:
     @classmethod
     def parse(cls, text: str) -> "EventShift":
         """From a text such as ``drop:0.3``: ``KIND:AMOUNT``. InputError for anything else."""
-        kind, _, amount = text.partition(":")
-        try:
-            number = float(amount)
-        except ValueError:
-            raise InputError(f"a shift is {text!r}: give KIND:AMOUNT, such as drop:0.3") from None
-        return cls(kind, number)
+        return cls(*kind_and_amount(text, "drop:0.3"))
 
     def __call__(self, spikes: np.ndarray, seed: int, sensor: int, first: int = 0) -> np.ndarray:
         """Shifted spikes.

@@ -1,5 +1,6 @@
 """Event recordings in memory: frames that stay sparse until someone asks for dense ones."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from polystep_snn.datasets.augment import Augmentation, EventBatch
 from polystep_snn.datasets.base import check_targets
+from polystep_snn.datasets.framing import Framed, Framing, Sensor
 from polystep_snn.errors import InputError
 
 
@@ -49,6 +51,14 @@ class EventSamples:
             raise InputError(f"a recording does not lie within the {num_events} events: give starts and ends from 0 to that")
         if self.steps.max(initial=0) >= self.num_steps or self.channels.max(initial=0) >= self.num_channels:
             raise InputError(f"an event lies outside {self.num_steps} steps of {list(self.shape)}: give a larger frame")
+
+    @classmethod
+    def of(cls, framed: Sequence[Framed], labels: np.ndarray, framing: Framing, sensor: Sensor) -> "EventSamples":
+        """Recordings that ``framing`` has framed, one label or target each."""
+        bounds = np.cumsum([0, *(len(one.steps) for one in framed)])
+        steps, channels = (np.concatenate([getattr(one, name) for one in framed]) for name in ("steps", "channels"))
+        rest = np.arange(len(framed)), framing.num_steps, framing.shape(sensor), framing.counts
+        return cls(labels, steps, channels, bounds[:-1], bounds[1:], *rest)
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -29,6 +29,15 @@ import numpy as np
 from polystep_snn.errors import InputError
 
 
+def kind_and_amount(text: str, such_as: str) -> tuple[str, float]:
+    """Of a text ``KIND:AMOUNT``. InputError for another one."""
+    kind, _, amount = text.partition(":")
+    try:
+        return kind, float(amount)
+    except ValueError:
+        raise InputError(f"a shift is {text!r}: give KIND:AMOUNT, such as {such_as}") from None
+
+
 @dataclass(frozen=True)
 class Shift:
     """A kind of shift and its amount.
@@ -50,13 +59,7 @@ class Shift:
     @classmethod
     def parse(cls, text: str) -> "Shift":
         """From a text ``KIND:AMOUNT``. InputError for another one."""
-        kind, _, amount = text.partition(":")
-        try:
-            return cls(kind, float(amount))
-        except ValueError as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"a shift is {text!r}: give KIND:AMOUNT, such as noise:0.4") from None
+        return cls(*kind_and_amount(text, "noise:0.4"))
 
     def __call__(self, images: np.ndarray, seed: int, first: int = 0, sensor: int | None = None) -> np.ndarray:
         """Shifted images.

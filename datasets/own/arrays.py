@@ -97,23 +97,10 @@ class Arrays:
         try:
             with zipfile.ZipFile(self.path) as archive:
                 for member in archive.infolist():
-                    self._check_size(member)
+                    check_size(self.path, member)
                 return [(m.filename.removesuffix(".npy"), m.filename) for m in archive.infolist()]
         except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
             raise InputError(f"{self.path} is no .npz file ({error}): save it with numpy.savez") from None
-
-    def _check_size(self, member: zipfile.ZipInfo) -> None:
-        size, packed = member.file_size, max(1, member.compress_size)
-        if size > _HARMLESS_BYTES and size > _LARGEST_RATIO * packed:
-            raise InputError(
-                f"{self.path} unpacks {member.filename} from {packed:,} to {size:,} bytes, which no data does: save it with numpy.savez, "
-                "without compression"
-            )
-        if size > (memory := _memory_bytes()):
-            raise InputError(
-                f"{self.path} holds {member.filename} of {size / 1e9:.3g} GB, but this machine has {memory / 1e9:.3g} GB of memory: "
-                "give fewer samples"
-            )
 
     def _opened(self, name: str, read: Callable[[BinaryIO, str], Any]) -> Any:
         where = self._files[name]
@@ -157,6 +144,21 @@ def _check_headers(path: Path | str, headers: dict[str, ArrayHeader]) -> None:
             raise InputError(
                 f"x_{part} of {path} has samples of {list(x[1:])}, x_{_parts_of(headers)[0]} of {list(first[1:])}: make them alike"
             )
+
+
+def check_size(path: Path, member: zipfile.ZipInfo) -> None:
+    """InputError for a packed array that is larger than data can be, or than this machine's memory."""
+    size, packed = member.file_size, max(1, member.compress_size)
+    if size > _HARMLESS_BYTES and size > _LARGEST_RATIO * packed:
+        raise InputError(
+            f"{path} unpacks {member.filename} from {packed:,} to {size:,} bytes, which no data does: save it with numpy.savez, "
+            "without compression"
+        )
+    if size > (memory := _memory_bytes()):
+        raise InputError(
+            f"{path} holds {member.filename} of {size / 1e9:.3g} GB, but this machine has {memory / 1e9:.3g} GB of memory: "
+            "give fewer samples"
+        )
 
 
 def _read_header(file: BinaryIO, where: str) -> ArrayHeader:

@@ -125,8 +125,4 @@ def _framed(name: str, recordings: Iterable[np.ndarray], labels: np.ndarray, fra
         where = f"recording {number} of {name}"
         check_events(events, sensor, where)
         frames.append(framing.frame(events.copy(), sensor, where))
-    bounds = np.cumsum([0, *(len(one.steps) for one in frames)])
-    steps, channels = (np.concatenate([getattr(one, field) for one in frames]) for field in ("steps", "channels"))
-    numbers = np.arange(len(frames))
-    shape = framing.shape(sensor)
-    return EventSamples(labels, steps, channels, bounds[:-1], bounds[1:], numbers, framing.num_steps, shape, framing.counts)
+    return EventSamples.of(frames, labels, framing, sensor)

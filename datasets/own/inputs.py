@@ -11,6 +11,7 @@ from numpy.lib import format as npy
 from polystep_snn.datasets.base import Part, Samples, Sequences
 from polystep_snn.datasets.events import EventSamples
 from polystep_snn.datasets.framing import Framing, Sensor, check_events
+from polystep_snn.datasets.own.arrays import check_size
 from polystep_snn.datasets.own.event_files import read_events
 from polystep_snn.datasets.own.folders import suffixes_of
 from polystep_snn.datasets.own.images import read_images
@@ -77,14 +78,7 @@ def read_inputs(
         events = read_events(file)
         check_events(events, sensor, str(file))
         framed.append(framing.frame(events, sensor, str(file)))
-    bounds = np.cumsum([0, *(len(one.steps) for one in framed)])
-    steps, channels = (np.concatenate([getattr(one, name) for one in framed]) for name in ("steps", "channels"))
-    numbers = np.arange(len(files))
-    shape = framing.shape(sensor)
-    whole = EventSamples(
-        _unknown(len(files), record), steps, channels, bounds[:-1], bounds[1:], numbers, framing.num_steps, shape, framing.counts
-    )
-    return Inputs(whole, names)
+    return Inputs(EventSamples.of(framed, _unknown(len(files), record), framing, sensor), names)
 
 
 def _of_array(x: np.ndarray, record: DataRecord, kind: str, clip: bool, where: str) -> Part:
@@ -111,6 +105,8 @@ def _array(path: Path) -> np.ndarray:
         if path.suffix.lower() == ".npy":
             return np.load(path, allow_pickle=False)
         with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                check_size(path, member)
             names = [name.removesuffix(".npy") for name in archive.namelist()]
             name = names[0] if len(names) == 1 else next((name for name in _NAMES if name in names), None)
             if name is None:

@@ -20,6 +20,7 @@ from polystep_snn.snn.loihi import ALIGNMENT
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.snn.readouts import SpikeCountReadout
 from polystep_snn.training.build import build_cost
+from polystep_snn.training.feed import spikes_of
 from polystep_snn.training.metrics import evaluate, firing_rates
 from polystep_snn.training.run_folder import OpenedRun
 
@@ -95,7 +96,7 @@ def encoded(run: OpenedRun, samples: Part, limit: int | None = None) -> Iterator
     generator = torch.Generator(feed.labels.device).manual_seed(0)
     for indices in torch.arange(len(feed.labels[:limit])).split(_BATCH):
         frames, y = feed.batch(indices, generator=generator)
-        yield torch.stack([frame.flatten(1).to(torch.uint8) for frame in frames]), y.cpu().numpy()
+        yield spikes_of(frames), y.cpu().numpy()
 
 
 class Drift(NamedTuple):

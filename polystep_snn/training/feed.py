@@ -193,6 +193,11 @@ def _make_feed(config: TrainConfig, samples: Part, training: bool) -> Feed:
     return EventFeed(samples, device, build_augmentation(config) if training else None)
 
 
+def spikes_of(frames: Frames) -> Tensor:
+    """What backends take of a batch: ``[T, B, M]`` uint8."""
+    return torch.stack([frame.flatten(1).to(torch.uint8) for frame in frames])
+
+
 def targets_of(samples: Part, device: torch.device) -> Tensor:
     """Classes ``[n]``, int64, or real targets ``[n, D]``, float32."""
     return torch.from_numpy(samples.labels.astype(np.int64 if samples.labels.ndim == 1 else np.float32)).to(device)

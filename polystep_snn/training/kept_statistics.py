@@ -10,6 +10,7 @@ from polystep_snn.hardware.input_neurons import CODES
 from polystep_snn.hardware.integer_network import IntegerNetwork
 from polystep_snn.hardware.simulator import largest_input
 from polystep_snn.hardware.watching import ImageStream, SpikeStream, Stream, statistics
+from polystep_snn.training.feed import spikes_of
 from polystep_snn.training.run_folder import OpenedRun
 
 SAMPLES = 5000
@@ -32,12 +33,12 @@ def training_stream(run: OpenedRun, network: IntegerNetwork, numbers: np.ndarray
     train = run.dataset.train
     if network.encoder in CODES:
         assert isinstance(train, Samples)
-        return ImageStream(train.images[numbers].astype(np.float32) / train.full_scale)
+        return ImageStream(train.intensities(numbers))
     feed = run.feed(train)
 
     def spikes(places: np.ndarray) -> np.ndarray:
         generator = torch.Generator(feed.labels.device).manual_seed(int(places[0]))
         frames, _ = feed.batch(torch.from_numpy(numbers[places]), generator=generator)
-        return torch.stack([frame.flatten(1).to(torch.uint8) for frame in frames]).cpu().numpy()
+        return spikes_of(frames).cpu().numpy()
 
     return SpikeStream(spikes, len(numbers))

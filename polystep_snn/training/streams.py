@@ -11,7 +11,7 @@ from polystep_snn.datasets.shifts import SHIFTS, Shift
 from polystep_snn.errors import InputError
 from polystep_snn.hardware.adaptation import Images, SpikeTrains
 from polystep_snn.training.config import TrainConfig
-from polystep_snn.training.feed import make_feed
+from polystep_snn.training.feed import make_feed, spikes_of
 
 _CHUNK = 500
 
@@ -59,7 +59,7 @@ class EventSensor:
         feed, parts = make_feed(self._config, part), []
         for indices in torch.from_numpy(numbers).split(_CHUNK) if len(numbers) else ():
             frames, _ = feed.batch(indices)
-            parts.append(torch.stack([frame.flatten(1).to(torch.uint8) for frame in frames]).numpy())
+            parts.append(spikes_of(frames).numpy())
         steps = self._config.data.total_steps
         spikes = np.concatenate(parts, 1) if parts else np.zeros((steps, 0, feed.num_inputs), np.uint8)
         return SpikeTrains.of(spikes, part.labels[numbers].astype(np.int64))
