@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from polystep_snn.datasets.own import describe
+from polystep_snn.datasets.own.inputs import read_inputs
 from polystep_snn.errors import InputError
 from tests.datasets.own.files import arrays, load, npz
 
@@ -152,6 +153,9 @@ def test_what_unpacks_to_more_than_data_can_is_not_unpacked(tmp_path):
         archive.writestr("x_train.npy", header.getvalue() + bytes(18 * 10000 * 1200))
     with pytest.raises(InputError, match=r"unpacks x_train.npy from .* to 216,000,.* bytes, which no data does"):
         describe(tmp_path / "mine.npz")
+    record = load(npz(tmp_path, "small.npz"))[1]
+    with pytest.raises(InputError, match=r"unpacks x_train.npy from .* to 216,000,.* bytes, which no data does"):
+        read_inputs(tmp_path / "mine.npz", record, "images", True, None, None, None)
 
 
 @pytest.mark.parametrize("cut", [0, 10, 200, 900])
