@@ -1,6 +1,7 @@
 """``polystep-snn train``: train a spiking network, forward-only."""
 
 import argparse
+import shlex
 import signal
 from pathlib import Path
 
@@ -147,7 +148,7 @@ def run(arguments: argparse.Namespace) -> int:
             signal.signal(number, handler)
     if summary is None:
         say(f"saved after step {trainer.position.step} of epoch {trainer.position.epoch + 1}; go on with:")
-        say(f"  polystep-snn train {config.data.dataset} --out {arguments.out} --resume")
+        say(f"  polystep-snn train {shlex.quote(config.data.dataset)} --out {shlex.quote(str(arguments.out))} --resume")
         return 128 + stopped_by
     say(f"{dataset.title}: {described(summary)} with the weights of epoch {summary['epoch']}; run in {arguments.out}")
     if config.network.neuron == "loihi" and speaks():

@@ -1,5 +1,6 @@
 """The folder of a run: which file is what, and what can be read back from it."""
 
+import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -117,9 +118,8 @@ def open_run(path: Path, data_dir: Path | None = None, dataset: Dataset | None =
     epochs = content.count("epoch", config.optimizer.epochs)
     best, history = content.best(epochs), content.history(epochs, integers is not None)
     if best is None:
-        raise InputError(
-            f"the run in {path} has not finished an epoch: go on with `polystep-snn train {config.data.dataset} --out {path} --resume`"
-        )
+        command = f"polystep-snn train {shlex.quote(config.data.dataset)} --out {shlex.quote(str(path))} --resume"
+        raise InputError(f"the run in {path} has not finished an epoch: go on with `{command}`")
     run = OpenedRun(path, resolve(config.replace(device="auto")), record, best, history, None, integers, data_dir, dataset)
     if tensors:
         run.latent = _network(run, content)
