@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polystep_snn.cli.console import print_json, say
-from polystep_snn.cli.run_options import add_run_argument
+from polystep_snn.cli.run_options import add_run_argument, check_outside_package
 
 if TYPE_CHECKING:
     from polystep_snn.training.opened_run import OpenedRun
@@ -38,14 +38,11 @@ def add_parser(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Draw the figures of a run."""
-    from polystep_snn.errors import InputError
     from polystep_snn.files import make_folder, write_atomically
-    from polystep_snn.trained_networks import folder_of
     from polystep_snn.training.figures import figures_of
     from polystep_snn.training.run_folder import RunFolder, open_run
 
-    if arguments.out is None and folder_of(arguments.run_folder) != arguments.run_folder:
-        raise InputError(f"{arguments.run_folder} lies within the package, where nothing is written: name a folder with --out")
+    check_outside_package(arguments.run_folder, arguments.out, "folder")
     opened = open_run(arguments.run_folder, arguments.data_dir)
     check_sample(opened, arguments.sample)
     folder = arguments.out or RunFolder(arguments.run_folder).figures

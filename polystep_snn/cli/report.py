@@ -5,7 +5,7 @@ from pathlib import Path
 
 from polystep_snn.cli.console import print_json, say
 from polystep_snn.cli.plot import check_sample
-from polystep_snn.cli.run_options import add_run_argument
+from polystep_snn.cli.run_options import add_run_argument, check_outside_package
 from polystep_snn.errors import InputError
 
 _EXAMPLES = """examples:
@@ -36,12 +36,10 @@ def add_parser(commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the page."""
     from polystep_snn.files import make_folder, write_text
-    from polystep_snn.trained_networks import folder_of
     from polystep_snn.training.report import report_of
     from polystep_snn.training.run_folder import open_run
 
-    if arguments.out is None and folder_of(arguments.run_folder) != arguments.run_folder:
-        raise InputError(f"{arguments.run_folder} lies within the package, where nothing is written: name a file with --out")
+    check_outside_package(arguments.run_folder, arguments.out, "file")
     opened = open_run(arguments.run_folder, arguments.data_dir)
     check_sample(opened, arguments.sample)
     path = arguments.out or arguments.run_folder / "report.html"

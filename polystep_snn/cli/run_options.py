@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from polystep_snn.cli.console import number_or_name
+from polystep_snn.errors import InputError
 from polystep_snn.training.config import GROUPS, OPTIONS, options_of
 
 _TITLES = {
@@ -20,6 +21,14 @@ _TITLES = {
 def add_run_argument(parser: argparse.ArgumentParser) -> None:
     """The run that a command reads."""
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run, or name of a trained network, such as digits-int8")
+
+
+def check_outside_package(run_folder: Path, out: Path | None, what: str) -> None:
+    """InputError where ``what`` would be written into the folder of a trained network that comes with the package."""
+    from polystep_snn.trained_networks import folder_of
+
+    if out is None and folder_of(run_folder) != run_folder:
+        raise InputError(f"{run_folder} lies within the package, where nothing is written: name a {what} with --out")
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
