@@ -54,7 +54,7 @@ class EventSamples:
 
     @classmethod
     def of(cls, framed: Sequence[Framed], labels: np.ndarray, framing: Framing, sensor: Sensor) -> "EventSamples":
-        """Recordings that ``framing`` has framed, one label or target each."""
+        """Recordings of a ``sensor`` that ``framing`` has framed, one label or target each."""
         bounds = np.cumsum([0, *(len(one.steps) for one in framed)])
         steps, channels = (np.concatenate([getattr(one, name) for one in framed]) for name in ("steps", "channels"))
         rest = np.arange(len(framed)), framing.num_steps, framing.shape(sensor), framing.counts
