@@ -37,6 +37,11 @@ class CrossEntropy:
         index = target.view(1, -1).expand(*logits.shape[:-2], 1, -1)
         return torch.logsumexp(logits, -2) - logits.gather(-2, index).squeeze(-2)
 
+    def slope(self, value: Tensor, target: Tensor) -> Tensor:
+        """How much the costs change with each entry of the readout, in the shape of ``value [..., C, B]``, in nats a unit."""
+        right_class = (torch.arange(value.shape[-2], device=value.device)[:, None] == target).to(value.dtype)
+        return self.scale * (torch.softmax(self.scale * value, -2) - right_class)
+
     def of_change(self, value: Tensor, columns: Tensor, change: Tensor, target: Tensor) -> Tensor:
         """The same for ``value + columns[k] * change[v, k]``, in one pass over the ``[V, K, C, B]`` numbers.
 
@@ -74,6 +79,10 @@ class MeanSquaredError:
 
     def __call__(self, value: Tensor, target: Tensor) -> Tensor:
         return (self.scale * value - target.mT).square().mean(-2)
+
+    def slope(self, value: Tensor, target: Tensor) -> Tensor:
+        """How much the costs change with each entry of the readout, in the shape of ``value [..., C, B]``."""
+        return 2.0 * self.scale * (self.scale * value - target.mT) / value.shape[-2]
 
     def of_change(self, value: Tensor, columns: Tensor, change: Tensor, target: Tensor) -> Tensor:
         """The same for ``value + columns[k] * change[v, k]``, a parabola in the change; shapes as of ``CrossEntropy.of_change``."""

@@ -4,6 +4,7 @@ A readout receives, in every step, the current ``I[t] = W s[t] + b`` of its own 
 ``[B, C]`` whose largest entry is the decision::
 
     membrane        v[t] = decay * v[t-1] + I[t]                   value = v[T]; never fires, so it is linear in the spikes
+    maximum         the same membrane                              value = max over t of v[t]
     spike count     LIF neurons, c[t] = c[t-1] + z[t]              value = c[T] + residual * v[T] / v_th
 
 With ``decay = 1`` (no leak, the default) the membrane is ``W`` times the spike counts plus ``T b``: exact in integers, and the
@@ -31,11 +32,13 @@ class ReadoutState(NamedTuple):
         total: membranes, or spike counts so far.
         neurons: the state of output neurons that fire; None for integrators.
         current: of integrators with a synapse; else None.
+        peak: of a readout whose largest membrane decides, the largest so far; else None.
     """
 
     total: Tensor
     neurons: LIFState | None = None
     current: Tensor | None = None
+    peak: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,13 @@ class MembraneReadout:
         alpha: fraction of a synaptic current left after a step; 0 without a synapse. Near 1 the membrane adds up what an integrator's
             membrane was in every step, so that the whole sequence decides; ``MembraneReadout.over_time()`` is such a one.
         i_0: synaptic currents at the start, one a neuron; None for 0. A readout with some runs, and is not trained here.
+        maximum: the largest membrane of all steps is the value, not the last one: of events that are short, wherever they lie.
     """
 
     decay: float = 1.0
     alpha: float = 0.0
     i_0: tuple[float, ...] | None = None
+    maximum: bool = False
 
     def __post_init__(self):
         if not 0.0 < self.decay <= 1.0:
@@ -85,12 +90,17 @@ class MembraneReadout:
 
     def initial_state(self, like: Tensor, neuron: CubaNeuron | None = None) -> ReadoutState:
         """At rest, in the shape of ``like [B, C]``; ``neuron`` as in ``step``."""
+        peak = torch.full_like(like, -math.inf) if self.maximum else None
         if neuron is None and self.alpha:
-            return ReadoutState(torch.zeros_like(like), current=starting_current(like, self.i_0))
-        return ReadoutState(torch.zeros_like(like), None if neuron is None else neuron.initial_state(like))
+            return ReadoutState(torch.zeros_like(like), None, starting_current(like, self.i_0), peak)
+        return ReadoutState(torch.zeros_like(like), None if neuron is None else neuron.initial_state(like), None, peak)
 
     def step(self, current: Tensor, state: ReadoutState, neuron: CubaNeuron | None = None) -> ReadoutState:
         """One step of a state under a current ``[B, C]``; ``neuron`` is what integrates on the chip, in whole numbers."""
+        after = self._integrated(current, state, neuron)
+        return after if state.peak is None else after._replace(peak=torch.maximum(state.peak, self.membrane(after)))
+
+    def _integrated(self, current: Tensor, state: ReadoutState, neuron: CubaNeuron | None) -> ReadoutState:
         if state.current is not None:
             arrived = self.alpha * state.current + current
             return ReadoutState(self.decay * state.total + arrived, current=arrived)
@@ -99,9 +109,14 @@ class MembraneReadout:
         _, neurons = neuron.step(current, state.neurons)
         return ReadoutState(state.total, neurons)
 
+    def membrane(self, state: ReadoutState) -> Tensor:
+        """The membranes of a state, ``[B, C]``; of the chip's neurons in the unit of its registers."""
+        return state.total if state.neurons is None else state.neurons.v
+
     def value(self, state: ReadoutState, neuron: CubaNeuron | None = None) -> Tensor:
         """One number a class, ``[B, C]``, of a state; ``neuron`` as in ``step``."""
-        return state.total if state.neurons is None else state.neurons.v / ALIGNMENT
+        found = self.membrane(state) if state.peak is None else state.peak
+        return found if state.neurons is None else found / ALIGNMENT
 
 
 @dataclass(frozen=True)

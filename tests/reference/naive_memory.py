@@ -7,6 +7,7 @@ arrives.
 import torch
 
 from polystep_snn import MembraneReadout
+from tests.reference import naive_over_time
 from tests.reference.naive_nodes import lif
 
 
@@ -21,6 +22,7 @@ def run(network, inputs, layer=None, neuron=None, shift=None):
     spikes = [torch.zeros(num_steps, batch, n, dtype=inputs.dtype) for n in network.sizes[1:]]
     received[0] = inputs
     states = [(torch.zeros(batch, n, dtype=inputs.dtype),) * 2 for n in network.sizes[1:]]
+    peak = torch.full((batch, network.sizes[-1]), -torch.inf, dtype=inputs.dtype)
     membrane = synapse = torch.zeros(batch, network.sizes[-1], dtype=inputs.dtype)
     for t in range(num_steps):
         for k, (weight, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
@@ -40,10 +42,11 @@ def run(network, inputs, layer=None, neuron=None, shift=None):
             elif isinstance(network.readout, MembraneReadout):
                 synapse = network.readout.alpha * synapse + current
                 membrane = network.readout.decay * membrane + synapse
+                peak = torch.maximum(peak, membrane)
             else:
                 spikes[k][t], states[k] = lif(current, states[k], network.readout.neuron)
     if isinstance(network.readout, MembraneReadout):
-        return membrane, received, spikes
+        return peak if network.readout.maximum else membrane, received, spikes
     value = spikes[-1].sum(0) + network.readout.residual * states[-1][0] / network.readout.neuron.v_th
     return value, received, spikes
 
@@ -63,10 +66,12 @@ def costs(network, inputs, target, probes, cost):
 
 
 @torch.no_grad()
-def chained_costs(network, inputs, target, probes, cost, repetitions, price=0.0):
-    """The same as chained credit has it. Every vertex shifts one window, windows do not overlap; ``price``: of a hidden neuron's spike."""
+def chained_costs(network, inputs, target, probes, cost, repetitions, price=0.0, every_step=False):
+    """The same as chained credit has it. Every vertex shifts one window, windows do not overlap; ``price``: of a hidden neuron's spike;
+    ``every_step``: as of ``NodeStep``."""
     value, received, spikes = run(network, inputs)
-    own = cost(value.T, target)
+    over_time = naive_over_time.decides_over_time(network, every_step)
+    own = naive_over_time.decided(network, received[-1], cost, target, every_step)[1] if over_time else cost(value.T, target)
     num_steps, batch = inputs.shape[:2]
     tables = [None] * len(probes)
     for layer in reversed(range(len(probes))):
@@ -75,6 +80,10 @@ def chained_costs(network, inputs, target, probes, cost, repetitions, price=0.0)
         weight, bias = network.weights[layer], network.biases[layer]
         integrates = isinstance(network.readout, MembraneReadout)
         table = torch.empty(len(offsets), len(chosen), batch, dtype=inputs.dtype)
+        if layer == len(probes) - 1 and over_time:
+            slopes = naive_over_time.slopes(network, received[-1], cost, target, every_step, windows)
+            tables[layer] = own + torch.tensordot(offsets, slopes, 1)
+            continue
         if layer == len(probes) - 1:
             for v, offset in enumerate(offsets):
                 for k, j in enumerate(chosen):
@@ -93,7 +102,7 @@ def chained_costs(network, inputs, target, probes, cost, repetitions, price=0.0)
                     change[v, k, t] = z - spikes[layer][t, :, j]
         behind, delays = network.weights[layer + 1], network.delays[layer + 1]
         arrives = [[t + (0 if delays is None else int(delays[j])) for t in range(num_steps)] for j in range(network.sizes[layer + 1])]
-        if layer == len(probes) - 2 and integrates:
+        if layer == len(probes) - 2 and integrates and not over_time:
             # The readout is linear: its value moves by what arrives, as its membrane keeps it.
             for v in range(len(offsets)):
                 for k, j in enumerate(chosen):

@@ -49,17 +49,25 @@ def check(network: SpikingNetwork, inputs: Frames | Tensor, target: Tensor, weig
         raise InputError(f"a target is {low if low < 0 else high}, but this network's classes lie in 0..{network.sizes[-1] - 1}")
 
 
-def can_be_followed(network: SpikingNetwork) -> bool:
-    """Whether probes can be followed through all layers behind: no spike arrives later, and nothing of it is kept but by the membrane."""
+def can_be_followed(network: SpikingNetwork, every_step: bool = False) -> bool:
+    """Whether probes can be followed through all layers behind: no spike arrives later, nothing of it is kept but by the membrane, and the
+    last step decides alone."""
+    if every_step or getattr(network.readout, "maximum", False):
+        return False
     kept = not network.integer and isinstance(network.readout, MembraneReadout) and network.readout.alpha
     return not network.has_memory and not (kept and len(network.neurons) > 1)
 
 
-def check_memory(network: SpikingNetwork, space: NodeSpace, points: Tensor) -> None:
+def check_memory(network: SpikingNetwork, space: NodeSpace, points: Tensor, every_step: bool = False) -> None:
     """InputError for a space in which a network whose spikes arrive later is not probed; ``points``: the vertices."""
-    if space.credit == "exact" and not can_be_followed(network):
+    if every_step and not isinstance(network.readout, MembraneReadout):
+        raise InputError("every step's decision has a cost, but a readout of spike counts decides at the end: choose a MembraneReadout")
+    if every_step and getattr(network.readout, "maximum", False):
+        raise InputError("every step's decision has a cost, but the readout's largest membrane decides alone: choose one of both")
+    if space.credit == "exact" and not can_be_followed(network, every_step):
         raise InputError(
-            "credit is 'exact', but spikes that arrive later, or in a readout with a synapse, are not followed: choose 'chained' or 'auto'"
+            "credit is 'exact', but spikes that arrive later, or in a readout with a synapse, or decisions over time, are not followed: "
+            "choose 'chained' or 'auto'"
         )
     if any(wiring.recurrent for wiring in network.wirings) and (space.rotate or not one_window_each(points)):
         raise InputError(
@@ -73,7 +81,7 @@ def check_rate_target(network: SpikingNetwork, rate_target: RateTarget | None) -
     readout = network.readout
     if rate_target is None or not isinstance(readout, MembraneReadout):
         return
-    if readout.decay != 1.0 or readout.alpha:
+    if (readout.decay != 1.0 or readout.alpha) and not readout.maximum:
         raise InputError(
             f"firing rates have a cost, but before a readout that keeps {readout.decay:g} of its membrane and {readout.alpha:g} of its "
             "current no spikes are counted: choose a readout without a leak and a synapse"

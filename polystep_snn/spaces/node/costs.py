@@ -14,6 +14,7 @@ from polystep_snn.spaces.node.chained import chained_cost, slopes_of, worth_of
 from polystep_snn.spaces.node.last_hop import LayerCosts, LinearEnd, NeuronEnd, chosen
 from polystep_snn.spaces.node.memory import recurrent_costs
 from polystep_snn.spaces.node.one_pass import run_probes
+from polystep_snn.spaces.node.over_time import Found, OverTimeEnd, found_by
 from polystep_snn.spaces.node.pass_state import LayerProbes, Pass
 
 
@@ -49,9 +50,11 @@ def node_costs(
     chunk: int | None = None,
     chained: bool = False,
     recurrent_credit: bool = True,
+    every_step: bool = False,
 ) -> NodeCosts:
     """Probe every layer of a network on one batch: ``run_probes``, then ``settle``."""
-    done = run_probes(network, network.layers(), inputs, target, cost, probes, kernels, residual, chunk, chained, recurrent_credit)
+    rest = residual, chunk, chained, recurrent_credit, every_step
+    done = run_probes(network, network.layers(), inputs, target, cost, probes, kernels, *rest)
     return kernels(settle)(done, target, cost)
 
 
@@ -65,8 +68,14 @@ def settle(done: Pass, target: Tensor, cost: Cost, rate_target: RateTarget | Non
     """
     plan, state, end, total_steps, behind = done
     last = state.base[-1]
-    value = end.value(plan.weights, last)
-    own = cost(value, target)
+    decided: Found | None = None
+    if isinstance(end, OverTimeEnd):
+        assert state.decisions is not None
+        decided = found_by(end, state.decisions, total_steps, cost, target)
+        value, own = decided.value, decided.cost
+    else:
+        value = end.value(plan.weights, last)
+        own = cost(value, target)
 
     def with_rates(layer: int, costs: Tensor) -> Tensor:
         """Costs ``[V, K, B]``, with what a hidden neuron's own spikes cost: before they are handed on."""
@@ -79,11 +88,12 @@ def settle(done: Pass, target: Tensor, cost: Cost, rate_target: RateTarget | Non
     if state.output is not None and isinstance(end, NeuronEnd):
         found.append(cost(end.read(state.output), target))
     found = [with_rates(k, costs) for k, costs in enumerate(found)]
-    of_last = plan.probes[len(plan.neurons) - 1]
-    direct = end.cost(plan.weights, state.probed[-1], of_last.neurons, last, value, target, cost)
-    found.append(_with_own(done, len(plan.neurons) - 1, with_rates(len(plan.neurons) - 1, direct)))
+    if not isinstance(end, OverTimeEnd):
+        of_last = plan.probes[len(plan.neurons) - 1]
+        direct = end.cost(plan.weights, state.probed[-1], of_last.neurons, last, value, target, cost)
+        found.append(_with_own(done, len(plan.neurons) - 1, with_rates(len(plan.neurons) - 1, direct)))
     for k, reached in reversed(list(enumerate(state.reached))):
-        slopes = slopes_of(plan.slopes[k][0], found[0])
+        slopes = slopes_of(plan.slopes[k][0], found[0]) if found else _of_readout(done, decided)
         neurons = plan.probes[k].neurons, plan.probes[k + 1].neurons
         costs = chained_cost(own, reached, slopes, plan.wirings[k + 1], plan.weights[k + 1], neurons)
         found.insert(0, _with_own(done, k, with_rates(k, costs)))
@@ -93,8 +103,13 @@ def settle(done: Pass, target: Tensor, cost: Cost, rate_target: RateTarget | Non
     ):
         bias_share = probes.windows.sum(0) / total_steps
         share = bias_share if layer == 0 and plan.constant else torch.full_like(bias_share, 1 / total_steps)
-        difference = _delay_difference(done, layer, found, value, target, cost)
+        difference = _delay_difference(done, layer, found, value, target, cost, decided)
         layers.append(LayerCosts(costs, activity, share, bias_share, own_activity, difference))
+    if decided is not None:
+        probes = plan.probes[-1]
+        costs = own + torch.tensordot(probes.offsets, decided.slopes, 1)
+        bias_share = probes.windows.sum(0) / total_steps
+        layers.append(LayerCosts(costs, state.activity[-1], torch.full_like(bias_share, 1 / total_steps), bias_share))
     if isinstance(end, LinearEnd):
         costs = end.readout_cost(plan.probes[-1].offsets, value, target, cost)
         layers.append(LayerCosts(costs, last.trace.T[None], value.new_full((1,), 1 / end.gain), value.new_ones(1)))
@@ -116,13 +131,23 @@ def _with_own(done: Pass, layer: int, costs: Tensor) -> Tensor:
     return recurrent_costs(costs, reached, found[0], probes.offsets, recurrent, probes.neurons)
 
 
-def _delay_difference(done: Pass, layer: int, found: list[Tensor], value: Tensor, target: Tensor, cost: Cost) -> Tensor | None:
+def _of_readout(done: Pass, decided: Found | None) -> Tensor:
+    """Slopes ``[M, C, B]`` of the costs of a readout that decides over time, for a unit of its weights."""
+    assert isinstance(done.end, OverTimeEnd)
+    assert decided is not None
+    return decided.slopes * done.end.unit
+
+
+def _delay_difference(
+    done: Pass, layer: int, found: list[Tensor], value: Tensor, target: Tensor, cost: Cost, decided: Found | None
+) -> Tensor | None:
     """``LayerCosts.delay_difference``; ``found``: the costs of all layers that spike."""
     plan, moved = done.plan, done.state.moved[layer]
     if moved is None:
         return None
-    if layer + 1 < len(plan.neurons):
-        slopes = slopes_of(plan.slopes[layer][0], found[layer + 1])
+    if layer + 1 < len(plan.neurons) or decided is not None:
+        behind = layer + 1 < len(plan.neurons)
+        slopes = slopes_of(plan.slopes[layer][0], found[layer + 1]) if behind else _of_readout(done, decided)
         return (moved * worth_of(slopes, plan.wirings[layer + 1], plan.weights[layer + 1], (None, plan.probes[layer + 1].neurons))).sum(0)
     assert isinstance(done.end, LinearEnd)
     return done.end.delay_difference(plan.weights[-1], moved[0], value, target, cost)

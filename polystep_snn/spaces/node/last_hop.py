@@ -1,8 +1,9 @@
 """The last hop of a probe: from what it changed in the last spiking layer to the cost of every sample.
 
-Two ends. ``LinearEnd`` is a readout that integrates, which is linear: it is not simulated, a probe of the layer before needs one
+Three ends. ``LinearEnd`` is a readout that integrates, which is linear: it is not simulated, a probe of the layer before needs one
 column of weights, and the readout's own probes are closed forms. ``NeuronEnd`` reads neurons that were simulated: spike counts, or
-the membranes of the chip's leaky integrators, which round in every step.
+the membranes of the chip's leaky integrators, which round in every step. ``OverTimeEnd`` (``over_time.py``) has membranes of several
+steps, and no costs of its own: credit is handed on from it.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.readouts import MembraneReadout, Readout, SpikeCountReadout
 from polystep_snn.snn.wiring import Wiring
 from polystep_snn.spaces.node.currents import multiply
+from polystep_snn.spaces.node.over_time import OverTimeEnd
 from polystep_snn.spaces.node.populations import Population
 
 
@@ -162,8 +164,11 @@ class NeuronEnd(NamedTuple):
         return cost_of_change(cost, value, columns, change, target)
 
 
-def make_end(readout: Readout, layer: Layer, num_steps: int, residual: float | None) -> LinearEnd | NeuronEnd:
-    """The end that fits a readout and its layer; ``residual`` replaces a spike-count readout's own."""
+End = LinearEnd | NeuronEnd | OverTimeEnd
+
+
+def make_end(readout: Readout, layer: Layer, num_steps: int, residual: float | None, every_step: bool = False) -> End:
+    """The end that fits a readout and its layer; ``residual`` replaces a spike-count readout's own; ``every_step`` as of ``NodeStep``."""
     one = layer.weight.new_ones(())
     unit = one if layer.unit is None else layer.unit
     neuron = layer.neuron
@@ -174,6 +179,8 @@ def make_end(readout: Readout, layer: Layer, num_steps: int, residual: float | N
         )
         return NeuronEnd((neuron.batch_last(),), share * one)
     readout.check_trainable()
+    if every_step or readout.maximum:
+        return OverTimeEnd(readout, layer.wiring, neuron.batch_last() if isinstance(neuron, CubaNeuron) else None, unit, every_step)
     if isinstance(neuron, CubaNeuron) and not neuron.adds_up:
         return NeuronEnd((neuron.batch_last(),), unit, counts=False)
     bias = neuron.bias if isinstance(neuron, CubaNeuron) else layer.bias

@@ -20,7 +20,7 @@ from torch import Tensor
 from polystep_snn.snn.layer import Layer
 from polystep_snn.snn.wiring import Wiring
 from polystep_snn.spaces.node.chained import worth_of
-from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd
+from polystep_snn.spaces.node.last_hop import End, LinearEnd
 from polystep_snn.spaces.node.pass_state import LayerProbes
 
 # Repetitions within a window.
@@ -63,7 +63,7 @@ def neighbours(delays: Tensor, max_delay: int) -> tuple[Tensor, Tensor]:
     return (delays + 1).clamp(max=max_delay), (delays - 1).clamp(min=0)
 
 
-def moving_shares(layer: Layer, end: LinearEnd | NeuronEnd, probes: LayerProbes, num_steps: int, last: bool) -> Tensor | None:
+def moving_shares(layer: Layer, end: End, probes: LayerProbes, num_steps: int, last: bool) -> Tensor | None:
     """How much more a spike that is sent in each step counts with the next longer delay than with the next shorter one.
 
     Args:

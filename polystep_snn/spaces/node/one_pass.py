@@ -29,8 +29,9 @@ from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.spaces.node.chained import fit, reach
 from polystep_snn.spaces.node.currents import currents
 from polystep_snn.spaces.node.followed import Judge, Rows, Unprobed, advance_rows, row_costs, tile_size
-from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd, chosen, make_end
+from polystep_snn.spaces.node.last_hop import End, LinearEnd, NeuronEnd, chosen, make_end
 from polystep_snn.spaces.node.memory import arrival_shares, delayed, moved_by_delays, moving_shares
+from polystep_snn.spaces.node.over_time import OverTimeEnd, follow
 from polystep_snn.spaces.node.pass_state import Block, LayerProbes, Pass, Plan, State, at_start, layers_behind
 from polystep_snn.spaces.node.populations import Neuron, drive, drive_recurrent, hop, probe
 
@@ -51,6 +52,7 @@ def run_probes(
     chunk: int | None = None,
     chained: bool = False,
     recurrent_credit: bool = True,
+    every_step: bool = False,
 ) -> Pass:
     """Take a network and its probes through time.
 
@@ -65,9 +67,10 @@ def run_probes(
         chunk: probes at a time that are followed into later layers, which bounds memory and changes no number; None to choose.
         chained: hand credit on from layer to layer instead, see ``chained.py``.
         recurrent_credit: and through recurrent weights, see ``memory.py``.
+        every_step: every step's membranes have a cost, see ``over_time.py``.
     """
     batch_size = len(target)
-    end = make_end(network.readout, layers[-1], len(inputs), residual)
+    end = make_end(network.readout, layers[-1], len(inputs), residual, every_step)
     plan = _plan(layers, end, inputs, probes, kernels.compile, chained, recurrent_credit)
     wirings, weights = plan.wirings, plan.weights
     behind = [] if chained else [layers_behind(plan, layers, k) for k in range(len(plan.neurons) - 1 - plan.hops)]
@@ -78,19 +81,21 @@ def run_probes(
         check_block(arriving, batch_size, wirings[0].num_inputs, weights[0].dtype)
         frames, known = (arriving, None) if isinstance(arriving, Tensor) else (None, _driven(plan, arriving))
         windows = [p.windows[start : start + num_steps] for p in probes]
-        before = (at_start(plan, batch_size) if state is None else state).base if behind else []
+        before = (at_start(plan, end, batch_size) if state is None else state).base if behind else []
         steps = slice(start, start + num_steps)
         shares = [share[steps] for _, share in plan.slopes]
         own_shares = [None if found is None else found[1][steps] for found in plan.own_slopes]
         traced = None if plan.trace_shares is None else plan.trace_shares[steps]
         moved = [None if found is None else found[steps] for found in plan.moving]
-        state, block = kernels(advance)(plan, state, frames, known, windows, shares, own_shares, traced, moved, num_steps)
+        judged = end, None if plan.worth is None else plan.worth[steps], cost, target
+        state, block = kernels(advance)(plan, state, frames, known, windows, shares, own_shares, traced, moved, num_steps, judged)
         for k, behind_k in enumerate(behind):
             unprobed = Unprobed(block.unprobed.currents[k:], block.unprobed.spikes[k:])
             rows[k] = advance_rows(rows[k], behind_k, unprobed, before[k + 1 :], block.changed[k], block.moved[k], tiles[k], kernels)
     assert state is not None
     costs = []
     if behind:
+        assert not isinstance(end, OverTimeEnd)
         value = end.value(weights, state.base[-1])
         judge = Judge(end, weights[-1], state.base[-1], value, cost(value, target), target, cost)
         for behind_k, found, tile, probed in zip(behind, rows, tiles, state.probed, strict=False):
@@ -101,7 +106,7 @@ def run_probes(
 
 def _plan(
     layers: Sequence[Layer],
-    end: LinearEnd | NeuronEnd,
+    end: End,
     inputs: Frames | Tensor,
     probes: Sequence[LayerProbes],
     compile: bool,
@@ -116,8 +121,8 @@ def _plan(
     narrow = wirings[-1].is_matrix and wirings[-1].num_neurons <= _NARROW
     hops = compile and narrow and isinstance(end, NeuronEnd) and len(neurons) > 1 and not chained
     recurrents, delays = [layer.recurrent for layer in layers[: len(neurons)]], [layer.delays for layer in layers]
-    slopes = []
-    for p, sending, delay in zip(probes[1 : len(neurons)], probes, delays[1:], strict=False):
+    slopes, over_time = [], isinstance(end, OverTimeEnd)
+    for p, sending, delay in zip(probes[1 : len(neurons) + over_time], probes, delays[1:], strict=False):
         if chained:
             lag = 0 if delay is None else chosen(delay, sending.neurons, 0)
             slopes.append((fit(p.offsets), arrival_shares(torch.linalg.pinv(p.windows).T, lag)))
@@ -134,7 +139,8 @@ def _plan(
         for k, (layer, p) in enumerate(zip(layers[1:], probes[1:], strict=True))
     ]
     moving += [None] * (len(neurons) - len(moving))
-    memory = recurrents, delays, own_slopes, trace_shares, moving
+    worth = end.worth(probes[-1].windows) if isinstance(end, OverTimeEnd) else None
+    memory = recurrents, delays, own_slopes, trace_shares, moving, worth
     return Plan(wirings, weights, biases, neurons, decays, list(probes), constant, columns, slopes, hops, *memory)
 
 
@@ -155,6 +161,7 @@ def advance(
     traced: Tensor | None,
     moving: list[Tensor | None],
     num_steps: int,
+    judged: tuple[End, Tensor | None, Cost, Tensor],
 ) -> tuple[State, Block]:
     """The network and the probed neurons through a block of U steps.
 
@@ -165,11 +172,13 @@ def advance(
         windows: ``[U, M]`` a layer, the block's part of the time windows.
         shares, own_shares, traced, moving: the same of ``Plan.slopes``, ``own_slopes``, ``trace_shares`` and ``moving``.
         num_steps: U.
+        judged: the network's end, the block's part of ``Plan.worth``, the cost and the target, for decisions over time.
     """
+    end, worth, cost, target = judged
     if state is None:
         given = frames if known is None else known.transpose(1, 2)
         assert given is not None
-        state = at_start(plan, given.shape[1])
+        state = at_start(plan, end, given.shape[1])
     last = len(plan.neurons) - 1
     base, counts, driven, spikes = [], [], [], []
     activity: list[Tensor | None] = []
@@ -195,7 +204,7 @@ def advance(
             z, current, population = drive_recurrent(current, recurrent, before[-1], state.base[layer], p, decay, num_steps, shares=seen)
         else:
             # The last layer's spikes are needed one by one only where its trace is not their count.
-            keep = layer < last or decay != 1.0 or before is not None or seen is not None
+            keep = layer < last or decay != 1.0 or before is not None or seen is not None or worth is not None
             z, population = drive(current, state.base[layer], p, decay, num_steps, keep, shares=seen)
         base.append(population)
         driven.append(current)
@@ -212,11 +221,20 @@ def advance(
         if own is not None and sent is not None and before is not None:
             own = own + _windowed(windows[layer], sent[len(before) - 1 : -1])
         own_activity.append(own)
+    decisions = state.decisions
+    if isinstance(end, OverTimeEnd) and decisions is not None:
+        so_far = state.activity[-1]
+        assert incoming is not None
+        assert worth is not None
+        assert so_far is not None
+        activity.append(so_far + _windowed(windows[-1], incoming))
+        arriving = currents(plan.wirings[-1], plan.weights[-1], plan.biases[-1], incoming)
+        total, decisions = total + arriving.sum(), follow(end, decisions, arriving, worth, cost, target)
 
     probed, changed, moved = [], [], []
     for layer, (probes, population) in enumerate(zip(plan.probes, state.probed, strict=False)):
         shift = windows[layer] @ probes.offsets.T
-        wanted = layer < last or plan.recurrents[layer] is not None
+        wanted = layer < last or plan.recurrents[layer] is not None or worth is not None
         before = chosen(spikes[layer], probes.neurons, 1) if wanted else None
         current, p = chosen(driven[layer], probes.neurons, 1), plan.neurons[layer].rows(probes.neurons)
         seen = None if layer != last or traced is None else chosen(traced, probes.neurons, 1)
@@ -246,7 +264,7 @@ def advance(
         so_far if share is None or z is None else moved_by_delays(so_far, share, z)
         for so_far, share, z in zip(state.moved, moving, spikes, strict=True)
     ]
-    memory = past, own_activity, own_reached, moved_spikes
+    memory = past, own_activity, own_reached, moved_spikes, decisions
     after = State(base, counts, activity, drive_of_input, total, probed, output, reached, *memory)
     return after, Block(changed[:followed], moved[:followed], unprobed)
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from polystep_snn.snn.layer import Layer
 from polystep_snn.snn.wiring import Fan, Wiring, past_steps
 from polystep_snn.spaces.node.followed import Layers, Unprobed
-from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd, chosen
+from polystep_snn.spaces.node.last_hop import End, chosen
+from polystep_snn.spaces.node.over_time import Decisions, OverTimeEnd, at_first
 from polystep_snn.spaces.node.populations import Neuron, Population, at_rest
 
 
@@ -35,7 +36,8 @@ class Plan(NamedTuple):
         constant: whether every frame is the same.
         columns: the first layer's weights, one row an input, where events stay sparse; else None.
         slopes: for each spiking layer but the first, where credit is handed on from layer to layer: what makes slopes of its costs,
-            ``[M, V]``, and what a change of one spike counts in its windows, ``[T, M]``. Empty where probes are followed.
+            ``[M, V]``, and what a change of one spike counts in its windows, ``[T, M]``; and for a readout that decides over time.
+            Empty where probes are followed.
         hops: whether output neurons are simulated under every probe of the layer before.
         recurrents: recurrent weights ``[N, N]`` of every spiking layer; None where there are none.
         delays: ``[M]``, how many steps later the inputs of each layer arrive, the readout's as well; None where all arrive at once.
@@ -43,6 +45,7 @@ class Plan(NamedTuple):
         trace_shares: ``[T, N]``, what a spike of the last spiking layer in each step adds to its trace, where the readout sees it
             later than it is sent; else None.
         moving: for each spiking layer whose spikes leave with learned delays, ``memory.moving_shares``; else None.
+        worth: of a readout that decides over time, ``OverTimeEnd.worth``, ``[T, M]``; else None.
     """
 
     wirings: list[Wiring]
@@ -60,6 +63,7 @@ class Plan(NamedTuple):
     own_slopes: list[tuple[Tensor, Tensor] | None]
     trace_shares: Tensor | None
     moving: list[Tensor | None]
+    worth: Tensor | None
 
 
 class State(NamedTuple):
@@ -75,12 +79,13 @@ class State(NamedTuple):
         probed: the probed neurons, ``[V, K, B]`` a layer.
         output: the output neurons under the probes of the layer before, ``[V, K, C, B]``; None where those are followed as rows.
         reached: what the probes of each spiking layer but the last have changed in their own spikes, in the windows of the next one:
-            ``[M, V, K, B]``; empty where they are followed.
+            ``[M, V, K, B]``; of the last one too, in front of a readout that decides over time. Empty where they are followed.
         past: the last spikes of each spiking layer, ``[P, N, B]``; None where nobody asks for them.
         own_activity: of recurrent layers, their own spikes that arrived in each window so far, ``[M, B, N]``; else None.
         own_reached: of recurrent layers, what probes have changed in their own spikes, in their own windows, one step later,
             ``[M, V, K, B]``; else None.
         moved: of layers whose spikes leave with learned delays, what other delays change so far, ``[M, N, B]``; else None.
+        decisions: of a readout that decides over time; else None.
     """
 
     base: list[Population]
@@ -95,6 +100,7 @@ class State(NamedTuple):
     own_activity: list[Tensor | None]
     own_reached: list[Tensor | None]
     moved: list[Tensor | None]
+    decisions: Decisions | None
 
 
 class Block(NamedTuple):
@@ -120,12 +126,12 @@ class Pass(NamedTuple):
 
     plan: Plan
     state: State
-    end: LinearEnd | NeuronEnd
+    end: End
     num_steps: int
     behind: list[Tensor]
 
 
-def at_start(plan: Plan, batch_size: int) -> State:
+def at_start(plan: Plan, end: End, batch_size: int) -> State:
     """Everything at rest."""
     rest = [plan.weights[0].new_zeros(w.num_neurons, batch_size) for w in plan.wirings[: len(plan.neurons)]]
     activity: list[Tensor | None] = []
@@ -149,7 +155,12 @@ def at_start(plan: Plan, batch_size: int) -> State:
         own_reached.append(None if plan.own_slopes[k] is None else like.new_zeros(num_windows, *population.trace.shape))
     counts = [torch.zeros_like(like) for like in rest]
     moved: list[Tensor | None] = [None for _ in rest]
-    memory = past, own_activity, own_reached, moved
+    decisions = None
+    if isinstance(end, OverTimeEnd):
+        wiring, num_windows = plan.wirings[-1], plan.probes[-1].windows.shape[1]
+        activity.append(rest[0].new_zeros(num_windows, batch_size, wiring.num_inputs))
+        decisions = at_first(end, rest[0].new_zeros(wiring.num_neurons, batch_size), num_windows)
+    memory = past, own_activity, own_reached, moved, decisions
     return State(base, counts, activity, None, rest[0].new_zeros(()), probed, output, reached, *memory)
 
 

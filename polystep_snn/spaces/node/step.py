@@ -40,7 +40,7 @@ from polystep_snn.snn.readouts import MembraneReadout
 from polystep_snn.spaces.node.checks import can_be_followed, check, check_memory, check_rate_target, explain
 from polystep_snn.spaces.node.costs import settle
 from polystep_snn.spaces.node.gradients import gradients
-from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd, make_end
+from polystep_snn.spaces.node.last_hop import End, make_end
 from polystep_snn.spaces.node.one_pass import run_probes
 from polystep_snn.spaces.node.pass_state import LayerProbes, Pass
 from polystep_snn.spaces.node.pulled_back import placed
@@ -77,6 +77,8 @@ class NodeStep:
         residual: share of the final membrane that the cost adds to a spike-count readout while training, so that outputs that
             do not fire yet can learn to; a schedule that ends at 0 leaves plain counts. None for the readout's own.
         rate_target: a term of the loss for the firing rates of hidden neurons; what ``step`` returns as loss is without it.
+        every_step: the cost is the mean over all steps of the cost of the readout's membranes, not that of the last ones
+            (``over_time.py``), so that early spikes have credit, and early decisions are right. Asks for a cost whose slope is known.
         compile: have compiled loops: numba's on the CPU, ``torch.compile``'s on a GPU.
         seed: of the random subsets and rotations.
 
@@ -97,6 +99,7 @@ class NodeStep:
         compile: bool = True,
         seed: int = 0,
         rate_target: RateTarget | None = None,
+        every_step: bool = False,
     ):
         if not network.neurons and isinstance(network.readout, MembraneReadout):
             raise InputError(f"a network of sizes {network.sizes} has no neuron that fires: give it a hidden layer, or a SpikeCountReadout")
@@ -107,6 +110,7 @@ class NodeStep:
         self.network = network
         self.space = space
         self.rate_target = rate_target
+        self.every_step = every_step
         self.transport = transport
         self.cost = cost
         self.residual = residual
@@ -114,14 +118,14 @@ class NodeStep:
         self.kernels: Kernels
         self._loops: LoopStep | None
         self._known_layers: tuple[list[Any], list[Layer]] | None
-        self._known_end: tuple[list[Layer], Any, LinearEnd | NeuronEnd] | None
+        self._known_end: tuple[list[Layer], Any, End] | None
         self._settle_kernels()
         self.generator = torch.Generator().manual_seed(seed)
         self._points = vertices(space.polytope, space.num_windows)
         self._all_probes: tuple[Any, list[LayerProbes]] | None = None
         self._last_probes: list[LayerProbes] = []
-        self._chained = space.credit == "chained" or (space.credit == "auto" and not can_be_followed(network))
-        check_memory(network, space, self._points)
+        self._chained = space.credit == "chained" or (space.credit == "auto" and not can_be_followed(network, every_step))
+        check_memory(network, space, self._points, every_step)
         check_rate_target(network, rate_target)
 
     @torch.no_grad()
@@ -168,7 +172,7 @@ class NodeStep:
         """What a step returns, the gradients of weights and biases, and a sum that is finite where everything was."""
         layers, inputs, target, cost, probes, residual, eps = given
         space = self.space
-        rest = residual, space.chunk, self._chained, space.recurrent_credit
+        rest = residual, space.chunk, self._chained, space.recurrent_credit, self.every_step
         done = run_probes(self.network, layers, inputs, target, cost, probes, self.kernels, *rest)
         # A number would be compiled anew for each of its values.
         seen, grads, total = self.kernels(_conclude)(done, target, cost, self.transport, layers[0].weight.new_tensor(eps), self.rate_target)
@@ -185,7 +189,8 @@ class NodeStep:
 
         layers, inputs, target, cost, probes, residual, eps = given
         if self._known_end is None or self._known_end[0] is not layers or self._known_end[1] != (len(inputs), residual):
-            self._known_end = layers, (len(inputs), residual), make_end(self.network.readout, layers[-1], len(inputs), residual)
+            end = make_end(self.network.readout, layers[-1], len(inputs), residual, self.every_step)
+            self._known_end = layers, (len(inputs), residual), end
         end = self._known_end[2]
         shape = Shape.of(inputs, target.shape[0], layers, end, probes)
         if self._loops is None or self._loops.shape != shape:
@@ -251,7 +256,9 @@ class NodeStep:
             probes.append(LayerProbes(layer.neuron.shifts(with_radii(self._turned(), radii).to(weight)), windows))
         # The readout is probed completely; one that is linear in one window, since its windows differ by nothing but a factor.
         last = layers[-1].neuron
-        if not isinstance(self.network.readout, MembraneReadout):
+        if self._over_time:
+            probes.append(LayerProbes(with_radii(self._turned(), readout_radii).to(weight), windows))
+        elif not isinstance(self.network.readout, MembraneReadout):
             assert last is not None
             probes.append(LayerProbes(last.shifts(with_radii(self._turned(), readout_radii).to(weight)), windows))
         elif isinstance(last, CubaNeuron) and not last.adds_up:
@@ -261,6 +268,11 @@ class NodeStep:
         else:
             probes.append(LayerProbes(with_radii(vertices(space.polytope, 1), readout_radii).to(weight), torch.ones_like(windows[:, :1])))
         return probes
+
+    @property
+    def _over_time(self) -> bool:
+        readout = self.network.readout
+        return self.every_step or (isinstance(readout, MembraneReadout) and readout.maximum)
 
     def _turned(self) -> Tensor:
         """The polytope's vertices, turned at random if asked for."""

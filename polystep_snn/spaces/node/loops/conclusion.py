@@ -8,7 +8,7 @@ from polystep_snn.engine.loops import conclude_neurons, conclude_readout
 from polystep_snn.engine.threads import split
 from polystep_snn.polystep.cost import Cost, CrossEntropy, RateTarget
 from polystep_snn.polystep.transport import Softmax, Transport
-from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd
+from polystep_snn.spaces.node.last_hop import End, LinearEnd
 from polystep_snn.spaces.node.loops.arrays import Probing
 from polystep_snn.spaces.node.loops.layer import LoopLayer
 from polystep_snn.spaces.node.loops.readout import Readout
@@ -17,7 +17,7 @@ from polystep_snn.spaces.node.loops.readout import Readout
 _GRAIN = 8
 
 
-def is_usual(end: LinearEnd | NeuronEnd, cost: Cost, transport: Transport, rate_target: RateTarget | None) -> bool:
+def is_usual(end: End, cost: Cost, transport: Transport, rate_target: RateTarget | None) -> bool:
     """Whether a step ends so."""
     summed = isinstance(end, LinearEnd) and end.wiring.is_matrix
     return summed and type(cost) is CrossEntropy and type(transport) is Softmax and rate_target is None

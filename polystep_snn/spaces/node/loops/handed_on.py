@@ -12,6 +12,7 @@ from polystep_snn.spaces.node.chained import slopes_of, worth_of
 from polystep_snn.spaces.node.last_hop import LinearEnd, chosen
 from polystep_snn.spaces.node.loops.layer import LoopLayer
 from polystep_snn.spaces.node.loops.memory import LoopMemory, price_own_spikes
+from polystep_snn.spaces.node.loops.over_time import DecidingReadout
 from polystep_snn.spaces.node.loops.readout import Readout
 from polystep_snn.spaces.node.loops.shape import Shape
 from polystep_snn.spaces.node.memory import lateness_gradient
@@ -43,10 +44,10 @@ def hand_on(
     """
     for k in reversed(range(len(arrays))):
         own = arrays[k]
-        if k + 1 < len(arrays):
+        if k + 1 < len(arrays) or isinstance(readout, DecidingReadout):
             behind = layers[k + 1]
             neurons = probes[k].neurons, probes[k + 1].neurons
-            worth = worth_of(slopes_of(fits[k + 1], arrays[k + 1].costs), behind.wiring, behind.weight, neurons).contiguous()
+            worth = worth_of(_slopes_behind(k, arrays, fits, readout), behind.wiring, behind.weight, neurons).contiguous()
             assert own.reached is not None
             given = readout.own.numpy(), own.reached.numpy(), worth.numpy(), own.costs.numpy()
             split(chained_costs, own.costs.shape[1], *given, grain=_GRAIN)
@@ -55,6 +56,14 @@ def hand_on(
         recurrent = layers[k].recurrent
         if recurrent is not None and own.own_reached is not None:
             price_own_spikes(own, fits[k], probes[k].offsets, recurrent, probes[k].neurons)
+
+
+def _slopes_behind(k: int, arrays: Sequence[LoopLayer], fits: Sequence[Tensor], readout: Readout) -> Tensor:
+    """Slopes ``[M, N, B]`` of the costs of the layer behind layer k."""
+    if k + 1 < len(arrays):
+        return slopes_of(fits[k + 1], arrays[k + 1].costs)
+    assert isinstance(readout, DecidingReadout)
+    return readout.slopes
 
 
 def price_rates(rate_target: RateTarget, arrays: Sequence[LoopLayer], probes: Sequence[LayerProbes], shape: Shape) -> None:
@@ -79,8 +88,8 @@ def lateness_gradients(
         if memory is None or memory.moved is None:
             continue
         behind = layers[k + 1]
-        if k + 1 < len(arrays):
-            slopes = slopes_of(fits[k + 1], arrays[k + 1].costs)
+        if k + 1 < len(arrays) or isinstance(readout, DecidingReadout):
+            slopes = _slopes_behind(k, arrays, fits, readout)
             difference = (memory.moved * worth_of(slopes, behind.wiring, behind.weight, (None, probes[k + 1].neurons))).sum(0)[:, :real]
         else:
             assert isinstance(readout.end, LinearEnd)

@@ -12,9 +12,10 @@ from polystep_snn.engine.threads import split
 from polystep_snn.snn.layer import Layer
 from polystep_snn.snn.neurons import LIFState
 from polystep_snn.snn.wiring import Wiring
-from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd, chosen
+from polystep_snn.spaces.node.last_hop import End, LinearEnd, chosen
 from polystep_snn.spaces.node.loops.arrays import Constants, Probing, array
 from polystep_snn.spaces.node.memory import arrival_shares, moving_shares
+from polystep_snn.spaces.node.over_time import OverTimeEnd
 from polystep_snn.spaces.node.pass_state import LayerProbes
 from polystep_snn.spaces.node.populations import Population
 
@@ -43,14 +44,14 @@ def shares_of(
     probes: Sequence[LayerProbes],
     layers: Sequence[Layer],
     num_layers: int,
-    end: LinearEnd | NeuronEnd,
+    end: End,
     num_steps: int,
     chained: bool,
     recurrent_credit: bool,
 ) -> LayerShares:
     """What spikes of layer k count, of ``num_layers`` that spike; the rest as of ``one_pass.run_probes``."""
     reached = own = traced = None
-    if k + 1 < num_layers and chained:
+    if (k + 1 < num_layers and chained) or isinstance(end, OverTimeEnd):
         delays = layers[k + 1].delays
         lag = 0 if delays is None else chosen(delays, probes[k].neurons, 0)
         reached = arrival_shares(torch.linalg.pinv(probes[k + 1].windows).T, lag)
@@ -75,7 +76,7 @@ class LoopLayer:
         decay: what the traces keep from one step to the next.
         num_steps: of a block, if spikes are wanted one by one; else 0.
         follow: whether what probes change is wanted one by one too.
-        num_windows: of the next layer, if what probes change in them is wanted; else 0.
+        num_windows: of the next layer, or of a readout that decides over time, if what probes change in them is wanted; else 0.
         own_windows: of the layer itself, if what probes change in them a step later is wanted; else 0.
         num_past: spikes of so many steps before a block are kept.
         traced: whether spikes add to the traces by shares, not by ``decay``.

@@ -13,7 +13,7 @@ from polystep_snn.engine.products import product
 from polystep_snn.engine.threads import split
 from polystep_snn.polystep.cost import Cost, CrossEntropy, scores
 from polystep_snn.snn.neurons import LIFState
-from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd
+from polystep_snn.spaces.node.last_hop import End, LinearEnd
 from polystep_snn.spaces.node.loops.arrays import Probing
 from polystep_snn.spaces.node.loops.layer import LoopLayer
 from polystep_snn.spaces.node.populations import Population
@@ -51,7 +51,7 @@ class Readout:
         # What torch's views are asked for only once.
         self._arrays = self.own.numpy(), last.base.trace.numpy(), last.probed.trace.numpy(), last.costs.numpy()
 
-    def read(self, end: LinearEnd | NeuronEnd, weight: Tensor, target: Tensor, cost: Cost) -> None:
+    def read(self, end: End, weight: Tensor, target: Tensor, cost: Cost) -> None:
         """After all steps.
 
         Args:
@@ -76,7 +76,7 @@ class Readout:
         given = (self.value.numpy(), bias, gain, unit, self.classes, self._kind(cost.scale), self.quick, self.live)
         self.loss, self.right = entropy(*given, self.logits, self.odds, self._arrays[0])
 
-    def remember(self, end: LinearEnd | NeuronEnd, weight: Tensor, target: Tensor, cost: Cost) -> None:
+    def remember(self, end: End, weight: Tensor, target: Tensor, cost: Cost) -> None:
         """What ``read`` is given."""
         self.end, self.weight, self.target, self.cost = end, weight, target, cost
         if type(cost) is CrossEntropy:

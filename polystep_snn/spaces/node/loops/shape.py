@@ -8,7 +8,7 @@ from torch import Tensor
 from polystep_snn.snn.frames import Constant, EventFrames, Frames
 from polystep_snn.snn.layer import Layer
 from polystep_snn.snn.loihi import NO_CURRENT, CubaNeuron
-from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd
+from polystep_snn.spaces.node.last_hop import End, LinearEnd
 from polystep_snn.spaces.node.pass_state import LayerProbes
 
 
@@ -35,7 +35,7 @@ class Shape(NamedTuple):
 
     @classmethod
     def of(
-        cls, inputs: Frames | Tensor, batch_size: int, layers: Sequence[Layer], end: LinearEnd | NeuronEnd, probes: Sequence[LayerProbes]
+        cls, inputs: Frames | Tensor, batch_size: int, layers: Sequence[Layer], end: End, probes: Sequence[LayerProbes]
     ) -> "Shape":
         sizes = tuple(
             (*p.offsets.shape, layer.wiring.num_neurons if p.neurons is None else len(p.neurons))

@@ -18,7 +18,7 @@ from polystep_snn.snn.layer import Layer
 from polystep_snn.snn.wiring import past_steps
 from polystep_snn.spaces.node.chained import fit
 from polystep_snn.spaces.node.currents import currents
-from polystep_snn.spaces.node.last_hop import LinearEnd, NeuronEnd
+from polystep_snn.spaces.node.last_hop import End, LinearEnd, NeuronEnd
 from polystep_snn.spaces.node.loops.arrays import Constants, Probing, constants, probing
 from polystep_snn.spaces.node.loops.conclusion import Conclusion, is_usual
 from polystep_snn.spaces.node.loops.gradients import displacements, of_weights
@@ -27,10 +27,12 @@ from polystep_snn.spaces.node.loops.hop import Hop, hops
 from polystep_snn.spaces.node.loops.inputs import FirstLayer, frames_of
 from polystep_snn.spaces.node.loops.layer import LayerShares, LoopLayer, shares_of
 from polystep_snn.spaces.node.loops.memory import LoopMemory, windowed
+from polystep_snn.spaces.node.loops.over_time import DecidingReadout
 from polystep_snn.spaces.node.loops.readout import Readout
 from polystep_snn.spaces.node.loops.result import result
 from polystep_snn.spaces.node.loops.rows import Behind, Follower, follower
 from polystep_snn.spaces.node.loops.shape import Shape
+from polystep_snn.spaces.node.over_time import OverTimeEnd
 from polystep_snn.spaces.node.pass_state import LayerProbes
 from polystep_snn.spaces.node.populations import Neuron
 from polystep_snn.spaces.node.pulled_back import placed
@@ -49,14 +51,15 @@ class LoopStep:
     """
 
     def __init__(
-        self, shape: Shape, layers: Sequence[Layer], end: LinearEnd | NeuronEnd, chained: bool, recurrent_credit: bool, chunk: int | None
+        self, shape: Shape, layers: Sequence[Layer], end: End, chained: bool, recurrent_credit: bool, chunk: int | None
     ):
         weight = layers[0].weight
         self.shape, self._chunk = shape, chunk
         self._kind: Any = {torch.float32: np.float32, torch.float64: np.float64}[weight.dtype]
         self._live = np.zeros(padded(shape.batch_size), self._kind)
         self._live[: shape.batch_size] = 1
-        self._num_layers = len(layers) - isinstance(end, LinearEnd)
+        self._num_layers = len(layers) - (not isinstance(end, NeuronEnd))
+        self._over_time = isinstance(end, OverTimeEnd)
         last = self._num_layers - 1
         self._chained = chained
         self._decays = [1.0] * last + [end.decay]
@@ -76,9 +79,9 @@ class LoopStep:
                 shape.probes[k][2],
                 shape.batch_size,
                 self._decays[k],
-                longest if k < last or num_past[k] else 0,
+                longest if k < last or num_past[k] or self._over_time else 0,
                 k < last and not self._chained,
-                shape.probes[k + 1][1] if k < last and self._chained else 0,
+                shape.probes[k + 1][1] if (k < last and self._chained) or self._over_time else 0,
                 shape.probes[k][1] if self._recurrent[k] and recurrent_credit else 0,
                 num_past[k],
                 traced and k == last,
@@ -90,7 +93,8 @@ class LoopStep:
             LoopMemory(x, n, of.has_synapse) if n else None
             for x, n, of in zip(self._layers, num_past, self._constants(layers), strict=False)
         ]
-        self._readout = Readout(self._layers[last], layers[-1].wiring.num_neurons, self._live)
+        make_readout = DecidingReadout if self._over_time else Readout
+        self._readout = make_readout(self._layers[last], layers[-1].wiring.num_neurons, self._live)
         self._conclusion = Conclusion(self._readout, self._layers[last], shape.probes[-1][0], shape.probes[last][1])
         self._probes: Sequence[LayerProbes] | None = None
         self._probing: list[Probing] = []
@@ -101,7 +105,7 @@ class LoopStep:
         spiking = layers[: self._num_layers]
         return [constants(x.neuron, x.wiring.num_neurons, self._kind) for x in spiking if x.neuron is not None]
 
-    def _take(self, probes: Sequence[LayerProbes], layers: Sequence[Layer], end: LinearEnd | NeuronEnd) -> None:
+    def _take(self, probes: Sequence[LayerProbes], layers: Sequence[Layer], end: End) -> None:
         """Know the probes of this step, and of later ones where they are the same object and delays stay."""
         rules = self._num_layers, end, self.shape.num_steps, self._chained, self._recurrent_credit
         if probes is self._probes and not any(x.wiring.learned_delays for x in layers):
@@ -113,8 +117,7 @@ class LoopStep:
                 self._probing.append(known[k].of(p.neurons))
                 continue
             share = bias_share = p.windows.numpy().sum(0) / self.shape.num_steps
-            if k == self._num_layers:
-                assert isinstance(end, LinearEnd)
+            if isinstance(end, LinearEnd) and k == self._num_layers:
                 share, bias_share = np.full(1, 1 / end.gain), np.ones(1)
             elif k or not self.shape.constant:
                 share = np.full_like(share, 1 / self.shape.num_steps)
@@ -125,7 +128,7 @@ class LoopStep:
     def __call__(
         self,
         layers: Sequence[Layer],
-        end: LinearEnd | NeuronEnd,
+        end: End,
         probes: Sequence[LayerProbes],
         inputs: Frames | Tensor,
         target: Tensor,
@@ -156,7 +159,7 @@ class LoopStep:
     def _pass(
         self,
         layers: Sequence[Layer],
-        end: LinearEnd | NeuronEnd,
+        end: End,
         inputs: Frames | Tensor,
         target: Tensor,
         cost: Cost,
@@ -166,7 +169,7 @@ class LoopStep:
     ) -> tuple[list[Tensor | None], float]:
         """Through all steps, and the costs of all probes that need no other's."""
         of, last = self._constants(layers), self._num_layers - 1
-        activity: list[Tensor | None] = [None] * self._num_layers
+        activity: list[Tensor | None] = [None] * (self._num_layers + self._over_time)
         followers, hop = self._followers(layers, of)
         for memory in filter(None, self._memory):
             memory.begin()
@@ -176,6 +179,9 @@ class LoopStep:
                 layer.to_rest()
         current: Tensor | None = None
         total = 0.0
+        if isinstance(self._readout, DecidingReadout) and isinstance(end, OverTimeEnd):
+            assert self._probes is not None
+            self._readout.begin(end, self._probes[-1].windows, target, cost)
         if isinstance(inputs, EventFrames) and self.shape.sparse:
             check_block(inputs, len(target), layers[0].wiring.num_inputs, layers[0].weight.dtype)
             # A weight at a pixel that is off throughout the batch is in no current.
@@ -197,7 +203,7 @@ class LoopStep:
                     hop.through_block(driven[-1], start, num_steps)
         # An input that goes on is found out.
         next(frames, None)
-        for k in range(1, self._num_layers):
+        for k in range(1, len(activity)):
             if self._probing[k].whole and layers[k].delays is None:
                 activity[k] = self._layers[k - 1].counts.T[None]
         readout, known = self._readout, self._probing[last]
@@ -214,7 +220,7 @@ class LoopStep:
             hop.costs(driven[-1], start, num_steps, readout)
         if conclusion is not None:
             conclusion.of_last_layer(known, isinstance(end, LinearEnd) and end.counts_spikes)
-        else:
+        elif not self._over_time:
             readout.of_last_layer(known)
         return activity, total
 
@@ -230,7 +236,7 @@ class LoopStep:
                 memory.gather(self._probing[k], start, num_steps)
             driven.append(current)
             total += layer.through(of[k], self._probing[k], current, start, num_steps, self._shares[k])
-            if k + 1 == self._num_layers:
+            if k + 1 == self._num_layers and not self._over_time:
                 if memory is not None:
                     memory.end_block(start, num_steps, self._shares[k].moving)
                 break
@@ -243,6 +249,9 @@ class LoopStep:
                 found = windowed(behind, spikes, start)
                 so_far = activity[k + 1]
                 activity[k + 1] = found if so_far is None else so_far + found
+            if isinstance(self._readout, DecidingReadout) and k + 1 == self._num_layers:
+                total += self._readout.through(layers[-1], spikes, start)
+                break
             current = currents(layers[k + 1].wiring, layers[k + 1].weight, layers[k + 1].bias, spikes)
         return driven, total
 
@@ -293,7 +302,7 @@ class LoopStep:
             if k == 0:
                 grads += first.gradients(inputs, moved, bias, p.neurons)
                 continue
-            arrived = self._layers[-1].base.trace.T[None] if k == self._num_layers else activity[k]
+            arrived = activity[k] if k < len(activity) else self._layers[-1].base.trace.T[None]
             assert arrived is not None
             grads += of_weights(layer.wiring, moved, bias, arrived, p.neurons)
         own += lateness_gradients(layers, self._layers, self._probes, self._fits, self._memory, self._readout)
