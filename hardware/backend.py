@@ -33,7 +33,7 @@ class Backend(Protocol):
     reason: str
 
     def run(self, spikes: np.ndarray) -> np.ndarray:
-        """``[T, B, M]`` 0/1 spikes -> ``[B, C]`` int32: the readout's final membranes, or its spike counts."""
+        """``[T, B, M]`` 0/1 spikes -> ``[B, C]`` int32: the readout's final or largest membranes, or its spike counts."""
 
     def record(self, spikes: np.ndarray) -> Recording:
         """As ``run``, with every spike, current and membrane of every layer and step."""

@@ -30,7 +30,7 @@ from polystep_snn.hardware.input_neurons import CODES, InputNeurons
 VTH_BITS = 17
 BIAS_BITS = 16
 EXPONENTS = range(8)
-READOUTS = ("membrane", "count")
+READOUTS = ("membrane", "max", "count")
 ENCODERS = ("rate", "latency", "poisson", "population", "events")
 MAX_NUM_STEPS = 2**16
 MAX_DIMENSIONS = 8
@@ -167,8 +167,8 @@ class IntegerNetwork:
 
     Attributes:
         layers: from the input on; the last one is the readout, one neuron a class.
-        readout: "membrane" (the readout's membranes after the last step decide) or "count" (its spike counts do). In both the
-            readout's neurons are those of its layer, threshold included.
+        readout: what decides: "membrane" (the readout's membranes after the last step), "max" (the largest membrane of each of its
+            neurons after any step) or "count" (its spike counts). In all, the readout's neurons are those of its layer.
         num_steps: T, at most 2^16.
         encoder: name of the input's code: "rate", "latency", "poisson", "population", or "events" for spikes that need none.
         input_shape: of one sample before it is encoded, such as (28, 28); in front of a convolution what it sees, a single channel apart.
@@ -252,6 +252,11 @@ class IntegerNetwork:
         return self.sizes[self.encoder not in CODES :]
 
     @property
+    def reads_membranes(self) -> bool:
+        """Whether the readout's membranes decide, not its spikes."""
+        return self.readout != "count"
+
+    @property
     def sizes(self) -> list[int]:
         """Widths from input to readout."""
         return [self.layers[0].num_inputs, *(layer.num_neurons for layer in self.layers)]
@@ -264,14 +269,8 @@ def _windows(taps: np.ndarray, convolution: Convolution) -> np.ndarray:
     """
     table = np.pad(taps.cumsum(1).cumsum(2), ((0, 0), (1, 0), (1, 0)))
     edges = []
-    for size, places, kernel, stride, padding in zip(
-        convolution.input_shape[1:],
-        convolution.output_shape[1:],
-        convolution.kernel,
-        convolution.stride,
-        convolution.padding,
-        strict=True,
-    ):
+    given = convolution.output_shape[1:], convolution.kernel, convolution.stride, convolution.padding
+    for size, places, kernel, stride, padding in zip(convolution.input_shape[1:], *given, strict=True):
         first = np.arange(places) * stride - padding
         edges.append((np.maximum(-first, 0), np.minimum(size - first, kernel)))
     (top, bottom), (left, right) = edges

@@ -32,6 +32,13 @@ class LayerRecording(NamedTuple):
     v: np.ndarray
 
 
+def value_of(readout: str, last: LayerRecording) -> np.ndarray:
+    """``[B, C]`` int32: what a readout (``IntegerNetwork.readout``) makes of its layer over time."""
+    if readout == "count":
+        return last.z.sum(0, dtype=np.int32)
+    return last.v.max(0) if readout == "max" else last.v[-1].copy()
+
+
 class Recording(NamedTuple):
     """All layers over time, and ``values`` [B, C] int32 as from ``run``."""
 
@@ -65,7 +72,7 @@ class Simulator:
             spikes: ``[T, B, M]`` bool or uint8, zeros and ones.
 
         Returns:
-            ``[B, C]`` int32: the readout's membranes after the last step, or its spike counts.
+            ``[B, C]`` int32: the readout's membranes after the last step, the largest of all steps, or its spike counts.
 
         Raises:
             InputError: spikes of another shape or dtype, or other values.
@@ -108,7 +115,7 @@ class Simulator:
         layers, num_samples = self.network.layers, spikes.shape[1]
         registers = [CubaRegisters((num_samples, x.num_neurons), x.du, x.dv, x.vth, x.bias) for x in layers]
         lines = [delay_line_of(x, num_samples, np.float32 if k else spikes.dtype) for k, x in enumerate(layers)]
-        counts = np.zeros_like(registers[-1].v)
+        counts, largest = np.zeros_like(registers[-1].v), np.full_like(registers[-1].v, np.iinfo(np.int32).min)
         for start in range(0, len(spikes), _BLOCK_STEPS):
             z = spikes[start : start + _BLOCK_STEPS]
             for k, (product, recurrent, line, neurons) in enumerate(zip(self._products, self._recurrent, lines, registers, strict=True)):
@@ -122,6 +129,8 @@ class Simulator:
                         drive[i] += recurrent(neurons.z)
                     neurons.step(drive[i])
                     z[i] = neurons.z
+                    if neurons is registers[-1] and self.network.readout == "max":
+                        np.maximum(largest, neurons.v, out=largest)
                     if records is not None:
                         for name in LayerRecording._fields:
                             getattr(records[k], name)[start + i] = getattr(neurons, name)
@@ -129,7 +138,7 @@ class Simulator:
                     # Exact: multiples of 64, which float64 holds up to 2^59.
                     sums[k] += (drive.sum(0, dtype=np.float64) / 2**ALIGNMENT).astype(np.int32)
             counts += z.sum(0).astype(np.int32)
-        return counts if self.network.readout == "count" else registers[-1].v
+        return {"count": counts, "max": largest, "membrane": registers[-1].v}[self.network.readout]
 
 
 def largest_input(layer: IntegerLayer) -> int:

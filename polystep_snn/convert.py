@@ -85,7 +85,7 @@ def to_integer_network(
         )
     if network.weights[0].dtype == torch.float32:
         check_rows([(x.integers, x.wiring.pooled) for x in network.layers() if x.integers is not None])
-    kind = "membrane" if isinstance(readout, MembraneReadout) else "count"
+    kind = "count" if isinstance(readout, SpikeCountReadout) else "max" if readout.maximum else "membrane"
     return IntegerNetwork(tuple(layers), kind, num_steps, encoder, tuple(input_shape), tuple(classes), provenance or {})
 
 

@@ -130,7 +130,7 @@ def describe(network: IntegerNetwork, dt: float) -> Tree:
     shape = _shapes(network.layers[0])[0]
     nodes: Tree = {"input": _end("Input", shape)}
     for k, layer in enumerate(network.layers):
-        integrates = network.readout == "membrane" and k == last and int(layer.vth.min()) == 2**VTH_BITS - 1
+        integrates = network.reads_membranes and k == last and int(layer.vth.min()) == 2**VTH_BITS - 1
         name, (seen, after) = "dense" if layer.convolution is None else "convolution", _shapes(layer)
         if len(seen) == 1 and len(shape) > 1:
             nodes[f"flatten_{k}"] = _flatten(shape)

@@ -94,7 +94,7 @@ class AdaptingGraph:
                 num_steps=network.num_steps,
                 period=self.period,
                 first_step=2 + k,
-                counting=network.readout == "count",
+                readout=network.readout,
                 name=f"{who} layer {k}",
             )
             times: dict[str, Any] = {"num_steps": self.period, "first_step": 2 + k}

@@ -18,7 +18,7 @@ from polystep_snn.hardware.lava.worker_process import LavaWorker
 from polystep_snn.hardware.learning_rule import with_parameters
 from polystep_snn.hardware.lesson import Lesson, check_lesson
 from polystep_snn.hardware.network_file import save
-from polystep_snn.hardware.simulator import RECORDED_BYTES, LayerRecording, Recording, Simulator, check_spikes
+from polystep_snn.hardware.simulator import RECORDED_BYTES, LayerRecording, Recording, Simulator, check_spikes, value_of
 from polystep_snn.hardware.unlabelled import Adaptation
 from polystep_snn.hardware.watching import ImageStream, Stream, check_stream
 
@@ -114,7 +114,7 @@ class LavaBackend:
 
         layers = tuple(LayerRecording(*(in_time(f"{name}{k}") for name in "zuv")) for k in range(len(self.network.layers)))
         last = layers[-1]
-        return Recording(layers, last.z.sum(0, dtype=np.int32) if self.network.readout == "count" else last.v[-1].copy())
+        return Recording(layers, value_of(self.network.readout, last))
 
     def learn(
         self,
@@ -251,7 +251,7 @@ class LavaBackend:
                 "Loihi 2 needs Intel's Lava extension for it (lava-loihi), which Lava's environment does not have: "
                 "install it there, or choose the lava backend"
             )
-        if self.network.readout != "count":
+        if self.network.reads_membranes:
             raise InputError("the readout is read by its membranes, which are not read from the chip: train with spike counts")
         for k, layer in enumerate(self.network.layers):
             if layer.recurrent is not None or layer.max_delay:

@@ -70,13 +70,12 @@ class Graph:
                 self._record(k, neurons, len(rows), first_step + k)
         last_step = first_step + k
         if not record:
-            counting = network.readout == "count"
-            value = neurons.s_out if counting else neurons.v_out
+            value = neurons.v_out if network.reads_membranes else neurons.s_out
             if on_chip:
                 value, last_step = _through("NxToPyAdapter", value, len(network.classes)), last_step + 1
             values = self.arrays["values"] = shared((num_samples, len(network.classes)), np.int32)
             readout = Readout(
-                values=values, num_steps=network.num_steps, delay=last_step, counting=counting, clock=self.clock, name="readout"
+                values=values, num_steps=network.num_steps, delay=last_step, kind=network.readout, clock=self.clock, name="readout"
             )
             value.connect(readout.a_in)
         self.num_steps = len(rows) + last_step - 1

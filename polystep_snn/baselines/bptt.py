@@ -23,11 +23,12 @@ from polystep_snn.snn.layer import Layer
 from polystep_snn.snn.loihi import CubaParameters
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
-from polystep_snn.snn.readouts import SpikeCountReadout
+from polystep_snn.snn.readouts import ReadoutState, SpikeCountReadout
 from polystep_snn.snn.wiring import past_steps
 from polystep_snn.spaces.node.currents import multiply
 from polystep_snn.spaces.node.last_hop import LinearEnd, make_end
 from polystep_snn.spaces.node.memory import delayed
+from polystep_snn.spaces.node.over_time import OverTimeEnd
 from polystep_snn.spaces.node.populations import Neuron, at_rest, drive, drive_recurrent
 
 SLOPE = 25.0
@@ -75,6 +76,15 @@ class _EventCurrent(torch.autograd.Function):
         return ctx.events.matrix().transposed_times(grad.flatten(0, 1)).T.contiguous(), None
 
 
+def _integrated(end: OverTimeEnd, state: ReadoutState, currents: Tensor) -> tuple[ReadoutState, list[Tensor]]:
+    """A readout's state after a block of steps under currents ``[U, C, B]``, and its membranes after each of them."""
+    membranes = []
+    for current in currents:
+        state = end.readout.step(current, state)
+        membranes.append(end.readout.membrane(state))
+    return state, membranes
+
+
 SURROGATES = {"fast_sigmoid": fast_sigmoid, "superspike": superspike}
 
 
@@ -86,6 +96,7 @@ class SurrogateBPTT:
         surrogate: a key of ``SURROGATES``.
         cost: what a readout costs; by default that of ``PolyStep``.
         compile: compile the loops with ``torch.compile``.
+        every_step: as of ``NodeStep``.
 
     Attributes:
         evaluations: forward passes of a step.
@@ -93,7 +104,14 @@ class SurrogateBPTT:
 
     evaluations: ClassVar[int] = 1
 
-    def __init__(self, network: SpikingNetwork, surrogate: str = "fast_sigmoid", cost: Cost | None = None, compile: bool = True):
+    def __init__(
+        self,
+        network: SpikingNetwork,
+        surrogate: str = "fast_sigmoid",
+        cost: Cost | None = None,
+        compile: bool = True,
+        every_step: bool = False,
+    ):
         if surrogate not in SURROGATES:
             raise InputError(f"there is no surrogate {surrogate!r}: choose one of {', '.join(SURROGATES)}")
         if network.weight_bits != 32:
@@ -103,6 +121,7 @@ class SurrogateBPTT:
         self.network = network.requires_grad_(True)
         self.fire = SURROGATES[surrogate]
         self.cost = cost
+        self.every_step = every_step
         self.kernels = Kernels(compile)
 
     def step(self, inputs: Frames | Tensor, target: Tensor, progress: float = 0.0) -> StepResult:
@@ -113,7 +132,10 @@ class SurrogateBPTT:
             readout = network.readout
             neuron = readout.neuron if isinstance(readout, SpikeCountReadout) else None
             assert not isinstance(neuron, CubaParameters)
-            end = make_end(readout, Layer(network.weights[-1], network.biases[-1], network.wirings[-1], neuron), len(inputs), None)
+            last = Layer(network.weights[-1], network.biases[-1], network.wirings[-1], neuron)
+            end = make_end(readout, last, len(inputs), None, self.every_step)
+            over_time = isinstance(end, OverTimeEnd)
+            cost = self.cost or CrossEntropy(rate_scale(readout.full_scale(len(inputs))))
             neurons: list[Neuron] = [*(p for p in network.neurons if isinstance(p, LIFParameters)), *end.neurons]
             last_layer = len(neurons) - 1
             rest = [network.weights[0].new_zeros(n, len(target)) for n in network.sizes[1:]]
@@ -122,6 +144,7 @@ class SurrogateBPTT:
             past = [like.new_zeros(n, *like.shape) for n, like in zip(past_steps(network.wirings), rest[: last_layer + 1], strict=False)]
             traced = end.trace_shares(len(inputs), network.delays[-1]) if isinstance(end, LinearEnd) else None
             drive_of_all = None
+            state, each = readout.initial_state(rest[-1]), list[Tensor]()
             for start, num_steps, frames in time_blocks(inputs, sparse=network.wirings[0].is_matrix):
                 check_block(frames, len(target), network.sizes[0], network.weights[0].dtype)
                 incoming = frames if isinstance(frames, EventBlock) else frames.transpose(1, 2)
@@ -143,7 +166,7 @@ class SurrogateBPTT:
                         given = current, recurrent, past[layer][-1], base[layer], p, decay, num_steps, self.fire, shares
                         spikes, _, base[layer] = self.kernels(drive_recurrent)(*given)
                     else:
-                        keep = layer < last_layer or decay != 1.0 or shares is not None
+                        keep = layer < last_layer or decay != 1.0 or shares is not None or over_time
                         spikes, base[layer] = self.kernels(drive)(current, base[layer], p, decay, num_steps, keep, self.fire, shares)
                     counts[layer] = base[layer].trace.detach() if spikes is None else counts[layer] + spikes.detach().sum(0)
                     incoming = spikes
@@ -151,9 +174,15 @@ class SurrogateBPTT:
                         delays = network.delays[layer + 1]
                         incoming = spikes if delays is None else delayed(spikes, past[layer], delays)
                         past[layer] = torch.cat([past[layer], spikes])[-len(past[layer]) :]
-            value = end.value(network.weights, base[-1])
-            cost = self.cost or CrossEntropy(rate_scale(readout.full_scale(len(inputs))))
-            loss = cost(value, target).mean()
+                if isinstance(end, OverTimeEnd):
+                    assert isinstance(incoming, Tensor)
+                    state, of_steps = _integrated(end, state, multiply(last.wiring, last.weight, incoming) + last.bias[:, None])
+                    each += [cost(membrane, target) for membrane in of_steps if self.every_step]
+            if isinstance(end, OverTimeEnd):
+                value = end.readout.membrane(state) if self.every_step else readout.value(state)
+            else:
+                value = end.value(network.weights, base[-1])
+            loss = (torch.stack(each).mean(0) if each else cost(value, target)).mean()
             network.zero_grad(set_to_none=True)
             loss.backward()
         accuracy = scores(cost, value.detach(), target).mean()

@@ -8,7 +8,7 @@ from polystep_snn.geometry import Conv, Delayed, Item, Recurrent, SumPool
 from polystep_snn.options import FRACTION, LARGEST_COUNT, POSITIVE, Options, option, up_to
 
 NEURONS = ("lif", "loihi")
-READOUTS = ("membrane", "mean", "count")
+READOUTS = ("membrane", "mean", "max", "count")
 RESETS = ("zero", "subtract")
 
 _CONVOLUTION = re.compile(r"(\d{1,6})c(\d{1,4})(?:s(\d{1,4}))?(?:p(\d{1,4}))?")
@@ -56,7 +56,9 @@ class NetworkConfig(Options):
     neuron: str = option("lif", "floating-point LIF, or the integer neuron of Loihi 2 (8-bit weights, spike input)", NEURONS)
     weight_bits: int = option(32, "32, or 8 to compute with int8 weights in every forward pass", (8, 32))
     readout: str = option(
-        "membrane", "membranes of integrators after the last step, their mean over time, or spike counts of neurons that fire", READOUTS
+        "membrane",
+        "membranes of integrators after the last step, their mean or maximum over time, or spike counts of neurons that fire",
+        READOUTS,
     )
     readout_decay: float = option(1.0, "fraction of a membrane readout left after a step; 1 for no leak", range=FRACTION)
     beta: float = option(0.95, "fraction of a membrane left after a step", range=FRACTION)

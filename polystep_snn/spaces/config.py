@@ -14,7 +14,7 @@ COSTS = {"entropy": "accuracy", "mse": "r2"}
 
 # What one space has and the other has not.
 SPACE_OPTIONS = {
-    "node": ("windows", "probed", "credit", "recurrent_credit", "target_rate", "rate_weight", "spike_price"),
+    "node": ("windows", "probed", "credit", "recurrent_credit", "target_rate", "rate_weight", "spike_price", "cost_steps"),
     "weight": ("rank",),
 }
 
@@ -48,6 +48,9 @@ class MethodConfig(Options):
         0.0, "how strongly, in nats: times the squared distance of each neuron's rate; 0 for none", range=up_to(POSITIVE.high)
     )
     cost: str = option("entropy", "cross-entropy of classes, or the mean squared error of real targets (mse)", tuple(COSTS))
+    cost_steps: str = option(
+        "last", "the decision after the last step has a cost, or those of all steps, so that early ones are right too", ("last", "all")
+    )
     spike_price: float = option(
         0.0, "what spikes of hidden neurons cost, in nats: of a neuron that fires in every step; 0 for nothing", range=up_to(POSITIVE.high)
     )

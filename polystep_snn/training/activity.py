@@ -91,7 +91,8 @@ def _in_torch(run: OpenedRun, frames: Any) -> Activity:
 
 def _in_simulator(network: IntegerNetwork, spikes: np.ndarray) -> Activity:
     *hidden, last = Simulator(network).record(spikes).layers
-    readout = last.v[:, 0] / ALIGNMENT if network.readout == "membrane" else last.z[:, 0].cumsum(0)
+    steps = np.maximum.accumulate(last.v[:, 0]) if network.readout == "max" else last.v[:, 0]
+    readout = steps / ALIGNMENT if network.reads_membranes else last.z[:, 0].cumsum(0)
     thresholds = [layer.vth * float(ALIGNMENT) for layer in network.layers[:-1]]
     return Activity(spikes[:, 0], [layer.z[:, 0] for layer in hidden], [layer.v[:, 0] for layer in hidden], thresholds, readout, None)
 
@@ -114,7 +115,7 @@ def rates_of(run: OpenedRun) -> list[np.ndarray]:
 
 
 def _unit_of_readout(network: IntegerNetwork) -> float:
-    return network.layers[-1].scale if network.readout == "membrane" else 1.0
+    return network.layers[-1].scale if network.reads_membranes else 1.0
 
 
 def _integers(run: OpenedRun) -> IntegerNetwork:

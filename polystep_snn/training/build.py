@@ -77,8 +77,8 @@ def build_cost(config: TrainConfig) -> CrossEntropy | MeanSquaredError:
 
 def build_readout(config: TrainConfig) -> Readout:
     """The readout of a run, with the neurons of its hidden layers where it has some."""
-    if config.network.readout == "membrane":
-        return MembraneReadout(config.network.readout_decay)
+    if config.network.readout in ("membrane", "max"):
+        return MembraneReadout(config.network.readout_decay, maximum=config.network.readout == "max")
     return MembraneReadout.over_time() if config.network.readout == "mean" else SpikeCountReadout(build_neuron(config))
 
 
@@ -151,6 +151,7 @@ def build_polystep(config: TrainConfig, network: SpikingNetwork) -> NodeStep | W
         compile=config.run.compile,
         seed=config.run.seed,
         rate_target=_rate_target(config),
+        every_step=config.method.cost_steps == "all",
     )
 
 
@@ -167,7 +168,7 @@ def _probed(config: TrainConfig) -> int | list[int | None] | None:
 
 def build_bptt(config: TrainConfig, network: SpikingNetwork, surrogate: str = "fast_sigmoid") -> SurrogateBPTT:
     """What fills the gradients in a comparison."""
-    return SurrogateBPTT(network, surrogate, build_cost(config), config.run.compile)
+    return SurrogateBPTT(network, surrogate, build_cost(config), config.run.compile, config.method.cost_steps == "all")
 
 
 def build_optimizer(config: TrainConfig, network: SpikingNetwork) -> torch.optim.Optimizer:

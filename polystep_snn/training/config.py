@@ -98,6 +98,13 @@ class TrainConfig:
             raise InputError(f"class_weights is {self.optimizer.class_weights!r}, but real targets have no classes: leave it out")
         if method.cost == "mse" and network.readout == "count":
             raise InputError("readout is 'count', but real targets are answered by membranes: choose membrane or mean")
+        if method.cost_steps == "all" and network.readout in ("max", "count"):
+            raise InputError(
+                f"cost_steps is 'all', but the readout {network.readout!r} decides once for all steps: choose the readout membrane or mean"
+            )
+        if method.credit == "exact" and (method.cost_steps == "all" or network.readout == "max"):
+            given = "cost_steps is 'all'" if method.cost_steps == "all" else "readout is 'max'"
+            raise InputError(f"{given}, but decisions over time are not followed exactly: choose the credit chained or auto")
         if method.windows > data.total_steps:
             raise InputError(f"windows is {method.windows}, but there are {data.total_steps} timesteps: choose at most as many")
         for name, delay in network.delays.items():

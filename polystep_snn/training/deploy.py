@@ -141,7 +141,7 @@ def decisions(run: OpenedRun, backend: Backend, limit: int | None = None) -> Ite
 
 def unit_of(integers: IntegerNetwork) -> float:
     """What a unit of the integers' readout is worth in units of the latent weights; as of ``SpikingNetwork.unit``."""
-    return integers.layers[-1].scale / ALIGNMENT if integers.readout == "membrane" else 1.0
+    return integers.layers[-1].scale / ALIGNMENT if integers.reads_membranes else 1.0
 
 
 class Verification(NamedTuple):

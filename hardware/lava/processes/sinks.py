@@ -16,18 +16,19 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 
 class Readout(AbstractProcess):
-    """The readout's spike counts, or its membranes, at the end of each sample.
+    """The readout's spike counts, its membranes at the end of each sample, or the largest of it.
 
     Args:
         values: ``[B, C]`` int32, shared memory to be filled.
         num_steps: T, of a sample.
         delay: of the first sample's first step: the time step at which it arrives here.
-        counting: sum what arrives over a sample (spikes), or keep the last of it (membranes).
+        kind: of the readout, as ``IntegerNetwork.readout``: "count" sums what arrives over a sample (spikes), "membrane" keeps the last of
+            it, "max" the largest.
         clock: ``[1]`` int64, shared memory that holds the time step.
     """
 
-    def __init__(self, *, values: np.ndarray, num_steps: int, delay: int, counting: bool, clock: np.ndarray, name: str):
-        super().__init__(values=values, num_steps=num_steps, delay=delay, counting=counting, clock=clock, name=name)
+    def __init__(self, *, values: np.ndarray, num_steps: int, delay: int, kind: str, clock: np.ndarray, name: str):
+        super().__init__(values=values, num_steps=num_steps, delay=delay, kind=kind, clock=clock, name=name)
         self.a_in = InPort(shape=values.shape[1:])
 
 
@@ -40,15 +41,17 @@ class PyReadout(PyLoihiProcessModel):
     def __init__(self, proc_params):
         super().__init__(proc_params)
         self._values, self._clock = proc_params["values"], proc_params["clock"]
-        self._num_steps, self._delay, self._counting = (proc_params[name] for name in ("num_steps", "delay", "counting"))
+        self._num_steps, self._delay, self._kind = (proc_params[name] for name in ("num_steps", "delay", "kind"))
 
     def run_spk(self) -> None:
         arrived = self.a_in.recv()
         sample, step = divmod(self.time_step - self._delay, self._num_steps)
         if 0 <= sample < len(self._values):
-            if self._counting:
+            if self._kind == "count":
                 self._values[sample] += arrived
-            elif step == self._num_steps - 1:
+            elif self._kind == "max" and step:
+                np.maximum(self._values[sample], arrived, out=self._values[sample])
+            elif self._kind == "max" or step == self._num_steps - 1:
                 self._values[sample] = arrived
         self._clock[0] = self.time_step
 

@@ -75,13 +75,13 @@ class WatchedNeurons(Neurons):
         num_steps: T.
         period: T and the pause, after which ``u`` and ``v`` are cleared.
         first_step: the time step at which the first sample arrives here.
-        counting: whether they say how often they fired, or where their membranes are.
+        readout: what they say, as ``IntegerNetwork.readout``: how often they fired, where their membranes are, or where the largest was.
     """
 
-    def __init__(self, *, vth: np.ndarray, num_steps: int, period: int, first_step: int, counting: bool, **options):
+    def __init__(self, *, vth: np.ndarray, num_steps: int, period: int, first_step: int, readout: str, **options):
         super().__init__(shape=vth.shape, vth=vth, reset_interval=period, reset_offset=first_step % period, **options)
         # Lava's own takes no others.
-        for name, value in (("num_steps", num_steps), ("period", period), ("first_step", first_step), ("counting", counting)):
+        for name, value in (("num_steps", num_steps), ("period", period), ("first_step", first_step), ("readout", readout)):
             self.proc_params[name] = value
         self.sums_out, self.values_out = OutPort(shape=vth.shape), OutPort(shape=vth.shape)
 
@@ -96,8 +96,8 @@ class PyWatchedNeurons(PyNeurons):
     def __init__(self, proc_params):
         super().__init__(proc_params)
         self._num_steps, self._period, self._first_step = (proc_params[name] for name in ("num_steps", "period", "first_step"))
-        self._counting = proc_params["counting"]
-        self._sums, self._counts = np.zeros((2, *proc_params["shape"]), np.int32)
+        self._readout = proc_params["readout"]
+        self._sums, self._counts, self._largest = np.zeros((3, *proc_params["shape"]), np.int32)
 
     def subthr_dynamics(self, activation_in: np.ndarray) -> None:
         self._arrived = activation_in
@@ -116,8 +116,10 @@ class PyWatchedNeurons(PyNeurons):
         if step == 0:
             self._sums[...] = 0
             self._counts[...] = 0
+            self._largest[...] = np.iinfo(np.int32).min
         self._sums += self._arrived
         self._counts += self._spikes
+        np.maximum(self._largest, self.v.astype(np.int32), out=self._largest)
         if step == self._num_steps - 1:
             self.sums_out.send(self._sums)
-            self.values_out.send(self._counts if self._counting else self.v.astype(np.int32))
+            self.values_out.send({"count": self._counts, "max": self._largest, "membrane": self.v.astype(np.int32)}[self._readout])

@@ -49,10 +49,15 @@ def check(network: SpikingNetwork, inputs: Frames | Tensor, target: Tensor, weig
         raise InputError(f"a target is {low if low < 0 else high}, but this network's classes lie in 0..{network.sizes[-1] - 1}")
 
 
+def decides_over_time(network: SpikingNetwork, every_step: bool) -> bool:
+    """Whether membranes of several steps decide: the largest, or those of every step."""
+    return every_step or (isinstance(network.readout, MembraneReadout) and network.readout.maximum)
+
+
 def can_be_followed(network: SpikingNetwork, every_step: bool = False) -> bool:
     """Whether probes can be followed through all layers behind: no spike arrives later, nothing of it is kept but by the membrane, and the
     last step decides alone."""
-    if every_step or getattr(network.readout, "maximum", False):
+    if decides_over_time(network, every_step):
         return False
     kept = not network.integer and isinstance(network.readout, MembraneReadout) and network.readout.alpha
     return not network.has_memory and not (kept and len(network.neurons) > 1)
@@ -62,7 +67,7 @@ def check_memory(network: SpikingNetwork, space: NodeSpace, points: Tensor, ever
     """InputError for a space in which a network whose spikes arrive later is not probed; ``points``: the vertices."""
     if every_step and not isinstance(network.readout, MembraneReadout):
         raise InputError("every step's decision has a cost, but a readout of spike counts decides at the end: choose a MembraneReadout")
-    if every_step and getattr(network.readout, "maximum", False):
+    if every_step and decides_over_time(network, False):
         raise InputError("every step's decision has a cost, but the readout's largest membrane decides alone: choose one of both")
     if space.credit == "exact" and not can_be_followed(network, every_step):
         raise InputError(

@@ -37,7 +37,7 @@ from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
 from polystep_snn.snn.quantize import quantize
 from polystep_snn.snn.readouts import MembraneReadout
-from polystep_snn.spaces.node.checks import can_be_followed, check, check_memory, check_rate_target, explain
+from polystep_snn.spaces.node.checks import can_be_followed, check, check_memory, check_rate_target, decides_over_time, explain
 from polystep_snn.spaces.node.costs import settle
 from polystep_snn.spaces.node.gradients import gradients
 from polystep_snn.spaces.node.last_hop import End, make_end
@@ -256,7 +256,7 @@ class NodeStep:
             probes.append(LayerProbes(layer.neuron.shifts(with_radii(self._turned(), radii).to(weight)), windows))
         # The readout is probed completely; one that is linear in one window, since its windows differ by nothing but a factor.
         last = layers[-1].neuron
-        if self._over_time:
+        if decides_over_time(self.network, self.every_step):
             probes.append(LayerProbes(with_radii(self._turned(), readout_radii).to(weight), windows))
         elif not isinstance(self.network.readout, MembraneReadout):
             assert last is not None
@@ -268,11 +268,6 @@ class NodeStep:
         else:
             probes.append(LayerProbes(with_radii(vertices(space.polytope, 1), readout_radii).to(weight), torch.ones_like(windows[:, :1])))
         return probes
-
-    @property
-    def _over_time(self) -> bool:
-        readout = self.network.readout
-        return self.every_step or (isinstance(readout, MembraneReadout) and readout.maximum)
 
     def _turned(self) -> Tensor:
         """The polytope's vertices, turned at random if asked for."""

@@ -186,7 +186,7 @@ class SpikingBatch:
         spikes = self._incoming[layer + 1][:, neurons]
         changed = run(row_change)(current, shift, spikes, self._neurons[layer], num_steps)
         columns = self._weights[layer + 1].T[neurons]
-        if layer + 1 == len(self._neurons) and isinstance(network.readout, MembraneReadout):
+        if layer + 1 == len(self._neurons) and isinstance(network.readout, MembraneReadout) and not network.readout.maximum:
             trace = changed[0]
             for change in changed[1:]:
                 trace = network.readout.decay * trace + change

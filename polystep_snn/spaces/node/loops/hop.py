@@ -53,7 +53,7 @@ class Hop:
     def costs(self, current: Tensor, start: int, num_steps: int, readout: Readout) -> None:
         """Through the last block, and into ``costs`` of the layer before."""
         self._remember(current, start, num_steps)
-        end = readout.end
+        end = readout.direct
         weight, per_spike, per_membrane = None, 0.0, 0.0
         if isinstance(end, LinearEnd):
             weight = (readout.weight * end.unit).numpy()

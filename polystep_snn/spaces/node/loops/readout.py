@@ -13,9 +13,10 @@ from polystep_snn.engine.products import product
 from polystep_snn.engine.threads import split
 from polystep_snn.polystep.cost import Cost, CrossEntropy, scores
 from polystep_snn.snn.neurons import LIFState
-from polystep_snn.spaces.node.last_hop import End, LinearEnd
+from polystep_snn.spaces.node.last_hop import End, LinearEnd, NeuronEnd
 from polystep_snn.spaces.node.loops.arrays import Probing
 from polystep_snn.spaces.node.loops.layer import LoopLayer
+from polystep_snn.spaces.node.over_time import OverTimeEnd
 from polystep_snn.spaces.node.populations import Population
 
 # Neurons, and probes with all their classes, that are worth a thread.
@@ -61,6 +62,7 @@ class Readout:
             cost: of a readout.
         """
         self.remember(end, weight, target, cost)
+        end = self.direct
         last, real = self._last.base, target.shape[0]
         if type(cost) is not CrossEntropy:
             self.value = end.value([weight], last).contiguous()
@@ -82,9 +84,15 @@ class Readout:
         if type(cost) is CrossEntropy:
             self.classes[: target.shape[0]] = target.numpy()
 
+    @property
+    def direct(self) -> LinearEnd | NeuronEnd:
+        """The end of the network, of which costs are known at once."""
+        assert not isinstance(self.end, OverTimeEnd)
+        return self.end
+
     def of_last_layer(self, probing: Probing) -> None:
         """Costs of the probes in the last layer that fires, into its ``costs``."""
-        end, last, cost = self.end, self._last, self.cost
+        end, last, cost = self.direct, self._last, self.cost
         own, base_of, probed_of, costs = self._arrays
         if type(cost) is not CrossEntropy:
             real = self.target.shape[0]

@@ -150,7 +150,7 @@ class LoopRows:
         split(rows_block, len(which), *given, *before, *earlier, *states, grain=_GRAIN)
 
     def _judge(self, which: np.ndarray, states: Arrays, readout: Readout, costs: Tensor) -> None:
-        end, cost, last = readout.end, readout.cost, self._behind.layers[-1]
+        end, cost, last = readout.direct, readout.cost, self._behind.layers[-1]
         v, e = torch.from_numpy(states[0][-1]), torch.from_numpy(states[2][-1])
         if isinstance(end, LinearEnd):
             values = e.new_empty(len(which), len(readout.value))
@@ -200,7 +200,7 @@ class EagerRows:
         self.through_block(before, currents, num_steps)
         assert self._rows is not None
         last = self._behind.layers[-1].base
-        judge = Judge(readout.end, readout.weight, last, readout.value, readout.own, readout.target, readout.cost)
+        judge = Judge(readout.direct, readout.weight, last, readout.value, readout.own, readout.target, readout.cost)
         probed = self._behind.probed
         probed.costs[:] = row_costs(self._rows, self._layers, judge, probed.costs.shape, self._tile, self._run)
 

@@ -34,9 +34,7 @@ class Shape(NamedTuple):
     synapses: tuple[bool, ...]
 
     @classmethod
-    def of(
-        cls, inputs: Frames | Tensor, batch_size: int, layers: Sequence[Layer], end: End, probes: Sequence[LayerProbes]
-    ) -> "Shape":
+    def of(cls, inputs: Frames | Tensor, batch_size: int, layers: Sequence[Layer], end: End, probes: Sequence[LayerProbes]) -> "Shape":
         sizes = tuple(
             (*p.offsets.shape, layer.wiring.num_neurons if p.neurons is None else len(p.neurons))
             for layer, p in zip(layers, probes, strict=True)

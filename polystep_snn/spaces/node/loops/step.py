@@ -21,20 +21,18 @@ from polystep_snn.spaces.node.currents import currents
 from polystep_snn.spaces.node.last_hop import End, LinearEnd, NeuronEnd
 from polystep_snn.spaces.node.loops.arrays import Constants, Probing, constants, probing
 from polystep_snn.spaces.node.loops.conclusion import Conclusion, is_usual
+from polystep_snn.spaces.node.loops.following import following
 from polystep_snn.spaces.node.loops.gradients import displacements, of_weights
 from polystep_snn.spaces.node.loops.handed_on import hand_on, lateness_gradients, price_rates
-from polystep_snn.spaces.node.loops.hop import Hop, hops
 from polystep_snn.spaces.node.loops.inputs import FirstLayer, frames_of
 from polystep_snn.spaces.node.loops.layer import LayerShares, LoopLayer, shares_of
 from polystep_snn.spaces.node.loops.memory import LoopMemory, windowed
 from polystep_snn.spaces.node.loops.over_time import DecidingReadout
 from polystep_snn.spaces.node.loops.readout import Readout
 from polystep_snn.spaces.node.loops.result import result
-from polystep_snn.spaces.node.loops.rows import Behind, Follower, follower
 from polystep_snn.spaces.node.loops.shape import Shape
 from polystep_snn.spaces.node.over_time import OverTimeEnd
 from polystep_snn.spaces.node.pass_state import LayerProbes
-from polystep_snn.spaces.node.populations import Neuron
 from polystep_snn.spaces.node.pulled_back import placed
 
 
@@ -50,9 +48,7 @@ class LoopStep:
         chunk: rows that are followed at a time; None to choose.
     """
 
-    def __init__(
-        self, shape: Shape, layers: Sequence[Layer], end: End, chained: bool, recurrent_credit: bool, chunk: int | None
-    ):
+    def __init__(self, shape: Shape, layers: Sequence[Layer], end: End, chained: bool, recurrent_credit: bool, chunk: int | None):
         weight = layers[0].weight
         self.shape, self._chunk = shape, chunk
         self._kind: Any = {torch.float32: np.float32, torch.float64: np.float64}[weight.dtype]
@@ -170,7 +166,9 @@ class LoopStep:
         """Through all steps, and the costs of all probes that need no other's."""
         of, last = self._constants(layers), self._num_layers - 1
         activity: list[Tensor | None] = [None] * (self._num_layers + self._over_time)
-        followers, hop = self._followers(layers, of)
+        assert self._probes is not None
+        given = layers, self._layers, of, self._probes, self._probing, self._decays, self.shape.batch_size, self._num_blocks, self._chunk
+        followers, hop = ([], None) if self._chained else following(*given)
         for memory in filter(None, self._memory):
             memory.begin()
         if followers:
@@ -180,7 +178,6 @@ class LoopStep:
         current: Tensor | None = None
         total = 0.0
         if isinstance(self._readout, DecidingReadout) and isinstance(end, OverTimeEnd):
-            assert self._probes is not None
             self._readout.begin(end, self._probes[-1].windows, target, cost)
         if isinstance(inputs, EventFrames) and self.shape.sparse:
             check_block(inputs, len(target), layers[0].wiring.num_inputs, layers[0].weight.dtype)
@@ -254,26 +251,6 @@ class LoopStep:
                 break
             current = currents(layers[k + 1].wiring, layers[k + 1].weight, layers[k + 1].bias, spikes)
         return driven, total
-
-    def _followers(self, layers: Sequence[Layer], of: list[Constants]) -> tuple[list[Follower], Hop | None]:
-        """What follows the probes of each layer but the last, where credit is not handed on."""
-        last = self._num_layers - 1
-        if self._chained or not last:
-            return [], None
-        hop = None
-        if hops(self._layers[last - 1], self._layers[last], self._num_blocks):
-            pair = self._layers[last - 1], self._layers[last]
-            hop = Hop(*pair, layers[last].weight, of[last], self._probing[last - 1], self._num_blocks)
-        assert self._probes is not None
-        followers = []
-        for k in range(last - (hop is not None)):
-            behind = slice(k + 1, last + 1)
-            fan = layers[k + 1].wiring.fan(layers[k + 1].weight, self._probes[k].neurons)
-            neurons: list[Neuron] = [x.neuron for x in layers[behind] if x.neuron is not None]
-            weights, decays = [x.weight for x in layers[behind]], self._decays[behind]
-            rest = (of[behind], neurons, weights, decays, self.shape.batch_size, self._chunk)
-            followers.append(follower(Behind(self._layers[k], fan, self._layers[behind], *rest)))
-        return followers, hop
 
     def _gradients(
         self,
