@@ -7,6 +7,7 @@ import torch
 from polystep_snn import InputError, LIFParameters, MembraneReadout, SpikeCountReadout, SpikingNetwork
 from polystep_snn.convert import layers_of, quantized, record_registers, to_integer_network
 from polystep_snn.geometry import Delayed, Recurrent
+from polystep_snn.hardware.integer_network import READOUTS
 from polystep_snn.hardware.lava.client import LavaBackend
 from polystep_snn.hardware.simulator import Simulator
 from polystep_snn.hardware.verify import compare
@@ -28,7 +29,8 @@ ARCHITECTURES = {
 def chip_network(architecture, readout="membrane", du=4095, dv=205, seed=0):
     """Of random weights and biases, whose neurons fire in about a fifth of the steps."""
     generator = torch.Generator().manual_seed(seed)
-    last = MembraneReadout(0.9) if readout == "membrane" else SpikeCountReadout(CubaParameters(du, dv, 0.15))
+    membranes = MembraneReadout(0.9, maximum=readout == "max")
+    last = SpikeCountReadout(CubaParameters(du, dv, 0.15)) if readout == "count" else membranes
     network = SpikingNetwork(architecture, CubaParameters(du, dv, 0.4), last, generator, weight_bits=8)
     with torch.no_grad():
         for bias in network.biases:
@@ -49,7 +51,7 @@ def deployed(network):
 
 
 @pytest.mark.parametrize(("du", "dv"), [(4095, 205), (4095, 0), (1000, 300)], ids=["leak", "no leak", "currents"])
-@pytest.mark.parametrize("readout", ["membrane", "count"])
+@pytest.mark.parametrize("readout", READOUTS)
 @pytest.mark.parametrize("architecture", ARCHITECTURES.values(), ids=ARCHITECTURES)
 def test_a_trained_network_is_the_deployed_one(architecture, readout, du, dv):
     """Every spike, current and membrane of 500 samples, by the network's own layers and by those of the integers."""
@@ -59,7 +61,7 @@ def test_a_trained_network_is_the_deployed_one(architecture, readout, du, dv):
     assert compare(record_registers(network.layers(), spikes), recording.layers).differences == 0
     assert compare(record_registers(layers_of(integers), spikes), recording.layers).differences == 0
     output, _ = network(spikes)
-    assert np.array_equal(output.numpy(), recording.values / (64 if readout == "membrane" else 1))
+    assert np.array_equal(output.numpy(), recording.values / (1 if readout == "count" else 64))
     assert all(0.02 < layer.z.mean() < 0.8 for layer in recording.layers[:-1])
     assert len(np.unique(recording.values)) > 2
 

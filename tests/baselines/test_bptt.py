@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d
 
-from polystep_snn import Conv, CrossEntropy, DirectCurrent, LIFParameters, PolyStep, SpikingNetwork, SumPool
+from polystep_snn import Conv, CrossEntropy, DirectCurrent, LIFParameters, MembraneReadout, PolyStep, SpikingNetwork, SumPool
 from polystep_snn.baselines.bptt import SurrogateBPTT, fast_sigmoid, superspike
 from polystep_snn.errors import InputError
+from tests.reference import naive_memory, naive_over_time
 from tests.spaces.node.test_one_pass import LIF, READOUTS, SIZES, SOFT, make_batch, make_network
 
 
@@ -29,6 +30,24 @@ def test_the_forward_pass_is_the_networks(depth, neuron, readout):
     poly = PolyStep(network, cost=CrossEntropy(), compile=False).step(inputs, target)
     assert bptt.loss.item() == pytest.approx(poly.loss.item(), abs=1e-12)
     assert all(map(torch.equal, bptt.rates, poly.rates))
+
+
+@pytest.mark.parametrize("maximum", [False, True], ids=["every step", "maximum"])
+def test_decisions_over_time(maximum):
+    """The cost is that of node space, and the readout's gradient is that of its definition."""
+    readout = MembraneReadout(0.9, maximum=maximum)
+    network = make_network(SIZES[2], LIF, readout, seed=42)
+    inputs, target = make_batch(num_steps=19, num_inputs=6, seed=42)
+    poly = PolyStep(network, cost=CrossEntropy(), compile=False, every_step=not maximum).step(inputs, target)
+    bptt = SurrogateBPTT(network, cost=CrossEntropy(), compile=False, every_step=not maximum).step(inputs, target)
+    assert bptt.loss.item() == pytest.approx(poly.loss.item(), abs=1e-12)
+    found = network.weights[-1].grad.clone()
+    _, received, _ = naive_memory.run(network.requires_grad_(False), inputs)
+    windows = torch.eye(19, dtype=torch.float64)
+    slopes = naive_over_time.slopes(network, received[-1], CrossEntropy(), target, not maximum, windows)
+    expected = torch.einsum("mcb,mbn->cn", slopes, received[-1]) / len(target)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    assert expected.abs().max() > 1e-6
 
 
 @pytest.mark.parametrize("architecture", [SIZES[2], [(1, 5, 5), Conv(2, 2), SumPool(2), Conv(3, 2), 3]], ids=["dense", "maps"])

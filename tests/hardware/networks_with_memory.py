@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from polystep_snn.hardware.integer_network import MAX_DELAY, IntegerLayer, IntegerNetwork
+from polystep_snn.hardware.integer_network import MAX_DELAY, READOUTS, IntegerLayer, IntegerNetwork
 from tests.hardware.test_simulator import make_network
 
 MEMORIES = ("recurrent", "delayed", "both")
@@ -35,7 +35,7 @@ def random_with_memory(memory, seed, num_samples=3, num_steps=None, longest=None
     kinds = [memory if rng.random() < 0.7 else None for _ in sizes[1:]]
     kinds[seed % len(kinds)] = memory
     layers = [random_layer(rng, n, m, kind, longest) for (m, n), kind in zip(pairwise(sizes), kinds, strict=True)]
-    network = make_network(layers, num_steps, ("membrane", "count")[seed % 2])
+    network = make_network(layers, num_steps, READOUTS[seed // 3 % 3])
     spikes = rng.random((num_steps, num_samples, sizes[0])) < rng.uniform(0.1, 0.8)
     spikes[-3:] |= rng.random((3, num_samples, sizes[0])) < 0.8
     return network, spikes.astype(np.uint8)

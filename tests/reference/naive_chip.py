@@ -100,7 +100,6 @@ def naive_run(network, spikes):
             for record, layer in zip(records, layers, strict=True):
                 signal = layer.step(signal)
                 record[:, t, b] = [signal, [neuron.u for neuron in layer.neurons], [neuron.v for neuron in layer.neurons]]
-        membranes = [neuron.v for neuron in layers[-1].neurons]
-        counts = records[-1][0, :, b].sum(0).tolist()
-        values.append(counts if network.readout == "count" else membranes)
+        fired, _, membranes = records[-1][:, :, b]
+        values.append({"count": fired.sum(0), "membrane": membranes[-1], "max": membranes.max(0)}[network.readout])
     return records, np.array(values)

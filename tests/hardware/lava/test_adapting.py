@@ -34,13 +34,13 @@ def assert_same(network, stream, worker, rule=EAGER):
     return found
 
 
-@pytest.mark.parametrize("kind", [*MEMORIES, "convolution", "deep", "count"])
+@pytest.mark.parametrize("kind", [*MEMORIES, "convolution", "deep", "count", "max"])
 def test_networks_of_every_kind_adapt_alike(worker, kind):
     if kind == "convolution":
         network, _ = random_convolutional(1)
-    elif kind in ("deep", "count"):
+    elif kind in ("deep", "count", "max"):
         network = small_network(np.random.default_rng(0), (12, 9, 8, 7, 4), bias_exp=2)
-        network = replace(network, readout="membrane" if kind == "deep" else "count")
+        network = replace(network, readout="membrane" if kind == "deep" else kind)
     else:
         network, _ = random_with_memory(kind, 5, num_samples=1, num_steps=9)
     network, stream = shifting_spikes(network, 130)

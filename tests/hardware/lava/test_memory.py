@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from polystep_snn.hardware.integer_network import READOUTS
 from polystep_snn.hardware.lava.client import LavaBackend
 from polystep_snn.hardware.network_file import save
 from polystep_snn.hardware.simulator import Simulator
@@ -28,7 +29,7 @@ def test_every_spike_current_and_membrane_of_random_networks(worker, memory):
     assert fired > 10_000
 
 
-@pytest.mark.parametrize("readout", ["membrane", "count"])
+@pytest.mark.parametrize("readout", READOUTS)
 @pytest.mark.parametrize("memory", MEMORIES)
 def test_two_samples_are_two_fresh_runs(worker, memory, readout):
     """Both end in spikes at every input, so that much is on its way when the second begins; the second alone begins with silence."""
