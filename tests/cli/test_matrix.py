@@ -24,9 +24,9 @@ TRAINED = {
     "rounded": (own_data.images, "rounded.npz", ["--encoder", "rate"]),
     "chip": (own_data.images, "chip.npz", CHIP),
     "events": (own_data.events, "events", [*CHIP, "--cost-steps", "all"]),
-    "spikes": (own_data.spikes, "spikes.npz", [*SEQUENCES, *CHIP, "--readout", "max"]),
+    "spikes": (own_data.spikes, "spikes.npz", [*SEQUENCES, *CHIP]),
     "forecast": (own_data.forecast, "forecast.npz", [*SEQUENCES, *VALUES]),
-    "values": (own_data.spike_values, "values.npz", [*SEQUENCES, *CHIP, *VALUES]),
+    "values": (own_data.spike_values, "values.npz", [*SEQUENCES, *CHIP, *VALUES, "--readout", "max"]),
     "image-values": (own_data.image_values, "image-values.npz", ["--encoder", "rate", *VALUES]),
     "born": (own_data.images, "born.npz", ["--on-chip"]),
 }
@@ -42,7 +42,8 @@ FOR_CHIPS = ("simulator", "verify", "export", "nir", "lava-dl", "adapt", "cost")
 REFUSED = {
     **{(kind, what): CURRENTS for kind in OF_CURRENTS for what in FOR_CHIPS},
     ("born", "verify"): "integers that torch cannot represent",
-    **{(kind, "adapt"): "real targets" for kind in ("values", "value-integers", "image-values")},
+    **{(kind, "adapt"): "a readout of integrators without leak" for kind in ("values", "value-integers")},
+    ("image-values", "adapt"): "real targets",
 }
 
 
