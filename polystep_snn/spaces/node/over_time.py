@@ -105,17 +105,18 @@ def follow(end: OverTimeEnd, decisions: Decisions, current: Tensor, worth: Tenso
         cost, target: of every step's membranes.
     """
     state, summed, slopes = decisions
-    membranes = []
+    before, membranes = state.peak, []
     for x in current:
-        peak = state.peak
         state = end.readout.step(x, state, end.neuron)
         membranes.append(end.readout.membrane(state))
-        if peak is not None:
-            slopes = torch.where(membranes[-1] > peak, worth[len(membranes) - 1][:, None, None], slopes)
+    of_steps = torch.stack(membranes)
+    if before is not None:
+        peak, step = of_steps.max(0)
+        slopes = torch.where(peak > before, worth[step].movedim(-1, 0), slopes)
     if end.every_step:
-        values, known = torch.stack(membranes) * end.unit, check_cost(cost)
+        values, known = of_steps * end.unit, check_cost(cost)
         summed = summed + cost(values, target).sum(0)
-        slopes = slopes + torch.einsum("um,ucb->mcb", worth, known.slope(values, target))
+        slopes = slopes + torch.tensordot(worth.T, known.slope(values, target), 1)
     return Decisions(state, summed, slopes)
 
 

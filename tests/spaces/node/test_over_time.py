@@ -138,7 +138,9 @@ def test_slopes_point_where_full_forward_passes_do():
                 real[v, j] = naive_over_time.decided(network, received[-1], cost, target, every_step)[1]
         slopes = [torch.einsum("vm,vkb->mk", probes[0].offsets, x).flatten() for x in (real, found.layers[0].cost)]
         found_cosines[of_readout] = float(torch.nn.functional.cosine_similarity(*slopes, dim=0))
-    assert min(found_cosines.values()) > 0.9
+    # The step of a leaky readout's largest membrane moves most often.
+    assert found_cosines.pop("maximum, leaky") > 0.75
+    assert min(found_cosines.values()) > 0.95
 
 
 @pytest.mark.parametrize("of_readout", READOUTS)
