@@ -17,6 +17,7 @@ from tests.spaces.weight.probed import SPACES, assert_all_costs_are_naive, drawn
 SNN = {
     "membrane": ([6, 5, 3], MembraneReadout()),
     "leaky membrane": ([6, 5, 4, 3], MembraneReadout(0.8)),
+    "largest membrane": ([6, 5, 4, 3], MembraneReadout(0.8, maximum=True)),
     "count": ([6, 5, 3], SpikeCountReadout(LIFParameters(v_th=0.3))),
     "residual count": ([6, 5, 4, 3], SpikeCountReadout(LIFParameters(v_th=0.3), residual=0.5)),
     "no hidden layer": ([6, 3], SpikeCountReadout(LIFParameters(v_th=0.3))),
