@@ -126,21 +126,26 @@ def test_the_readouts_gradient_is_that_of_autograd(name, of_readout):
 
 def test_slopes_point_where_full_forward_passes_do():
     """Averaged over samples, as a gradient is: a single sample's costs are steps."""
-    found_cosines = {}
-    for of_readout, (readout, every_step) in READOUTS.items():
-        network, inputs, target = make([6, Recurrent(8), 3], readout, batch=400)
-        probes, cost = make_probes(network, STEPS), CrossEntropy(0.5)
-        found = node_costs(network, inputs, target, probes, cost, Kernels(compile=False), chained=True, every_step=every_step)
-        real = torch.empty_like(found.layers[0].cost)
-        for v, offset in enumerate(probes[0].offsets):
-            for j in range(8):
-                _, received, _ = naive_memory.run(network, inputs, 0, j, probes[0].windows @ offset)
-                real[v, j] = naive_over_time.decided(network, received[-1], cost, target, every_step)[1]
-        slopes = [torch.einsum("vm,vkb->mk", probes[0].offsets, x).flatten() for x in (real, found.layers[0].cost)]
-        found_cosines[of_readout] = float(torch.nn.functional.cosine_similarity(*slopes, dim=0))
+    made = {name: make([6, Recurrent(8), 3], readout, batch=400) for name, (readout, _) in READOUTS.items()}
+    network, inputs, target = made["every step"]
+    probes, cost = make_probes(network, STEPS), CrossEntropy(0.5)
+    offsets = probes[0].offsets
+    real = torch.empty(len(READOUTS), len(offsets), 8, 400, dtype=torch.float64)
+    for v, offset in enumerate(offsets):
+        for j in range(8):
+            # All readouts receive the same.
+            _, received, _ = naive_memory.run(network, inputs, 0, j, probes[0].windows @ offset)
+            for k, name in enumerate(READOUTS):
+                real[k, v, j] = naive_over_time.decided(made[name][0], received[-1], cost, target, READOUTS[name][1])[1]
+    cosines = {}
+    for name, costs in zip(READOUTS, real, strict=True):
+        kernels, every_step = Kernels(compile=False), READOUTS[name][1]
+        found = node_costs(made[name][0], inputs, target, probes, cost, kernels, chained=True, every_step=every_step)
+        slopes = [torch.einsum("vm,vkb->mk", offsets, x).flatten() for x in (costs, found.layers[0].cost)]
+        cosines[name] = float(torch.nn.functional.cosine_similarity(*slopes, dim=0))
     # The step of a leaky readout's largest membrane moves most often.
-    assert found_cosines.pop("maximum, leaky") > 0.75
-    assert min(found_cosines.values()) > 0.95
+    assert cosines.pop("maximum, leaky") > 0.75
+    assert min(cosines.values()) > 0.95
 
 
 @pytest.mark.parametrize("of_readout", READOUTS)
