@@ -24,6 +24,7 @@ from polystep_snn.hardware import network_file, on_chip, watching
 from polystep_snn.hardware.adaptation import Images, Pool, few_labels_lesson
 from polystep_snn.hardware.integer_network import IntegerNetwork
 from polystep_snn.hardware.learning_rule import LearningRule
+from polystep_snn.hardware.self_labels import answers, self_labels
 from polystep_snn.hardware.simulator import Simulator
 from polystep_snn.hardware.transport_rule import TransportRule
 from polystep_snn.hardware.unlabelled import Adaptation
@@ -38,6 +39,7 @@ KEPT_ASIDE = (
 )
 LABELLED = ("rotation:30", "noise:0.5", "blur:2", "contrast:0.15")
 SAMPLES, LABELS = 5000, 100
+RULE = LearningRule(("readout", "hidden"), 16, 0.25, 2.0, "cosine", 0.2)
 # Test images that say how many samples of the stream it takes.
 FIRST = 2000
 
@@ -50,11 +52,20 @@ def accuracy(network: IntegerNetwork, images: Images) -> float:
 
 
 def learned(network: IntegerNetwork, labelled: Images, acted: bool, seed: int) -> IntegerNetwork:
-    """After PolyStep's update on the chip, as `polystep-snn adapt --labels 0.02 --writable readout hidden` makes it."""
-    rule = LearningRule(("readout", "hidden"), 16, 0.25, 2.0, "cosine", 0.2)
-    lesson, pool = few_labels_lesson(network, rule, labelled, acted, seed)
+    """After PolyStep's update on the chip, as `adapt --labels 0.02 --writable readout hidden --no-self-labels` makes it."""
+    lesson, pool = few_labels_lesson(network, RULE, labelled, acted, seed)
     on_chip.learn(lesson, pool.spikes)
     return lesson.learner.learned()
+
+
+def learned_from_all(network: IntegerNetwork, first: IntegerNetwork, new: Images, acted: bool, seed: int) -> tuple[IntegerNetwork, bool]:
+    """After what comes behind that by default, the whole stream as it has labelled itself; and whether neighbours voted."""
+    pool = Pool(network, new)
+    before, after = (answers(net, RULE, pool.spikes, len(new.labels)) for net in (network, first))
+    found = self_labels(before, after, new.labels[:LABELS])
+    lesson, pool = few_labels_lesson(first, RULE, Images(new.images, found.labels), acted, seed, passes=1)
+    on_chip.learn(lesson, pool.spikes)
+    return lesson.learner.learned(), found.walked
 
 
 def one(network: IntegerNetwork, name: str, seed: int, train: Images, test: Images, window: int) -> dict[str, Any]:
