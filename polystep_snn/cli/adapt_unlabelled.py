@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     from polystep_snn.hardware.adaptation import Images, Pool, few_labels_lesson
     from polystep_snn.hardware.backend import open_backend
     from polystep_snn.hardware.learning_rule import LearningRule
-    from polystep_snn.hardware.self_labels import answers, self_labels
+    from polystep_snn.hardware.self_labels import SelfLabelling, answers, self_labels
     from polystep_snn.hardware.transport_rule import TransportRule
     from polystep_snn.hardware.unlabelled import Adaptation
     from polystep_snn.hardware.watching import ImageStream, SpikeStream, check_stream
@@ -135,7 +135,7 @@ def run(arguments: argparse.Namespace) -> int:
     told: dict[str, Any] = {}
     if num_labels and arguments.self_labels:
         before, after = (answers(net, learning, Pool(net, new).spikes, len(stream)) for net in (moved, adapted))
-        found = self_labels(before, after, few.labels)
+        found = self_labels(before, after, few.labels, SelfLabelling())
         right = float((found.labels == new.labels)[num_labels:].mean()) if num_labels < len(stream) else 1.0
         told = {"walked": found.walked, "right": found.right, "right_walked": found.right_walked, "accuracy": right}
         voted = "its neighbours vote on every sample" if found.walked else "neighbours have no vote"
