@@ -6,9 +6,9 @@ spike counts, a sample takes over the mean, and keeps a share of its own::
 
     F <- stay P + (1 - stay) mean of F over the neighbours         P: the network's votes, or the label where there is one
 
-Label spreading (Zhou et al. 2003, Learning with Local and Global Consistency) has the same step. The walk helps where a network errs often and
-harms where it errs seldom. The labelled samples tell: it is taken where it gets more of them right than the network did before it saw their
-labels, by so many standard errors of the difference.
+Label spreading (Zhou et al. 2003, Learning with Local and Global Consistency) has the same step. The walk helps where a network errs often
+and harms where it errs seldom. The labelled samples tell: it is taken where it gets more of them right than the network did before it saw
+their labels, by so many standard errors of the difference.
 
 What comes out is a cost, ``-log F``. Samples are transported to classes at an entropic regularisation of 1: each has a mass of 1, and
 classes receive about the shares that the labels have, which is relaxed to a Kullback-Leibler divergence with a price (Chizat et al. 2018,
@@ -60,7 +60,7 @@ class SelfLabelling:
 
 
 class Answers(NamedTuple):
-    """What a network shows of S samples: ``votes`` ``[S, C]`` float64, its softmax; ``counts`` ``[S, N]`` int32 of its last hidden layer."""
+    """What a network shows of S samples: its softmax ``votes`` ``[S, C]`` float64; spike ``counts`` ``[S, N]`` int32 before the readout."""
 
     votes: np.ndarray
     counts: np.ndarray
