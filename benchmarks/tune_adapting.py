@@ -69,10 +69,10 @@ def trials(network: IntegerNetwork, shift: Shift, seed: int, train: Images, vali
             yield {"lost": -1.0, "back": 0.0, "errors": 0.0, "gain": 0.0}
             continue
         old, with_maps = (margins(Simulator(n).run(stream.spikes(last, n))) for n in (network, tried))
-        unit = kept.margin * window / MARGIN_UNIT
+        missing = kept.margin * window / MARGIN_UNIT - float(old.sum())
         gain = with_maps - old
         error = max(1e-9, float(gain.std() * np.sqrt(window)))
-        back = float(gain.sum()) / max(1e-9, unit - float(old.sum()))
+        back = float(gain.sum()) / missing if missing > 0 else 0.0
         watching.adapt(adaptation, ImageStream(stream.images[last]))
         worth = accuracy(adaptation.own, shifted) - before if adaptation.acted else 0.0
         yield {"lost": 1 - watched[0], "back": back, "errors": float(gain.sum()) / error, "gain": worth}
