@@ -1,6 +1,6 @@
 """Adapting to a sensor without labels: what it brings, where it does not act, how fast it is, and what a hundred labels add.
 
-    python benchmarks/adapt_without_labels.py                                  # trains a run for each seed, then about 10 minutes
+    python benchmarks/adapt_without_labels.py                                  # trains a run for each seed, then about 15 minutes
     python benchmarks/adapt_without_labels.py --runs runs/seed0 runs/seed1     # runs of `polystep-snn train mnist --neuron loihi`
 
 The criterion of `hardware/unlabelled.py` was found on the first list of shifts; the second one was kept aside until it stood. A stream is
