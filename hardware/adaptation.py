@@ -225,9 +225,11 @@ def training_lesson(
 
 
 def few_labels_lesson(
-    network: IntegerNetwork, rule: LearningRule, labelled: Images | SpikeTrains, acted: bool, seed: int
+    network: IntegerNetwork, rule: LearningRule, labelled: Images | SpikeTrains, acted: bool, seed: int, passes: int = _FEW_PASSES
 ) -> tuple[Lesson, Pool]:
     """A lesson from a few labelled samples, shown several times, after a network has adapted without labels or has not.
+
+    Or from a whole stream that has labelled itself, shown once (``self_labels.py``).
 
     Args:
         network: as it is now.
@@ -235,11 +237,12 @@ def few_labels_lesson(
         labelled: at least a batch.
         acted: whether it has adapted.
         seed: of the order.
+        passes: how often they are shown.
     """
     if acted:
         rule = dataclasses.replace(rule, rate=rule.rate * _GENTLER, readout_rate=rule.readout_rate * _GENTLER)
     nobody = labelled.first(0)
-    return training_lesson(network, rule, labelled, nobody, _FEW_PASSES, seed)
+    return training_lesson(network, rule, labelled, nobody, passes, seed)
 
 
 def random_network(

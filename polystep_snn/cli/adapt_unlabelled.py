@@ -27,6 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="none|X",
         help="adapt without labels, by optimal transport; with a fraction X of labels learn from these afterwards (default: learn only)",
     )
+    parser.add_argument(
+        "--no-self-labels",
+        dest="self_labels",
+        action="store_false",
+        help="with --labels X: learn from these labels alone, not from the rest of the stream as they and its neighbours label it",
+    )
     parser.add_argument("--every", type=int, default=150, metavar="N", help="with --labels: samples between two decisions (default 150)")
 
 
@@ -56,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     from polystep_snn.hardware.adaptation import Images, Pool, few_labels_lesson
     from polystep_snn.hardware.backend import open_backend
     from polystep_snn.hardware.learning_rule import LearningRule
+    from polystep_snn.hardware.self_labels import SelfLabelling, answers, self_labels
     from polystep_snn.hardware.transport_rule import TransportRule
     from polystep_snn.hardware.unlabelled import Adaptation
     from polystep_snn.hardware.watching import ImageStream, SpikeStream, check_stream
@@ -67,6 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
     from polystep_snn.training.streams import check_shift, sensor_of
 
     fraction = parse_labels(arguments.labels)
+    if not fraction and not arguments.self_labels:
+        raise InputError("--no-self-labels has no meaning without labels: leave it out, or give --labels a fraction")
     for name in ("labelled", "replay", "held_out", "round_size"):
         if getattr(arguments, name) != {"labelled": 1.0, "replay": 0.0}.get(name):
             raise InputError(f"--{name.replace('_', '-')} has no meaning with --labels: leave it out")
@@ -123,6 +132,21 @@ def run(arguments: argparse.Namespace) -> int:
         say(f"then {num_labels} labelled samples, in {lesson.learner.num_updates} batches, {', '.join(learning.writable)} writable")
         carry_out(lesson, pool, arguments.backend, folder.network)
         adapted = lesson.learner.learned()
+    told: dict[str, Any] = {}
+    if num_labels and arguments.self_labels:
+        before, after = (answers(net, learning, Pool(net, new).spikes, len(stream)) for net in (moved, adapted))
+        found = self_labels(before, after, few.labels, SelfLabelling())
+        right = float((found.labels == new.labels)[num_labels:].mean()) if num_labels < len(stream) else 1.0
+        told = {"walked": found.walked, "right": found.right, "right_walked": found.right_walked, "accuracy": right}
+        voted = "its neighbours vote on every sample" if found.walked else "neighbours have no vote"
+        say(
+            f"of the labelled samples the network had {found.right} right without them, its neighbours {found.right_walked}: {voted}; "
+            "then the whole stream, once, as it has been labelled"
+        )
+        labelled = new._replace(labels=found.labels)
+        lesson, pool = few_labels_lesson(adapted, learning, labelled, adaptation.acted, arguments.seed, passes=1)
+        carry_out(lesson, pool, arguments.backend, folder.network)
+        adapted = lesson.learner.learned()
     network_file.save(folder.network, adapted)
     seconds = time.perf_counter() - started
 
@@ -145,6 +169,7 @@ def run(arguments: argparse.Namespace) -> int:
         "learning": asdict(learning),
         "run": str(arguments.run_folder),
         "given_labels": arguments.labels,
+        "self_labels": told,
         "limit": arguments.limit,
         "seed": arguments.seed,
     }

@@ -86,6 +86,9 @@ def _adapting(summary: dict[str, Any]) -> str:
     words = ["--shift", summary["shift"], "--writable", *rule["writable"], "--backend", summary["backend"], "--samples", stream["samples"]]
     if "given_labels" in summary:
         words += ["--labels", summary["given_labels"], "--every", summary["rule"]["window"]]
+        # Of a run from before there were any it is left out: they are learned from by default now.
+        if summary["labels"] and not summary.get("self_labels"):
+            words.append("--no-self-labels")
     else:
         words += ["--held-out", stream["held_out"], "--round-size", stream["round_size"]]
         words += ["--replay", stream["replay"], "--labelled", stream["labelled"]]

@@ -63,11 +63,19 @@ def test_a_few_labels_come_after_it(deployed, tmp_path, capsys):
     assert result["labels"] == round(0.1 * result["samples"])
     assert result["shifted_accuracy_without_labels"] == result["shifted_accuracy_before"]
     assert result["shifted_accuracy_after"] > result["shifted_accuracy_before"] + 0.1
+    assert result["self_labels"].keys() == {"walked", "right", "right_walked", "accuracy"}
+    assert result["self_labels"]["accuracy"] > result["shifted_accuracy_before"] + 0.1
+    alone = adapt(deployed, tmp_path / "alone", capsys, "--shift", "rotation:40", *options, "--no-self-labels")
+    assert alone["self_labels"] == {}
+    assert alone["shifted_accuracy_after"] > alone["shifted_accuracy_before"] + 0.1
+    weights = [network_file.load(tmp_path / name / "network.safetensors").layers[0].weight for name in ("new", "alone")]
+    assert not np.array_equal(*weights)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--labels", "none", "--no-self-labels"], "--no-self-labels has no meaning without labels"),
         (["--labels", "0"], "--labels is '0': choose none, or a fraction above 0, 1 at most"),
         (["--labels", "1.5"], "--labels is '1.5'"),
         (["--labels", "nan"], "--labels is 'nan'"),
