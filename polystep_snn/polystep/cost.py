@@ -38,7 +38,12 @@ class CrossEntropy:
         return torch.logsumexp(logits, -2) - logits.gather(-2, index).squeeze(-2)
 
     def slope(self, value: Tensor, target: Tensor) -> Tensor:
-        """How much the costs change with each entry of the readout, in the shape of ``value [..., C, B]``, in nats a unit."""
+        """How much the costs change with each entry of the readout, in nats a unit, in the shape of ``value``.
+
+        Args:
+            value: ``[..., C, B]``.
+            target: ``[B]``.
+        """
         right_class = (torch.arange(value.shape[-2], device=value.device)[:, None] == target).to(value.dtype)
         return self.scale * (torch.softmax(self.scale * value, -2) - right_class)
 
@@ -81,7 +86,12 @@ class MeanSquaredError:
         return (self.scale * value - target.mT).square().mean(-2)
 
     def slope(self, value: Tensor, target: Tensor) -> Tensor:
-        """How much the costs change with each entry of the readout, in the shape of ``value [..., C, B]``."""
+        """How much the costs change with each entry of the readout, in the shape of ``value``.
+
+        Args:
+            value: ``[..., C, B]``.
+            target: ``[B, C]``.
+        """
         return 2.0 * self.scale * (self.scale * value - target.mT) / value.shape[-2]
 
     def of_change(self, value: Tensor, columns: Tensor, change: Tensor, target: Tensor) -> Tensor:
