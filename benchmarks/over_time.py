@@ -3,10 +3,12 @@
     python benchmarks/over_time.py rows --seeds 0 1 2
     python benchmarks/over_time.py spoken --network delayed --seeds 0 1 2 3 4
     python benchmarks/over_time.py speakers --methods polystep bptt
+    python benchmarks/over_time.py rows --methods polystep "every step" --seeds 0 1 2 --keep
     python benchmarks/over_time.py rows --methods bptt --tune lr=1e-3,3e-3 surrogate=fast_sigmoid,superspike
 
 ``rows``: MNIST, a row of 28 pixels a step. ``spoken``: spoken digits, recordings 0 to 4 of every speaker and digit tested, as published.
 ``speakers``: all recordings of one speaker tested, each speaker in turn. ``touch``: events of a tactile skin, see ``touch_data.py``.
+``every step``: the decision after every step has a cost; ``half_accuracy`` is that of the decision after half of the steps.
 All methods train the same network on the same data with the same optimizer, once a seed; the epoch that validation chooses is tested. What
 was chosen for a method on validation, with ``--tune``, which tests nothing, stands in ``CHOSEN``: among four settings for either method,
 on rows one more for BPTT; speakers have those of the published split. Results of ``--tune`` are added to those that stand in its file.
@@ -22,6 +24,7 @@ from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
+import torch
 from common import RESULTS, report, spread
 from touch_data import load_touch
 
@@ -31,7 +34,9 @@ from polystep_snn.training.build import build_bptt, build_polystep
 from polystep_snn.training.config import TrainConfig
 from polystep_snn.training.data import load_run_data
 from polystep_snn.training.observer import Observer
+from polystep_snn.training.opened_run import OpenedRun
 from polystep_snn.training.recipes import recipe
+from polystep_snn.training.run_folder import open_run
 from polystep_snn.training.trainer import Trainer
 
 TASKS: dict[str, dict[str, Any]] = {
@@ -51,7 +56,7 @@ TASKS: dict[str, dict[str, Any]] = {
 # Of the published recordings; the set has a sixth speaker by now.
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo")
 NETWORKS = {"recurrent": ("128r",), "delayed": ("128d16", "128"), "dense": ("128",)}
-METHODS = ("polystep", "bptt", "without price", "without memory", "learned delays")
+METHODS = ("polystep", "bptt", "without price", "without memory", "learned delays", "every step")
 # Found with --tune, seed 0. On rows 1e-2 had 0.3 points more there, but with seed 1 the layer saturated within the first epoch.
 CHOSEN: dict[tuple[str, str, str], dict[str, Any]] = {
     ("rows", "recurrent", "polystep"): {"lr": 5e-3, "radius": 0.3},
@@ -77,6 +82,8 @@ def options_of(task: str, network: str, method: str, changes: dict[str, Any]) ->
     options |= CHOSEN.get((task, network, own), {}) | changes
     if method == "learned delays":
         options["learn_delays"] = True
+    if method == "every step":
+        options["cost_steps"] = "all"
     if method == "without price":
         options["recurrent_credit"] = False
     elif method == "without memory":
@@ -91,14 +98,27 @@ def run(options: dict[str, Any], bptt: bool, seed: int, dataset: Dataset, config
         trainer = Trainer(config, Path(folder), dataset, observer=Observer(), make_method=make)
         summary = trainer.fit()
         assert summary is not None
+        early = half_accuracy(open_run(Path(folder), dataset=dataset))
     history = trainer.position.history
     seconds = [b["seconds"] - a["seconds"] for a, b in pairwise(history)] or [history[0]["seconds"]]
     return {
         **{name: summary[name] for name in ("test_accuracy", "val_accuracy", "epoch")},
+        "half_accuracy": early,
         "seed": seed,
         "seconds_per_epoch": round(statistics.median(seconds), 2),
         "firing_rates": history[-1]["firing_rates"],
     }
+
+
+def half_accuracy(run: OpenedRun) -> float:
+    """On the test part, of the decision after half of the steps."""
+    feed, right = run.feed(run.dataset.test), 0
+    generator = torch.Generator().manual_seed(0)
+    for indices in torch.arange(len(feed.labels)).split(500):
+        frames, labels = feed.batch(indices, generator=generator)
+        values, _ = run.network(list(frames)[: len(frames) // 2])
+        right += int((values.argmax(1) == labels).sum())
+    return right / len(feed.labels)
 
 
 def trained(arguments: argparse.Namespace, method: str, seed: int, speaker: str | None, changes: dict[str, Any]) -> dict[str, Any]:
@@ -185,6 +205,8 @@ def main() -> None:
             **spread("accuracy", accuracies),
             "seconds_per_epoch": statistics.median(r["seconds_per_epoch"] for r in own),
         }
+        if all("half_accuracy" in r for r in own):
+            results[method] |= spread("half_accuracy", [100 * r["half_accuracy"] for r in own])
         rows.append({"method": method, **results[method], "accuracies": " ".join(f"{a:.2f}" for a in accuracies)})
     settings = {method: options_of(arguments.task, arguments.network, method, {}) for method in runs}
     name = f"over-time-{arguments.task}-{arguments.network}"
