@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from polystep_snn.datasets.config import EVENTS, SEQUENCE
+from polystep_snn.datasets.config import AUGMENTATION_OPTIONS, EVENTS, SEQUENCE, SEQUENCE_AUGMENTATION_OPTIONS
 from polystep_snn.geometry import Delayed, Recurrent
 from polystep_snn.snn.config import parse_layer
 from polystep_snn.spaces.config import SPACE_OPTIONS
