@@ -5,7 +5,7 @@
     python benchmarks/own_data.py forecast --seeds 0 1 2 ETTh1: 96 hours from 96, differences from the last value as .npz, --cost mse
     python benchmarks/own_data.py start                  60,000 images from .npz: memory, and time to the first step
 
-``forecast --tune`` compares settings on the validation part.
+``fashion --tune`` and ``forecast --tune`` compare settings on the validation part.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def trained(data: Path, out: Path, seed: int, options: dict[str, Any]) -> dict[s
     """The summary of ``polystep-snn train DATA`` with some options, in a process of its own."""
     flags = [f"--{name.replace('_', '-')}" for name in options]
     values = [[str(v) for v in (value if isinstance(value, tuple) else (value,))] for value in options.values()]
-    given = [word for flag, own in zip(flags, values, strict=True) for word in (flag, *own)]
+    given = [word for flag, own in zip(flags, values, strict=True) for word in (flag, *(() if own == ["True"] else own))]
     command = [sys.executable, "-m", "polystep_snn.cli.main", "train", str(data), "--out", str(out), "--seed", str(seed), "--threads", "1"]
     done = subprocess.run([*command, *given, "--json"], stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -71,14 +71,33 @@ def fashion(arguments: argparse.Namespace, folder: Path) -> None:
     labels = np.array(data.classes)[np.concatenate([data.train.labels, data.validation.labels])]
     path = folder / "fashion.npz"
     np.savez(path, x_train=images, y_train=labels, x_test=data.test.images, y_test=np.array(data.classes)[data.test.labels])
-    found: dict[str, list[float]] = {"forward-only": [], "BPTT": []}
-    for seed in arguments.seeds:
-        found["forward-only"].append(100 * trained(path, folder / f"own{seed}", seed, FASHION | FASHION_FORWARD)["test_accuracy"])
-        config = TrainConfig(str(path), kind="images", seed=seed, threads=1, device="cpu", **FASHION, **FASHION_BPTT)
+
+    def forward_only(name: str, seed: int, options: dict[str, Any]) -> dict[str, Any]:
+        return trained(path, folder / name, seed, FASHION | options)
+
+    def backwards(name: str, seed: int, options: dict[str, Any]) -> dict[str, Any]:
+        config = TrainConfig(str(path), kind="images", seed=seed, threads=1, device="cpu", **{**FASHION, **options})
         dataset, record = load_run_data(config)
-        summary = Trainer(config, folder / f"bptt{seed}", dataset, make_method=build_bptt, record=record).fit()
+        summary = Trainer(config, folder / name, dataset, make_method=build_bptt, record=record).fit()
         assert summary is not None
-        found["BPTT"].append(100 * summary["test_accuracy"])
+        return summary
+
+    methods = {"forward-only": (forward_only, FASHION_FORWARD, FASHION_TRIALS), "BPTT": (backwards, FASHION_BPTT, FASHION_BPTT_TRIALS)}
+    if arguments.tune:
+        trials = [(method, trial) for method, (_, _, own) in methods.items() for trial in own]
+        rows = []
+        for k, (method, trial) in enumerate(trials):
+            train, base, _ = methods[method]
+            val = 100 * train(f"trial{k}", 0, base | trial)["val_accuracy"]
+            rows.append({"method": method, "settings": str(trial), "val_accuracy": round(val, 2)})
+            print(rows[-1], file=sys.stderr, flush=True)
+        bases = {method: str(FASHION | base) for method, (_, base, _) in methods.items()}
+        report("own-data-fashion-tune", {f"{row['method']} {row['settings']}": row for row in rows}, rows, {"base": bases}, arguments.json)
+        return
+    found: dict[str, list[float]] = {method: [] for method in methods}
+    for seed in arguments.seeds:
+        for method, (train, options, _) in methods.items():
+            found[method].append(100 * train(f"{method}{seed}", seed, options)["test_accuracy"])
         print(f"seed {seed}: " + ", ".join(f"{name} {own[-1]:.2f} %" for name, own in found.items()), file=sys.stderr, flush=True)
     show("own-data-fashion", found, "accuracy", arguments)
 
@@ -166,7 +185,7 @@ def main() -> None:
     tasks = {"spoken": spoken, "fashion": fashion, "forecast": forecast, "start": start}
     parser.add_argument("task", choices=tasks)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--tune", action="store_true", help="of forecast: compare settings on validation")
+    parser.add_argument("--tune", action="store_true", help="of fashion and forecast: compare settings on validation")
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
