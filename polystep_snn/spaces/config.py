@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from polystep_snn.errors import InputError
-from polystep_snn.options import COUNT, FRACTION, LARGEST_COUNT, POSITIVE, Options, option, up_to
+from polystep_snn.options import COUNT, FRACTION, LARGEST_COUNT, POSITIVE, Options, Range, option, up_to
 
 SPACES = ("node", "weight")
 POLYTOPES = ("orthoplex", "simplex", "cube")
@@ -48,6 +48,11 @@ class MethodConfig(Options):
         0.0, "how strongly, in nats: times the squared distance of each neuron's rate; 0 for none", range=up_to(POSITIVE.high)
     )
     cost: str = option("entropy", "cross-entropy of classes, or the mean squared error of real targets (mse)", tuple(COSTS))
+    label_smoothing: float = option(
+        0.0,
+        "share of every target that is spread evenly over all classes while training",
+        range=Range(0, 1, "a fraction from 0 to below 1", below=True),
+    )
     spike_price: float = option(
         0.0, "what spikes of hidden neurons cost, in nats: of a neuron that fires in every step; 0 for nothing", range=up_to(POSITIVE.high)
     )
@@ -63,6 +68,8 @@ class MethodConfig(Options):
                     f"{space!r}"
                 )
 
+        if self.cost == "mse" and self.label_smoothing:
+            raise InputError(f"label_smoothing is {self.label_smoothing:g}, but real targets have no classes: leave it out")
         if self.space == "weight" and self.cost == "mse":
             raise InputError("cost is 'mse', but the space 'weight' takes classes here: choose the space 'node'")
 

@@ -69,6 +69,8 @@ def test_options_of_another_version_name_it():
         ({"shift": 65}, "shift is 65: give a whole number from 0 to 64"),
         ({"flip_lr": 2}, "flip_lr is 2.0: give a probability from 0 to 1"),
         ({"encoder": "sequence", "flip_lr": 0.5}, "flip_lr is 0.5, but sequences are not framed: leave it out"),
+        ({"label_smoothing": 1}, "label_smoothing is 1.0: choose a fraction from 0 to below 1"),
+        ({"label_smoothing": 0.1, "cost": "mse"}, "label_smoothing is 0.1, but real targets have no classes: leave it out"),
         ({"rank": 4}, "rank is 4, but the space 'node' has no such option: leave it out, or choose the space 'weight'"),
         ({"space": "weight", "windows": 3}, "windows is 3, but the space 'weight' has no such option"),
         ({"neuron": "loihi"}, "weight_bits is 32, but the neuron 'loihi' needs 8: choose it, or the neuron 'lif'"),
