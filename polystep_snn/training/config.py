@@ -22,7 +22,8 @@ class OptimizerConfig(Options):
     lr: float = option(3e-3, "learning rate at the start; falls to 0 along half a cosine", range=POSITIVE)
     weight_decay: float = option(0.5, "decoupled weight decay of AdamW", range=up_to(POSITIVE.high))
     standardize: bool = option(
-        False, "the first layer learns as if every input had mean 0 and standard deviation 1; its weights stay those of the inputs as they are"
+        False,
+        "the first layer learns as if every input had mean 0 and standard deviation 1; its weights stay those of the inputs as they are",
     )
     class_weights: str = option(
         "none", "balanced: samples of rare classes are drawn more often, so that every class has the same weight", ("none", "balanced")

@@ -48,8 +48,10 @@ class InputStatistics(NamedTuple):
         total = torch.zeros(2, feed.num_inputs, dtype=torch.float64, device=device)
         for batch in indices.split(_BATCH):
             frames, _ = feed.batch(batch, generator=generator)
-            x = frames.current if isinstance(frames, Constant) else sum(frame for frame in frames) / len(frames)
-            x = x.to(torch.float64)
+            x = torch.zeros(len(batch), feed.num_inputs, dtype=torch.float64, device=device)
+            for frame in [frames.current] if isinstance(frames, Constant) else frames:
+                x += frame
+            x /= 1 if isinstance(frames, Constant) else len(frames)
             total += torch.stack([x.sum(0), x.square().sum(0)])
         mean, square = total / len(indices)
         deviation = (square - mean.square()).clamp_(min=0).sqrt_()

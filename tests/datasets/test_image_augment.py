@@ -42,7 +42,8 @@ def test_how_often_images_are_mirrored():
 def test_nothing_changes_by_default():
     assert not ImageAugmentation(seed=7).changes
     assert (changed(ImageAugmentation(), IMAGE, range(50)) == IMAGE).all()
-    assert ImageAugmentation(shift=1).changes and ImageAugmentation(flip_lr=0.1).changes
+    assert ImageAugmentation(shift=1).changes
+    assert ImageAugmentation(flip_lr=0.1).changes
 
 
 def test_an_image_depends_on_seed_epoch_and_its_number_alone():

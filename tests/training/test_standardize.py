@@ -61,7 +61,9 @@ def test_a_run_is_one_on_standardized_images(digits, tmp_path, make_method):
 
     def standardized(samples):
         x = samples.intensities().reshape(len(samples), -1)
-        return Samples(((x - inputs.mean.numpy()) / inputs.spread.numpy()).astype(np.float32).reshape(samples.images.shape), samples.labels, 1)
+        return Samples(
+            ((x - inputs.mean.numpy()) / inputs.spread.numpy()).astype(np.float32).reshape(samples.images.shape), samples.labels, 1
+        )
 
     parts = {name: standardized(getattr(digits, name)) for name in ("train", "validation", "test")}
     ours = Trainer(config, tmp_path / "ours", digits, make_method=make_method)
