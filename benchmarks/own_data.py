@@ -30,12 +30,11 @@ from polystep_snn.training.data import load_run_data
 from polystep_snn.training.trainer import Trainer
 
 # The first of the trials; windows, radius, batch and weight decay are the best of some twenty settings on validation with seed 0 before.
-FASHION = {"hidden": (256, 128), "epochs": 10, "standardize": True, "label_smoothing": 0.1}
+FASHION = {"hidden": (256, 128), "epochs": 10, "standardize": True}
 FASHION_FORWARD = {"credit": "chained", "windows": 5, "radius": 1.0, "lr": 2e-3, "weight_decay": 0.2, "batch_size": 256}
 FASHION_BPTT = {"lr": 1e-3, "weight_decay": 0.05}
-PLAIN = {"standardize": False, "label_smoothing": 0.0}
-FASHION_TRIALS: list[dict[str, Any]] = [{}, {"label_smoothing": 0.0}, PLAIN, {"flip_lr": 0.5}, {"shift": 1}]
-FASHION_BPTT_TRIALS: list[dict[str, Any]] = [{}, {"lr": 2e-3}, PLAIN]
+FASHION_TRIALS: list[dict[str, Any]] = [{}, {"standardize": False}, {"label_smoothing": 0.1}, {"flip_lr": 0.5}]
+FASHION_BPTT_TRIALS: list[dict[str, Any]] = [{}, {"standardize": False}, {"lr": 2e-3}]
 # The first of TRIALS. On validation with seed 0 twice as many epochs explain 0.3 points more of the variance.
 FORECAST: dict[str, Any] = {"cost": "mse", "encoder": "sequence", "hidden": (64,), "epochs": 10, "batch_size": 64, "lr": 3e-3}
 TRIALS: list[dict[str, Any]] = [{}, {"lr": 1e-2}, {"epochs": 20}, {"hidden": (128,)}, {"hidden": ("64r",)}]
