@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from polystep_snn.datasets import event_set
 from polystep_snn.datasets.augment import Augmentation
 from polystep_snn.datasets.framing import Framing
+from polystep_snn.datasets.image_augment import ImageAugmentation
 from polystep_snn.datasets.own.describe import KINDS as KINDS_OF_OWN
 from polystep_snn.datasets.sequence_augment import SequenceAugmentation
 from polystep_snn.datasets.speech_features import KINDS, SpeechFeatures
@@ -22,7 +23,8 @@ SPEECH_SETS = ("spoken-digits",)
 _NUM_PIXELS = {"digits": 64, "mnist": 784, "fashion-mnist": 784}
 
 FRAMING_OPTIONS = ("window_us", "bin_by", "denoise_us", "stabilize", "crop", "polarity", "counts")
-AUGMENTATION_OPTIONS = ("shift", "jitter", "time_jitter", "drop")
+IMAGE_AUGMENTATION_OPTIONS = ("shift", "flip_lr")
+AUGMENTATION_OPTIONS = (*IMAGE_AUGMENTATION_OPTIONS, "jitter", "time_jitter", "drop")
 EVENT_OPTIONS = FRAMING_OPTIONS + AUGMENTATION_OPTIONS
 SPEECH_OPTIONS = ("features", "bands", "step_ms", "speaker")
 SEQUENCE_AUGMENTATION_OPTIONS = ("time_shift", "stretch", "pitch")
@@ -46,8 +48,9 @@ class DataConfig(Options):
     crop: tuple[int, ...] = option((), "left, top, width and height of the part of the sensor that is kept, in pixels; by default all")
     polarity: bool = option(True, "ON and OFF events are inputs of their own")
     counts: bool = option(False, "inputs are numbers of events instead of 0 and 1")
-    shift: int = option(0, "training recordings are moved at random by up to so many pixels")
-    jitter: float = option(0.0, "every event of them is moved at random, standard deviation in pixels")
+    shift: int = option(0, "training images and recordings are moved at random by up to so many pixels")
+    flip_lr: float = option(0.0, "and mirrored, left and right, with this probability")
+    jitter: float = option(0.0, "every event of recordings is moved at random, standard deviation in pixels")
     time_jitter: float = option(0.0, "and in time, standard deviation in steps")
     drop: float = option(0.0, "and dropped with this probability")
     kind: str = option("", "of data of one's own: what it is taken for; by default its path tells", ("", *KINDS_OF_OWN))
@@ -96,7 +99,7 @@ class DataConfig(Options):
             if name:
                 raise InputError(f"{name} is {getattr(self, name)}, but sequences are not framed: leave it out")
             return
-        name = None if self.holds_events else self.changed(EVENT_OPTIONS)
+        name = None if self.holds_events else self.changed(tuple(n for n in EVENT_OPTIONS if n not in IMAGE_AUGMENTATION_OPTIONS))
         if name:
             raise InputError(
                 f"{name} is {getattr(self, name)}, but the encoder {self.encoder!r} is for images, which have no events: leave it out, or "
@@ -108,7 +111,9 @@ class DataConfig(Options):
         if self.holds_sequences:
             self.sequence_augmentation()
             self.speech_features()
-        if self.holds_events:
+        if not self.holds_events:
+            self.image_augmentation()
+        else:
             framing = self.framing()
             self.augmentation()
             if self.dataset in EVENT_SETS:
@@ -123,6 +128,10 @@ class DataConfig(Options):
     def augmentation(self, seed: int = 0) -> Augmentation:
         """What may happen to the recordings that it learns from; ``seed`` is the run's."""
         return Augmentation(**{name: getattr(self, name) for name in AUGMENTATION_OPTIONS}, seed=seed)
+
+    def image_augmentation(self, seed: int = 0) -> ImageAugmentation:
+        """What may happen to the images that it learns from; ``seed`` is the run's."""
+        return ImageAugmentation(**{name: getattr(self, name) for name in IMAGE_AUGMENTATION_OPTIONS}, seed=seed)
 
     def speech_features(self) -> SpeechFeatures | None:
         """How its recordings of speech become sequences; None for other data."""

@@ -60,7 +60,7 @@ _HOME = {
     "modules.attention": ("MultiheadAttention",),
     "modules.lstm": ("LSTM",),
     "polystep.ask_tell": ("PolyStepES", "minimize"),
-    "polystep.cost": ("CrossEntropy", "RateTarget", "ZeroOne"),
+    "polystep.cost": ("CrossEntropy", "RateTarget", "SmoothedCrossEntropy", "ZeroOne"),
     "spaces.weight.space": ("WeightSpace",),
     "polystep.schedule": ("Schedule",),
     "spaces.layer.space": ("LayerSpace",),

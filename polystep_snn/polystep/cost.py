@@ -44,8 +44,7 @@ class CrossEntropy:
             value: ``[..., C, B]``.
             target: ``[B]``.
         """
-        right_class = (torch.arange(value.shape[-2], device=value.device)[:, None] == target).to(value.dtype)
-        return self.scale * (torch.softmax(self.scale * value, -2) - right_class)
+        return self.scale * (torch.softmax(self.scale * value, -2) - self._targets(value.shape[-2], target, value.dtype))
 
     def of_change(self, value: Tensor, columns: Tensor, change: Tensor, target: Tensor) -> Tensor:
         """The same for ``value + columns[k] * change[v, k]``, in one pass over the ``[V, K, C, B]`` numbers.
@@ -62,10 +61,40 @@ class CrossEntropy:
         limit = math.log(torch.finfo(value.dtype).max / (2 * len(value)))
         logits, columns = torch.log_softmax(self.scale * value, 0), self.scale * columns
         # A product with ones and zeros is exact, and faster than picking the right class for every probe.
-        right_class = (torch.arange(len(value), device=value.device)[:, None] == target).to(value.dtype)
-        right = torch.addcmul((logits * right_class).sum(0), torch.mm(columns, right_class), change).clamp_(-limit, limit)
+        targets = self._targets(len(value), target, value.dtype)
+        right = torch.addcmul((logits * targets).sum(0), torch.mm(columns, targets), change).clamp_(-limit, limit)
         odds = torch.addcmul(logits, columns[:, :, None], change[:, :, None, :]).clamp_(max=limit).exp_()
         return torch.log(odds.sum(-2) + math.exp(-limit)) - right
+
+    def _targets(self, num_classes: int, target: Tensor, dtype: torch.dtype) -> Tensor:
+        """What share of its target each class is, ``[C, B]``."""
+        return (torch.arange(num_classes, device=target.device)[:, None] == target).to(dtype)
+
+
+@dataclass(frozen=True)
+class SmoothedCrossEntropy(CrossEntropy):
+    """Cross-entropy with targets of which a share is spread evenly over all classes, so that no class is ever quite certain.
+
+    Source: Szegedy et al., "Rethinking the Inception architecture for computer vision", section 7, CVPR 2016.
+
+    Attributes:
+        smoothing: the share, 0 to below 1.
+    """
+
+    smoothing: float = 0.1
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0.0 <= self.smoothing < 1.0:
+            raise InputError(f"smoothing is {self.smoothing:g}: choose a fraction from 0 to below 1")
+
+    def __call__(self, value: Tensor, target: Tensor) -> Tensor:
+        right = super().__call__(value, target)
+        logits = self.scale * value
+        return torch.lerp(right, torch.logsumexp(logits, -2) - logits.mean(-2), self.smoothing)
+
+    def _targets(self, num_classes: int, target: Tensor, dtype: torch.dtype) -> Tensor:
+        return super()._targets(num_classes, target, dtype) * (1.0 - self.smoothing) + self.smoothing / num_classes
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from polystep_snn.errors import InputError
-from polystep_snn.options import COUNT, FRACTION, LARGEST_COUNT, POSITIVE, Options, option, up_to
+from polystep_snn.options import COUNT, FRACTION, LARGEST_COUNT, POSITIVE, Options, Range, option, up_to
 
 SPACES = ("node", "weight")
 POLYTOPES = ("orthoplex", "simplex", "cube")
@@ -51,6 +51,11 @@ class MethodConfig(Options):
     cost_steps: str = option(
         "last", "the decision after the last step has a cost, or those of all steps, so that early ones are right too", ("last", "all")
     )
+    label_smoothing: float = option(
+        0.0,
+        "share of every target that is spread evenly over all classes while training",
+        range=Range(0, 1, "a fraction from 0 to below 1", below=True),
+    )
     spike_price: float = option(
         0.0, "what spikes of hidden neurons cost, in nats: of a neuron that fires in every step; 0 for nothing", range=up_to(POSITIVE.high)
     )
@@ -66,6 +71,8 @@ class MethodConfig(Options):
                     f"{space!r}"
                 )
 
+        if self.cost == "mse" and self.label_smoothing:
+            raise InputError(f"label_smoothing is {self.label_smoothing:g}, but real targets have no classes: leave it out")
         if self.space == "weight" and self.cost == "mse":
             raise InputError("cost is 'mse', but the space 'weight' takes classes here: choose the space 'node'")
 

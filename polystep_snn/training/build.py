@@ -11,7 +11,7 @@ from polystep_snn.datasets.augment import Augmentation
 from polystep_snn.datasets.config import EVENTS, SEQUENCE
 from polystep_snn.errors import InputError
 from polystep_snn.geometry import Conv, Item, SumPool
-from polystep_snn.polystep.cost import CrossEntropy, MeanSquaredError, RateTarget, rate_scale
+from polystep_snn.polystep.cost import CrossEntropy, MeanSquaredError, RateTarget, SmoothedCrossEntropy, rate_scale
 from polystep_snn.polystep.relative import Relative
 from polystep_snn.polystep.schedule import Schedule
 from polystep_snn.polystep.transport import Sinkhorn, Softmax
@@ -70,9 +70,15 @@ def build_augmentation(config: TrainConfig) -> Augmentation:
 
 
 def build_cost(config: TrainConfig) -> CrossEntropy | MeanSquaredError:
-    """The cost that is minimised and reported."""
+    """The cost that is reported, and minimised unless labels are smoothed."""
     scale = rate_scale(build_readout(config).full_scale(config.data.total_steps))
     return MeanSquaredError(scale) if config.method.cost == "mse" else CrossEntropy(scale)
+
+
+def build_training_cost(config: TrainConfig) -> CrossEntropy | MeanSquaredError:
+    """The cost that is minimised."""
+    cost, smoothing = build_cost(config), config.method.label_smoothing
+    return SmoothedCrossEntropy(cost.scale, smoothing) if smoothing else cost
 
 
 def build_readout(config: TrainConfig) -> Readout:
@@ -126,7 +132,7 @@ def build_polystep(config: TrainConfig, network: SpikingNetwork) -> NodeStep | W
     if config.method.space == "weight":
         return WeightStep(
             network,
-            build_cost(config),
+            build_training_cost(config),
             WeightSpace(
                 config.method.radius, HybridLowRank(config.method.rank), particle_dim=config.method.rank, polytope=config.method.polytope
             ),
@@ -146,7 +152,7 @@ def build_polystep(config: TrainConfig, network: SpikingNetwork) -> NodeStep | W
             recurrent_credit=config.method.recurrent_credit,
         ),
         transport,
-        build_cost(config),
+        build_training_cost(config),
         residual=_RESIDUAL if config.network.readout == "count" else None,
         compile=config.run.compile,
         seed=config.run.seed,
@@ -168,7 +174,8 @@ def _probed(config: TrainConfig) -> int | list[int | None] | None:
 
 def build_bptt(config: TrainConfig, network: SpikingNetwork, surrogate: str = "fast_sigmoid") -> SurrogateBPTT:
     """What fills the gradients in a comparison."""
-    return SurrogateBPTT(network, surrogate, build_cost(config), config.run.compile, config.method.cost_steps == "all")
+    every_step = config.method.cost_steps == "all"
+    return SurrogateBPTT(network, surrogate, build_training_cost(config), config.run.compile, every_step)
 
 
 def build_optimizer(config: TrainConfig, network: SpikingNetwork) -> torch.optim.Optimizer:

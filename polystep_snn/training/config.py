@@ -7,6 +7,7 @@ from typing import Any
 from polystep_snn import __version__
 from polystep_snn.datasets.config import DataConfig
 from polystep_snn.errors import InputError
+from polystep_snn.geometry import Conv, SumPool
 from polystep_snn.options import COUNT, POSITIVE, Options, Range, option, up_to
 from polystep_snn.snn.config import NetworkConfig
 from polystep_snn.spaces.config import MethodConfig
@@ -20,6 +21,10 @@ class OptimizerConfig(Options):
     batch_size: int = option(128, "samples a step", range=COUNT)
     lr: float = option(3e-3, "learning rate at the start; falls to 0 along half a cosine", range=POSITIVE)
     weight_decay: float = option(0.5, "decoupled weight decay of AdamW", range=up_to(POSITIVE.high))
+    standardize: bool = option(
+        False,
+        "the first layer learns as if every input had mean 0 and standard deviation 1; its weights stay those of the inputs as they are",
+    )
     class_weights: str = option(
         "none", "balanced: samples of rare classes are drawn more often, so that every class has the same weight", ("none", "balanced")
     )
@@ -105,6 +110,8 @@ class TrainConfig:
         if method.credit == "exact" and (method.cost_steps == "all" or network.readout == "max"):
             given = "cost_steps is 'all'" if method.cost_steps == "all" else "readout is 'max'"
             raise InputError(f"{given}, but decisions over time are not followed exactly: choose the credit chained or auto")
+        if self.optimizer.standardize and isinstance(network.layers[0], Conv | SumPool):
+            raise InputError(f"standardize needs a dense first layer, but hidden begins with {network.hidden[0]!r}: leave it out")
         if method.windows > data.total_steps:
             raise InputError(f"windows is {method.windows}, but there are {data.total_steps} timesteps: choose at most as many")
         for name, delay in network.delays.items():

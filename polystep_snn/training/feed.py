@@ -14,6 +14,7 @@ from polystep_snn.datasets.augment import Augmentation
 from polystep_snn.datasets.base import Part, Sequences
 from polystep_snn.datasets.config import EVENTS, SEQUENCE
 from polystep_snn.datasets.events import EventSamples
+from polystep_snn.datasets.image_augment import ImageAugmentation
 from polystep_snn.datasets.sequence_augment import SequenceAugmentation
 from polystep_snn.errors import InputError
 from polystep_snn.snn.encoders import Encoder
@@ -58,22 +59,28 @@ class ImageFeed:
         samples: the images.
         encoder: makes frames of their intensities.
         device: where they are kept and encoded.
+        augmentation: what may happen to an image, a function of its own seed, the epoch and the image's place in ``samples`` alone; None:
+            nothing.
     """
 
-    def __init__(self, samples: Samples, encoder: Encoder, device: torch.device):
+    def __init__(self, samples: Samples, encoder: Encoder, device: torch.device, augmentation: ImageAugmentation | None = None):
         # Of what cannot be written to, such as a mapped file, torch would warn.
         self.images = torch.from_numpy(np.require(samples.images, requirements="W")).flatten(1).to(device)
         self.labels, self.full_scale = targets_of(samples, device), samples.full_scale
-        self.encoder = encoder
+        self.encoder, self.augmentation, self._shape = encoder, augmentation or ImageAugmentation(), samples.shape
         self.num_inputs = encoder.num_channels(self.images.shape[1])
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def batch(self, indices: Tensor, epoch: int = 0, generator: torch.Generator | None = None) -> tuple[Frames, Tensor]:
-        """See ``Feed``; an image is the same in every epoch."""
-        indices = indices.to(self.labels.device)
-        return self.encoder(self.intensities(indices), generator), self.labels[indices]
+        """See ``Feed``."""
+        numbers, indices = indices, indices.to(self.labels.device)
+        images = self.intensities(indices)
+        if self.augmentation.changes:
+            sources = torch.from_numpy(self.augmentation.sources(numbers.cpu().numpy(), self._shape, epoch)).to(images.device)
+            images = torch.nn.functional.pad(images, (0, 1)).gather(1, sources)
+        return self.encoder(images, generator), self.labels[indices]
 
     def intensities(self, indices: Tensor | slice = slice(None)) -> Tensor:
         """``[B, N]`` float32 of the images at ``indices``, or of all."""
@@ -158,7 +165,7 @@ def make_feed(config: TrainConfig, samples: Part, training: bool = False) -> Fee
     Args:
         config: of the run, resolved.
         samples: what is fed.
-        training: whether recordings are augmented.
+        training: whether samples are augmented.
 
     Raises:
         InputError: an encoder that is not for such samples, recordings of another number of steps.
@@ -172,7 +179,7 @@ def _make_feed(config: TrainConfig, samples: Part, training: bool) -> Feed:
     if isinstance(samples, Samples):
         if config.data.encoder in (EVENTS, SEQUENCE):
             raise InputError(f"encoder is {config.data.encoder!r}, but {config.data.dataset} holds images: choose another encoder")
-        return ImageFeed(samples, build_encoder(config), device)
+        return ImageFeed(samples, build_encoder(config), device, config.data.image_augmentation(config.run.seed) if training else None)
     if isinstance(samples, Sequences):
         if config.data.encoder != SEQUENCE:
             raise InputError(f"encoder is {config.data.encoder!r}, but {config.data.dataset} holds sequences: choose {SEQUENCE!r}")

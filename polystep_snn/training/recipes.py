@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from polystep_snn.datasets.config import EVENTS, SEQUENCE
+from polystep_snn.datasets.config import AUGMENTATION_OPTIONS, EVENTS, SEQUENCE, SEQUENCE_AUGMENTATION_OPTIONS
 from polystep_snn.geometry import Delayed, Recurrent
 from polystep_snn.snn.config import parse_layer
 from polystep_snn.spaces.config import SPACE_OPTIONS
@@ -103,7 +103,9 @@ SPACE_RECIPES: dict[str, dict[str, Any]] = {
 # What the loop that learns on the chip does not have.
 NOT_ON_CHIP = (
     *("lr", "weight_decay", "averaging", "windows", "polytope", "transport", "probed", "credit", "rate_weight", "target_rate"),
-    *("spike_price", "device", "threads", "compile", "v_th", "cost", "class_weights"),
+    *("spike_price", "device", "threads", "compile", "v_th", "cost", "class_weights", "standardize", "label_smoothing"),
+    *AUGMENTATION_OPTIONS,
+    *SEQUENCE_AUGMENTATION_OPTIONS,
 )
 
 

@@ -34,6 +34,7 @@ from polystep_snn.training.observer import Observer
 from polystep_snn.training.run_folder import RunFolder
 from polystep_snn.training.run_state import Position
 from polystep_snn.training.scores import scores_of
+from polystep_snn.training.standardize import InputStatistics, StandardizedInputs
 from polystep_snn.training.workers import Workers
 
 # Seconds between checkpoints within an epoch; there is one at the end of every epoch anyway.
@@ -88,6 +89,12 @@ class Trainer:
             )
 
         self.network = build_network(config, dataset.train.shape, dataset.num_classes)
+        self.inputs: StandardizedInputs | None = None
+        if config.optimizer.standardize:
+            statistics = InputStatistics.of(make_feed(config, dataset.train), config.run.seed)
+            self.inputs = StandardizedInputs(self.network.weights[0], self.network.biases[0], statistics)
+            if not resume:
+                self.inputs.fold()
         if not config.network.v_th and not resume:
             calibrate_thresholds(self.network, self._calibration_frames)
         self.method = make_method(config, self.network)
@@ -188,7 +195,8 @@ class Trainer:
         grads = [p.grad for p in self.network.parameters() if p.grad is not None]
         self.workers.average([*grads, result.loss, result.accuracy, *result.rates, stop])
         self.stop_requested = bool(stop)
-        self.optimizer.step()
+        with self.inputs.unfolded() if self.inputs is not None else nullcontext():
+            self.optimizer.step()
         self.scheduler.step()
         # A running average whose window grows to its full length, so that it forgets the initial weights.
         decay = min(config.optimizer.averaging, (1 + done) / (10 + done))

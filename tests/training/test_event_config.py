@@ -3,7 +3,7 @@
 import pytest
 
 from polystep_snn.datasets import Framing
-from polystep_snn.datasets.config import EVENT_OPTIONS
+from polystep_snn.datasets.config import EVENT_OPTIONS, IMAGE_AUGMENTATION_OPTIONS
 from polystep_snn.errors import InputError
 from polystep_snn.profiling import sample_shape
 from polystep_snn.training.build import build_augmentation, build_framing
@@ -51,7 +51,7 @@ def test_a_space_counts_more_than_a_data_set():
     assert recipe("nmnist", space="node") == RECIPES["nmnist"]
 
 
-@pytest.mark.parametrize("name", EVENT_OPTIONS)
+@pytest.mark.parametrize("name", [name for name in EVENT_OPTIONS if name not in IMAGE_AUGMENTATION_OPTIONS])
 def test_event_options_have_no_meaning_for_images(name):
     value = {"bin_by": "count", "crop": (0, 0, 4, 4), "stabilize": True, "counts": True, "polarity": False, "window_us": 100}.get(name, 1)
     with pytest.raises(InputError, match=rf"{name} is .*, but the encoder 'rate' is for images, .* choose the encoder 'events'"):

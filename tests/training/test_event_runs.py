@@ -141,7 +141,7 @@ def test_no_spike_differs_on_lava(real_run, lava_python):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("train nmnist --encoder rate", "shift is 2, but the encoder 'rate' is for images"),
+        ("train nmnist --encoder rate", "encoder is 'rate', but nmnist holds event recordings: choose 'events'"),
         ("train nmnist --counts --neuron loihi", "counts is True, but the neuron 'loihi' takes spikes"),
         ("train nmnist --window-us 10", "num_steps is 30 in a window of 10 µs"),
         ("train nmnist --crop 10 10 30 30", r"crop is \(10, 10, 30, 30\), but the sensor has 34 x 34 pixels"),

@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from polystep_snn.datasets.augment import Augmentation
+from polystep_snn.datasets.base import Samples
+from polystep_snn.datasets.image_augment import ImageAugmentation
 from polystep_snn.errors import InputError
 from polystep_snn.snn.encoders import DirectCurrent, Poisson, Rate, make_encoder
 from polystep_snn.snn.frames import Constant
@@ -34,6 +36,22 @@ def test_images_come_through_the_encoder(digits):
     assert (len(feed), feed.num_inputs, len(frames)) == (1257, 64, 5)
     assert isinstance(ImageFeed(digits.train, DirectCurrent(5), CPU).batch(indices)[0], Constant)
     assert ImageFeed(digits.train, make_encoder("population", 5), CPU).num_inputs == 256
+
+
+@pytest.mark.parametrize("samples", ["bytes", "floats"])
+def test_images_come_moved_and_mirrored(digits, samples):
+    part, augmentation = digits.train, ImageAugmentation(shift=1, flip_lr=0.5, seed=9)
+    if samples == "floats":
+        part = Samples(part.intensities(), part.labels, 1)
+    feed, plain = ImageFeed(part, DirectCurrent(5), CPU, augmentation), ImageFeed(part, DirectCurrent(5), CPU)
+    indices = torch.tensor([700, 3, 1256, 3])
+    found, labels = feed.batch(indices, 4)
+    images = np.append(part.intensities(indices.numpy()).reshape(4, 64), np.zeros((4, 1), np.float32), 1)
+    expected = np.take_along_axis(images, augmentation.sources(indices.numpy(), (8, 8), 4), 1)
+    assert np.array_equal(found.current.numpy(), expected)
+    assert torch.equal(labels, plain.batch(indices)[1])
+    assert not torch.equal(found.current, plain.batch(indices, 4)[0].current)
+    assert not torch.equal(found.current, feed.batch(indices, 5)[0].current)
 
 
 @pytest.mark.parametrize("augmentation", [None, Augmentation(shift=2, jitter=0.5, drop=0.2, seed=9)])
@@ -68,6 +86,9 @@ def test_what_a_run_feeds(digits, blinks):
     assert feed.augmentation == Augmentation(shift=1, jitter=0.3, time_jitter=0.5, drop=0.1, seed=0)
     assert make_feed(event_config(), blinks.train).augmentation is None
     assert isinstance(make_feed(TrainConfig("digits", encoder="rate", device="cpu"), digits.test).encoder, Rate)
+    changed = TrainConfig("digits", shift=1, flip_lr=0.25, seed=3, device="cpu")
+    assert make_feed(changed, digits.train, training=True).augmentation == ImageAugmentation(1, 0.25, 3)
+    assert not make_feed(changed, digits.train).augmentation.changes
 
 
 @pytest.mark.parametrize(

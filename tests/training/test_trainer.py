@@ -27,6 +27,9 @@ from tests.training.small_runs import WEIGHT_SPACE, StopAt, final, small_config
 # A recurrent layer, and one whose spikes leave late.
 MEMORY = {"hidden": ("12r", "10d3"), "blank_steps": 3, "windows": 3}
 
+# Images that are moved and mirrored, and a first layer that learns as behind standardized ones.
+CHANGED_IMAGES = {"shift": 1, "flip_lr": 0.5, "standardize": True, "label_smoothing": 0.1, "weight_bits": 8}
+
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
@@ -50,7 +53,9 @@ def test_another_seed_does_not(straight, digits, tmp_path):
     assert tensors["model.linears.0.weight"] != straight[0]["model.linears.0.weight"]
 
 
-@pytest.mark.parametrize("changes", [{}, {"readout": "count"}, MEMORY, WEIGHT_SPACE, {**WEIGHT_SPACE, "readout": "count"}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{}, {"readout": "count"}, CHANGED_IMAGES, MEMORY, WEIGHT_SPACE, {**WEIGHT_SPACE, "readout": "count"}], ids=str
+)
 @pytest.mark.parametrize("stops", [(1,), (5, 1, 9), (13,), (25,)], ids=str)
 def test_a_run_stopped_at_any_step_ends_as_if_it_had_not(digits, tmp_path, stops, changes):
     config = small_config(**changes)

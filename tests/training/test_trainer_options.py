@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from polystep_snn import LIFParameters, Sinkhorn, WeightSpace
+from polystep_snn import CrossEntropy, LIFParameters, Sinkhorn, SmoothedCrossEntropy, WeightSpace
 from polystep_snn.polystep.relative import Relative
+from polystep_snn.spaces.weight.step import WeightStep
 from polystep_snn.spaces.weight.subspaces import HybridLowRank
+from polystep_snn.training.build import build_bptt, build_polystep
 from polystep_snn.training.config import TrainConfig
 from polystep_snn.training.observer import Observer
 from polystep_snn.training.recipes import recipe
@@ -37,6 +39,15 @@ def test_options_reach_the_method(digits, tmp_path):
     assert run.network.neurons == [LIFParameters.from_beta(0.8, reset="subtract", v_th=0.5)]
     assert run.network.readout.neuron == LIFParameters.from_beta(0.8, reset="subtract")
     assert run.optimizer.param_groups[0]["weight_decay"] == 0.5
+
+
+def test_smoothed_labels_are_learned_and_scores_are_of_plain_ones(digits, tmp_path):
+    plain = Trainer(small_config(), tmp_path / "plain", digits).cost
+    for k, (options, make_method) in enumerate((({}, build_polystep), (WEIGHT_SPACE, build_polystep), ({"probed": 0}, build_bptt))):
+        run = Trainer(small_config(label_smoothing=0.2, **options), tmp_path / f"run{k}", digits, make_method=make_method)
+        cost = run.method._evaluator.cost if isinstance(run.method, WeightStep) else run.method.cost
+        assert cost == SmoothedCrossEntropy(plain.scale, 0.2)
+        assert run.cost == plain == CrossEntropy(plain.scale)
 
 
 def test_options_reach_weight_space(digits, tmp_path):

@@ -17,6 +17,7 @@ from polystep_snn import (
     Recurrent,
     Schedule,
     Sinkhorn,
+    SmoothedCrossEntropy,
     Softmax,
     SpikeCountReadout,
     SpikingNetwork,
@@ -128,8 +129,9 @@ def test_constant_inputs_and_events(name):
         {"transport": Softmax(Schedule(2.0, 0.1))},
         {"rate_target": RateTarget(0.1, 5.0)},
         {"cost": CrossEntropy(200.0)},
+        {"cost": SmoothedCrossEntropy(0.5, 0.2)},
     ],
-    ids=["zero-one", "sinkhorn", "greedy", "schedule", "rates", "saturated"],
+    ids=["zero-one", "sinkhorn", "greedy", "schedule", "rates", "saturated", "smoothed"],
 )
 @pytest.mark.parametrize("name", ["membrane", "deep counts"])
 def test_costs_and_transports(name, options):

@@ -3,7 +3,16 @@
 import pytest
 import torch
 
-from polystep_snn import CrossEntropy, DirectCurrent, LIFParameters, MembraneReadout, SpikeCountReadout, SpikingNetwork, ZeroOne
+from polystep_snn import (
+    CrossEntropy,
+    DirectCurrent,
+    LIFParameters,
+    MembraneReadout,
+    SmoothedCrossEntropy,
+    SpikeCountReadout,
+    SpikingNetwork,
+    ZeroOne,
+)
 from polystep_snn.engine.compiled import Kernels
 from polystep_snn.polystep.polytope import vertices, with_radii
 from polystep_snn.spaces.node.costs import node_costs
@@ -197,13 +206,21 @@ def test_a_probe_that_changes_no_spike_costs_exactly_what_the_network_costs():
         torch.testing.assert_close(layer.cost, found.cost.expand_as(layer.cost), rtol=1e-5, atol=1e-6)
 
 
-def test_cross_entropy_of_a_change_is_that_of_the_changed_value():
+@pytest.mark.parametrize("cost", [CrossEntropy(3.0), SmoothedCrossEntropy(3.0, 0.2)])
+def test_cross_entropy_of_a_change_is_that_of_the_changed_value(cost):
     generator = torch.Generator().manual_seed(11)
     value, columns, change = (torch.randn(*shape, generator=generator).double() for shape in ((10, 6), (7, 10), (2, 7, 6)))
     target = torch.arange(6)
-    cost = CrossEntropy(3.0)
     changed = value + columns[:, :, None] * change[:, :, None, :]
     torch.testing.assert_close(cost.of_change(value, columns, change, target), cost(changed, target), rtol=0, atol=1e-12)
+
+
+def test_smoothed_cross_entropy_is_torchs():
+    generator = torch.Generator().manual_seed(2)
+    value, target = torch.randn(10, 6, generator=generator).double(), torch.arange(6)
+    expected = torch.nn.functional.cross_entropy(3.0 * value.T, target, reduction="none", label_smoothing=0.2)
+    torch.testing.assert_close(SmoothedCrossEntropy(3.0, 0.2)(value, target), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(SmoothedCrossEntropy(3.0, 0.0)(value, target), CrossEntropy(3.0)(value, target), rtol=0, atol=0)
 
 
 def test_cross_entropy_saturates_where_a_change_leaves_the_range_of_floats():
