@@ -85,7 +85,9 @@ def test_costs_equal_the_definition(name, of_readout, num_windows, num_probed):
         torch.testing.assert_close(own.cost, table, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("cost", [CrossEntropy(0.5), SmoothedCrossEntropy(0.5, 0.2), MeanSquaredError(0.7)], ids=lambda cost: type(cost).__name__)
+@pytest.mark.parametrize(
+    "cost", [CrossEntropy(0.5), SmoothedCrossEntropy(0.5, 0.2), MeanSquaredError(0.7)], ids=lambda cost: type(cost).__name__
+)
 def test_slopes_of_costs_are_those_of_autograd(cost):
     generator = torch.Generator().manual_seed(0)
     value = torch.randn(4, 3, 5, generator=generator, dtype=torch.float64, requires_grad=True)
