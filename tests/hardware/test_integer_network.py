@@ -80,7 +80,7 @@ def test_what_no_layer_is(changes, message):
     [
         ({"layers": ()}, "has no layers"),
         ({"layers": (dense([[1] * 6]), dense([[1, 1], [1, 1]]))}, "layer 1 takes 2 inputs, but layer 0 has 1 neurons"),
-        ({"readout": "max"}, "readout is 'max': choose one of membrane, count"),
+        ({"readout": "sum"}, "readout is 'sum': choose one of membrane, max, count"),
         ({"encoder": "morse"}, "encoder is 'morse': choose one of rate"),
         ({"num_steps": 0}, "num_steps is 0"),
         ({"num_steps": 2**16 + 1}, "num_steps is 65537"),
