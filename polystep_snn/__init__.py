@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from polystep_snn.polystep.ask_tell import minimize as minimize
     from polystep_snn.polystep.cost import CrossEntropy as CrossEntropy
     from polystep_snn.polystep.cost import RateTarget as RateTarget
+    from polystep_snn.polystep.cost import SmoothedCrossEntropy as SmoothedCrossEntropy
     from polystep_snn.polystep.cost import ZeroOne as ZeroOne
     from polystep_snn.polystep.schedule import Schedule as Schedule
     from polystep_snn.polystep.transport import Greedy as Greedy
