@@ -23,12 +23,12 @@ from polystep_snn.snn.layer import Layer
 from polystep_snn.snn.loihi import CubaParameters
 from polystep_snn.snn.network import SpikingNetwork
 from polystep_snn.snn.neurons import LIFParameters
-from polystep_snn.snn.readouts import ReadoutState, SpikeCountReadout
+from polystep_snn.snn.readouts import SpikeCountReadout
 from polystep_snn.snn.wiring import past_steps
 from polystep_snn.spaces.node.currents import multiply
 from polystep_snn.spaces.node.last_hop import LinearEnd, make_end
 from polystep_snn.spaces.node.memory import delayed
-from polystep_snn.spaces.node.over_time import OverTimeEnd
+from polystep_snn.spaces.node.over_time import OverTimeEnd, integrated
 from polystep_snn.spaces.node.populations import Neuron, at_rest, drive, drive_recurrent
 
 SLOPE = 25.0
@@ -74,15 +74,6 @@ class _EventCurrent(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
         return ctx.events.matrix().transposed_times(grad.flatten(0, 1)).T.contiguous(), None
-
-
-def _integrated(end: OverTimeEnd, state: ReadoutState, currents: Tensor) -> tuple[ReadoutState, list[Tensor]]:
-    """A readout's state after a block of steps under currents ``[U, C, B]``, and its membranes after each of them."""
-    membranes = []
-    for current in currents:
-        state = end.readout.step(current, state)
-        membranes.append(end.readout.membrane(state))
-    return state, membranes
 
 
 SURROGATES = {"fast_sigmoid": fast_sigmoid, "superspike": superspike}
@@ -176,7 +167,7 @@ class SurrogateBPTT:
                         past[layer] = torch.cat([past[layer], spikes])[-len(past[layer]) :]
                 if isinstance(end, OverTimeEnd):
                     assert isinstance(incoming, Tensor)
-                    state, of_steps = _integrated(end, state, multiply(last.wiring, last.weight, incoming) + last.bias[:, None])
+                    state, of_steps = integrated(end, state, multiply(last.wiring, last.weight, incoming) + last.bias[:, None])
                     each += [cost(membrane, target) for membrane in of_steps if self.every_step]
             if isinstance(end, OverTimeEnd):
                 value = end.readout.membrane(state) if self.every_step else readout.value(state)

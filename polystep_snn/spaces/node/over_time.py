@@ -94,6 +94,15 @@ def at_first(end: OverTimeEnd, like: Tensor, num_windows: int) -> Decisions:
     return Decisions(state, like.new_zeros(like.shape[1]), like.new_zeros(num_windows, *like.shape))
 
 
+def integrated(end: OverTimeEnd, state: ReadoutState, currents: Tensor) -> tuple[ReadoutState, Tensor]:
+    """A readout's state after a block of steps under currents ``[U, C, B]``, and its membranes after each of them, ``[U, C, B]``."""
+    membranes = []
+    for current in currents:
+        state = end.readout.step(current, state, end.neuron)
+        membranes.append(end.readout.membrane(state))
+    return state, torch.stack(membranes)
+
+
 def follow(end: OverTimeEnd, decisions: Decisions, current: Tensor, worth: Tensor, cost: Cost, target: Tensor) -> Decisions:
     """Through a block of steps.
 
@@ -105,11 +114,8 @@ def follow(end: OverTimeEnd, decisions: Decisions, current: Tensor, worth: Tenso
         cost, target: of every step's membranes.
     """
     state, summed, slopes = decisions
-    before, membranes = state.peak, []
-    for x in current:
-        state = end.readout.step(x, state, end.neuron)
-        membranes.append(end.readout.membrane(state))
-    of_steps = torch.stack(membranes)
+    before = state.peak
+    state, of_steps = integrated(end, state, current)
     if before is not None:
         peak, step = of_steps.max(0)
         slopes = torch.where(peak > before, worth[step].movedim(-1, 0), slopes)
