@@ -43,11 +43,11 @@ demo: $(VENV)/installed
 	@echo "Figures are in runs/demo/figures, the chip's integers in runs/demo-chip/network.safetensors."
 
 # Tests that need Lava are skipped, with that reason, where there is no Python for it.
-# MARKS=" and not slow" leaves slow ones out. One thread a process: tests run side by side, and so do the commands that they start.
+# MARKS="and not slow" leaves slow ones out. One thread a process: tests run side by side, and so do the commands that they start.
 test: export OMP_NUM_THREADS := 1
 test: $(VENV)/installed-dev $(if $(filter test,$(MAKECMDGOALS)),$(if $(LAVA_PYTHON),$(LAVA_VENV)/installed))
-	$(BIN)/python -m pytest -m "not alone$(MARKS)" --numprocesses auto --maxprocesses 8 --dist worksteal
-	$(BIN)/python -m pytest -m "alone$(MARKS)"
+	$(BIN)/python -m pytest -m "not alone $(MARKS)" --numprocesses auto --maxprocesses 8 --dist worksteal
+	$(BIN)/python -m pytest -m "alone $(MARKS)"
 
 lava-env: $(LAVA_VENV)/installed
 
