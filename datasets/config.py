@@ -2,15 +2,16 @@
 
 from dataclasses import dataclass
 
-from polystep_snn.datasets import event_set
+from polystep_snn.datasets import NAMES, event_set
 from polystep_snn.datasets.augment import Augmentation
 from polystep_snn.datasets.framing import Framing
 from polystep_snn.datasets.image_augment import ImageAugmentation
 from polystep_snn.datasets.own.describe import KINDS as KINDS_OF_OWN
+from polystep_snn.datasets.own.split import VALIDATION_SHARE
 from polystep_snn.datasets.sequence_augment import SequenceAugmentation
 from polystep_snn.datasets.speech_features import KINDS, SpeechFeatures
 from polystep_snn.errors import InputError
-from polystep_snn.options import COUNT, LARGEST_COUNT, Options, option, up_to
+from polystep_snn.options import COUNT, LARGEST_COUNT, SHARE, Options, option, up_to
 
 ENCODERS = ("direct", "rate", "poisson", "latency", "population", "rows")
 # In place of an encoder: recordings are spikes already, sequences are currents or spikes.
@@ -54,6 +55,9 @@ class DataConfig(Options):
     time_jitter: float = option(0.0, "and in time, standard deviation in steps")
     drop: float = option(0.0, "and dropped with this probability")
     kind: str = option("", "of data of one's own: what it is taken for; by default its path tells", ("", *KINDS_OF_OWN))
+    validation_share: float = option(
+        VALIDATION_SHARE, "of data of one's own without a validation part: how much of the training part becomes one", range=SHARE
+    )
     features: str = option("energies", "of speech: energies of bands as currents, or ON and OFF events of their changes", KINDS)
     bands: int = option(32, "of speech: frequency bands")
     step_ms: float = option(20.0, "of speech: length of a step, at most 32 ms")
@@ -65,6 +69,8 @@ class DataConfig(Options):
     def __post_init__(self):
         super().__post_init__()
         self._check_encoder()
+        if self.dataset in NAMES and self.changed(("validation_share",)):
+            raise InputError(f"validation_share is {self.validation_share:g}, but {self.dataset} has parts of its own: leave it out")
         pixels = _NUM_PIXELS.get(self.dataset, self.num_steps)
         if self.encoder == "rows" and pixels % self.num_steps:
             raise InputError(

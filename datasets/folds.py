@@ -54,7 +54,7 @@ def stratified_split(labels: np.ndarray, share: float, seed: int) -> tuple[np.nd
         count = max(1, round(share * len(members)))
         if count >= len(members):
             raise InputError(
-                f"class {label} has {len(members)} samples, too few to set {share:.0%} apart: add some, or choose a smaller share"
+                f"class {label} has {len(members)} samples, too few to set {100 * share:g}% apart: add some, or choose a smaller share"
             )
         small[members[:count]] = True
     return np.flatnonzero(~small), np.flatnonzero(small)

@@ -41,6 +41,8 @@ COUNT = up_to(LARGEST_COUNT, low=1)
 # What float32 represents with room to spare, and what nobody means.
 POSITIVE = Range(1e-30, 1e30, f"a positive number, from {1e-30} to {1e30}")
 FRACTION = Range(0, 1, "a fraction from 0 to 1")
+# Neither nothing nor all, nor what float32 takes for that.
+SHARE = Range(1e-6, 1 - 1e-6, "a number between 0 and 1")
 
 
 def option(default: Any, help: str, choices: tuple[Any, ...] | None = None, range: Range | None = None, layers: bool = False) -> Any:

@@ -23,8 +23,10 @@ _LIBRARIES = {
     ".dat": Library("Prophesee DAT", "expelliarmus", b"%"),
     ".raw": Library("Prophesee RAW", "expelliarmus", b"%"),
 }
-_LIMITS = Limits(file_bytes=2**30, memory_bytes=2**34, cpu_s=120, deadline_s=180.0)
+_LARGEST_FILE = 2**30
 _REMEDY = "fetch it again, or remove it"
+# Longer than any camera's header.
+_HEADER_BYTES = 2**16
 # Longer than any sensor's side: what is beyond is no coordinate.
 _LARGEST_SIDE = 2**15
 
@@ -43,7 +45,7 @@ def read_events(path: Path) -> np.ndarray:
     elif suffix == ".npy":
         events = _checked(_load(path), path)
     else:
-        packed = read_in_child(__name__, path, _LIMITS, f"a recording that ends in {suffix}", _REMEDY, _LIBRARIES[suffix])
+        packed = read_in_child(__name__, path, _limits(path), f"a recording that ends in {suffix}", _REMEDY, _LIBRARIES[suffix])
         events = np.load(io.BytesIO(packed), allow_pickle=False)
     if not len(events):
         raise InputError(f"{path} holds no event: {_REMEDY}")
@@ -62,6 +64,8 @@ def pack(path: str) -> bytes:
         from expelliarmus import Wizard
 
         events = Wizard(encoding=_encoding(Path(path)), fpath=path).read()
+        if events is None:
+            raise InputError(f"holds no whole event: {_REMEDY}")
     if "on" in (events.dtype.names or ()):
         events = recfunctions.rename_fields(events, {"on": "p"})
     packed = io.BytesIO()
@@ -74,12 +78,24 @@ def sensor_of(x_most: int, y_most: int) -> Sensor:
     return (x_most + 1, y_most + 1, 2)
 
 
+def _limits(path: Path) -> Limits:
+    """A damaged file may keep a library busy for ever; a whole one is read at 10 MB/s at least."""
+    seconds = 20 + (path.stat().st_size if path.is_file() else 0) // 10**7
+    return Limits(_LARGEST_FILE, memory_bytes=2**34, cpu_s=seconds, deadline_s=1.5 * seconds)
+
+
 def _encoding(path: Path) -> str:
-    """As expelliarmus calls it; InputError for a format that it does not read."""
+    """As expelliarmus calls it; InputError for a format that it does not read, and for a header without an end, which it reads for ever."""
+    with path.open("rb") as file:
+        start = file.read(_HEADER_BYTES)
+    header = []
+    while start.startswith(b"%"):
+        line, end, start = start.partition(b"\n")
+        if not end:
+            raise InputError(f"is damaged (its header has no end): {_REMEDY}")
+        header.append(line)
     if path.suffix.lower() == ".dat":
         return "dat"
-    with path.open("rb") as file:
-        header = [line for line in file.read(4096).splitlines() if line.startswith(b"%")]
     text = b" ".join(header).lower()
     for version in (b"2", b"3"):
         if b"evt " + version in text or b"evt" + version in text:

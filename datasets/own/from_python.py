@@ -15,7 +15,7 @@ from polystep_snn.datasets.framing import Framing, Sensor, check_events
 from polystep_snn.datasets.own.arrays import GivenArrays
 from polystep_snn.datasets.own.load import Reading, load_arrays, record_of_events
 from polystep_snn.datasets.own.record import DataRecord
-from polystep_snn.datasets.own.split import split_off
+from polystep_snn.datasets.own.split import VALIDATION_SHARE, split_off
 from polystep_snn.datasets.own.targets import Classes
 from polystep_snn.errors import InputError
 
@@ -37,6 +37,7 @@ def from_arrays(
     sequences: bool = False,
     values: bool = False,
     clip: bool = True,
+    validation_share: float = VALIDATION_SHARE,
 ) -> tuple[Dataset, DataRecord]:
     """Arrays as data, with what a run is to remember of them; what is missing is split off the training part.
 
@@ -47,13 +48,16 @@ def from_arrays(
         sequences: whether ``[n, T, F]`` are sequences; else they are images.
         values: whether targets are real values, not classes.
         clip: whether values beyond those of the training part are cut there, as encoders of spikes need it.
+        validation_share: of the training part, where no ``val`` is given.
 
     Raises:
         InputError: arrays that do not go together, NaN, one class; see ``Arrays``.
     """
     given = {"train": train, "val": val, "test": test}
     arrays = {f"{which}_{part}": np.asarray(pair[k]) for part, pair in given.items() if pair is not None for k, which in enumerate("xy")}
-    return load_arrays(name, GivenArrays(name, arrays), "sequences" if sequences else "images", Reading(values, clip))
+    return load_arrays(
+        name, GivenArrays(name, arrays), "sequences" if sequences else "images", Reading(values, clip, validation_share=validation_share)
+    )
 
 
 def from_samples(
@@ -65,13 +69,14 @@ def from_samples(
     values: bool = False,
     framing: Framing | None = None,
     sensor: Sensor | None = None,
+    validation_share: float = VALIDATION_SHARE,
 ) -> tuple[Dataset, DataRecord]:
     """Pairs of a sample and a label as data: tensors, arrays, PIL images, or structured arrays of events as tonic has them.
 
     All samples are read into memory.
 
     Args:
-        name, sequences, values: as of ``from_arrays``.
+        name, sequences, values, validation_share: as of ``from_arrays``.
         train, val, test: such as a ``torch.utils.data.Dataset``.
         framing: of events, how they become frames.
         sensor: of events, width, height and polarities; tonic's ``sensor_size``.
@@ -84,13 +89,13 @@ def from_samples(
     first = read["train"][0][0]
     if first.dtype.names is None:
         stacked: dict[str, Any] = {part: (_stacked(name, part, x), np.array(y)) for part, (x, y) in read.items()}
-        return from_arrays(name, **stacked, sequences=sequences, values=values)
+        return from_arrays(name, **stacked, sequences=sequences, values=values, validation_share=validation_share)
     if framing is None or sensor is None:
         raise InputError(f"{name} holds events: give framing=Framing(...), and sensor=(width, height, polarities)")
     targets = Classes.of(np.array(read["train"][1]), f"the training part of {name}")
     labels = {part: targets.numbers(np.array(y), f"the part {part} of {name}") for part, (_, y) in read.items()}
     framed = {part: _framed(name, x, labels[part], framing, sensor) for part, (x, _) in read.items()}
-    split = split_off(list(given), labels["train"])
+    split = split_off(list(given), labels["train"], validation_share=validation_share)
     parts = [
         framed[t.stored] if t.indices is None else framed[t.stored].take(t.indices) for t in (split.train, split.validation, split.test)
     ]

@@ -19,7 +19,7 @@ from polystep_snn.datasets.own.images import read_images
 from polystep_snn.datasets.own.record import DataRecord, fingerprint, holds_spikes
 from polystep_snn.datasets.own.scaling import Scaling
 from polystep_snn.datasets.own.sounds import read_energies
-from polystep_snn.datasets.own.split import Split, split_off
+from polystep_snn.datasets.own.split import VALIDATION_SHARE, Split, split_off
 from polystep_snn.datasets.own.targets import Classes, TargetScaling
 from polystep_snn.datasets.recordings import EventSet, Recording, frame_recordings
 from polystep_snn.datasets.speech_features import SpeechFeatures, level_crossings
@@ -38,6 +38,7 @@ class Reading(NamedTuple):
         features: of sounds.
         known: what an earlier run measured; its scaling, classes and sensor are used again.
         other: these are other samples than that run's; nothing is split off, and where there is no test part, all of them are tested.
+        validation_share: of the training part, where there is no validation part.
     """
 
     values: bool = False
@@ -46,6 +47,7 @@ class Reading(NamedTuple):
     features: SpeechFeatures | None = None
     known: DataRecord | None = None
     other: bool = False
+    validation_share: float = VALIDATION_SHARE
 
 
 def load_own(name: str, found: Description, reading: Reading) -> tuple[Dataset, DataRecord]:
@@ -117,7 +119,7 @@ def _arrays(name: str, arrays: Stored, kind: str, reading: Reading) -> tuple[Dat
     raw = {part: arrays.read(f"y_{part}") for part in arrays.parts}
     first = _targets_of(raw[start], where("y", start), reading)
     labels = {part: _numbers(first, raw[part], where("y", part)) for part in arrays.parts}
-    split = split_off(arrays.parts, labels[start], reading.other)
+    split = split_off(arrays.parts, labels[start], reading.other, reading.validation_share)
     if isinstance(first, TargetScaling) and reading.known is None and split.train.indices is not None:
         # The spread is that of what is trained on.
         first = TargetScaling.of(split.train.of(raw["train"]), where("y", "train"))
@@ -192,7 +194,7 @@ def _class_folders(
     folders = {part: np.array([folder for _, folder in own]) for part, own in listed.items()}
     targets = _targets_of(folders["train"], f"the training part of {found.path}", reading)
     labels = {part: _numbers(targets, own, f"{part} of {found.path}") for part, own in folders.items()}
-    split = split_off(list(listed), labels["train"], reading.other)
+    split = split_off(list(listed), labels["train"], reading.other, reading.validation_share)
     files = [file for own in listed.values() for file, _ in own]
     starts = dict(zip(listed, np.cumsum([0, *(len(own) for own in listed.values())]), strict=False))
     everything = np.concatenate(list(labels.values()))

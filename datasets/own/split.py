@@ -34,23 +34,26 @@ class Split(NamedTuple):
     note: str
 
 
-def split_off(stored: Sequence[str], labels: np.ndarray, other: bool = False) -> Split:
+def split_off(stored: Sequence[str], labels: np.ndarray, other: bool = False, validation_share: float = VALIDATION_SHARE) -> Split:
     """The three parts of what is stored.
 
     Args:
         stored: "train", and "val" and "test" where they are.
         labels: of the first stored part: classes ``[n]``, or real targets ``[n, D]``, which are dealt at random.
         other: nothing is learned from these samples, so nothing is split off: the test part, or else all, serves for every part.
+        validation_share: of every class of the training part, where no "val" is stored.
 
     Raises:
-        InputError: too few samples of a class.
+        InputError: too few samples of a class; a share of its own where "val" is stored.
     """
     if other:
         whole = Taken("test" if "test" in stored else stored[0], None)
         return Split(whole, whole, whole, "")
+    if "val" in stored and validation_share != VALIDATION_SHARE:
+        raise InputError(f"validation_share is {validation_share:g}, but the data has a validation part of its own: leave it out")
     rest, said = np.arange(len(labels)), []
     taken = {"train": Taken("train", None)}
-    for part, share, name in (("test", TEST_SHARE, "test"), ("val", VALIDATION_SHARE, "validation")):
+    for part, share, name in (("test", TEST_SHARE, "test"), ("val", validation_share, "validation")):
         if part in stored:
             taken[part] = Taken(part, None)
             continue
@@ -59,7 +62,7 @@ def split_off(stored: Sequence[str], labels: np.ndarray, other: bool = False) ->
         kept, off = _in_two(labels[rest], share)
         taken[part] = Taken("train", rest[off])
         rest = rest[kept]
-        said.append(f"{share:.0%} split off as {name} part")
+        said.append(f"{100 * share:g}% split off as {name} part")
     if len(rest) < len(labels):
         taken["train"] = Taken("train", rest)
     return Split(taken["train"], taken["val"], taken["test"], ", ".join(said))

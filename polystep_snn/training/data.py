@@ -57,9 +57,8 @@ def load_run_data(config: TrainConfig, data_dir: Path | None = None, known: Data
         where = None if other is not None and Path(other).exists() else data_dir
         found = describe(find_own(name, where, before), data.encoder == SEQUENCE and data.kind != "sounds", other is not None)
         check_encoder(data.encoder, ENCODER_OF_KIND.get(found.kind), str(found.path))
-        reading = Reading(
-            config.method.cost == "mse", data.encoder not in UNBOUNDED, framing, data.speech_features(), known, other is not None
-        )
+        values, clip = config.method.cost == "mse", data.encoder not in UNBOUNDED
+        reading = Reading(values, clip, framing, data.speech_features(), known, other is not None, data.validation_share)
         dataset, record = load_own(name, found, reading)
     if config.network.neuron == "loihi" and data.holds_sequences and not record.spikes:
         raise InputError(f"the sequences of {name} are currents, but the neuron 'loihi' takes spikes: choose 'lif', or give 0 and 1")

@@ -49,6 +49,8 @@ def test_options_of_another_version_name_it():
         ({"epochs": 1.5}, "epochs is 1.5: give a value of type int"),
         ({"lr": float("nan")}, "lr is nan: choose a positive number, from 1e-30 to 1e+30"),
         ({"lr": 10**400}, "lr is a number of 1329 bits: choose a smaller one"),
+        ({"validation_share": 1.0}, "validation_share is 1.0: choose a number between 0 and 1"),
+        ({"validation_share": 0.05}, "validation_share is 0.05, but mnist has parts of its own: leave it out"),
         ({"beta": 1.5}, "beta is 1.5: choose a fraction from 0 to 1"),
         ({"averaging": 1.0}, "averaging is 1.0: choose a fraction from 0 to below 1"),
         ({"weight_bits": 16}, "weight_bits is 16: choose 8 or 32"),

@@ -41,6 +41,17 @@ def test_missing_parts_are_split_off_with_every_class(tmp_path):
         assert sorted(part.labels) == [0, 1, 2]
 
 
+def test_a_validation_part_has_the_share_that_is_asked_for(tmp_path):
+    path = npz(tmp_path, x_val=None, y_val=None)
+    data, record = load(path, validation_share=0.5)
+    assert (record.sizes, data.note) == ((9, 9, 6), "50% split off as validation part")
+    assert np.bincount(data.validation.labels).tolist() == [3, 3, 3]
+    with pytest.raises(InputError, match=r"class 0 has 6 samples, too few to set 99\.5% apart"):
+        load(path, validation_share=0.995)
+    with pytest.raises(InputError, match=r"validation_share is 0\.5, but the data has a validation part of its own: leave it out"):
+        load(npz(tmp_path), validation_share=0.5)
+
+
 def test_columns_of_tables_are_scaled_one_by_one_on_the_training_part(tmp_path):
     x = np.stack([np.linspace(-5, 5, 18), np.full(18, 7.0), np.linspace(0, 1e6, 18)], 1)
     test = np.array([[0.0, 9.0, 2e6], [-10.0, 7.0, 5e5]])

@@ -145,8 +145,11 @@ def test_recordings_are_never_unpickled(tmp_path):
         read_events(tmp_path / "a.npy")
 
 
-@pytest.mark.parametrize(("suffix", "encoding"), [(".dat", "dat"), (".raw", "evt2"), (".raw", "evt3")])
-def test_files_of_cameras_are_read(tmp_path, suffix, encoding):
+@pytest.mark.parametrize(
+    ("suffix", "encoding", "last"),
+    [(".dat", "dat", b"% Version 2 \n"), (".raw", "evt2", b"system_ID 21 \n"), (".raw", "evt3", b"system_ID 48 \n")],
+)
+def test_files_of_cameras_are_read(tmp_path, suffix, encoding, last):
     from expelliarmus import Wizard
 
     given = events(1, start=0)
@@ -158,9 +161,12 @@ def test_files_of_cameras_are_read(tmp_path, suffix, encoding):
     found = read_events(path)
     for name in ("x", "y", "t", "p"):
         assert np.array_equal(found[name], given[name].astype(found[name].dtype))
-    path.write_bytes(path.read_bytes()[:20])
-    with pytest.raises(InputError, match=str(path)):
-        read_events(path)
+    content = path.read_bytes()
+    header = content.index(last) + len(last)
+    for kept, message in ((20, "its header has no end"), (header - 1, "its header has no end"), (header + 3, "holds no whole event")):
+        path.write_bytes(content[:kept])
+        with pytest.raises(InputError, match=f"{path} .*{message}"):
+            read_events(path)
 
 
 def test_a_file_of_another_kind_is_no_recording_of_a_camera(tmp_path):
