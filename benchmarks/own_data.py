@@ -43,9 +43,10 @@ FASHION_TRIALS: list[dict[str, Any]] = [
     {"flip_lr": 0.5},
 ]
 FASHION_BPTT_TRIALS: list[dict[str, Any]] = [{}, {"standardize": False}, {"lr": 2e-3}]
-# Of the trials, the best on a tenth of the training part, mean of seeds 0 to 2; it is tested after training on nearly all of that part.
-FASHION_CHOSEN: dict[str, dict[str, Any]] = {"forward-only": {"weight_decay": 0.2}, "BPTT": {}}
-FASHION_TEST = {"validation_share": 0.01}
+# Of the trials, the best on a tenth of the training part, mean of seeds 0 to 2.
+FASHION_CHOSEN: dict[str, dict[str, Any]] = {"forward-only": {"label_smoothing": 0.1}, "BPTT": {}}
+# Tested after training on nearly all of that part. The 600 samples that are left do not tell which of ten epochs was best.
+FASHION_TEST = {"validation_share": 0.01, "keep": "last"}
 # The first of TRIALS. On validation with seed 0 twice as many epochs explain 0.3 points more of the variance.
 FORECAST: dict[str, Any] = {"cost": "mse", "encoder": "sequence", "hidden": (64,), "epochs": 10, "batch_size": 64, "lr": 3e-3}
 TRIALS: list[dict[str, Any]] = [{}, {"lr": 1e-2}, {"epochs": 20}, {"hidden": (128,)}, {"hidden": ("64r",)}]

@@ -33,6 +33,9 @@ class OptimizerConfig(Options):
         "decay of the running average of the weights that is evaluated and deployed; 0 for none",
         range=Range(0, 1, "a fraction from 0 to below 1", below=True),
     )
+    keep: str = option(
+        "best", "whose weights are tested and deployed: those of the epoch that scored best on validation, or of the last", ("best", "last")
+    )
 
 
 @dataclass(frozen=True)

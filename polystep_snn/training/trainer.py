@@ -124,7 +124,8 @@ class Trainer:
             self.save()
 
     def fit(self) -> dict[str, Any] | None:
-        """Train to the end, then look at the test set once, with the weights of the epoch that scored best on validation.
+        """Train to the end, then look at the test set once, with the weights of the epoch that scored best on validation, or with the last
+        ones, as ``keep`` says.
 
         Returns:
             The summary; None if the run was stopped before its end.
@@ -229,8 +230,9 @@ class Trainer:
             "dead_neurons": [h.dead for h in health],
             "saturated_neurons": [h.saturated for h in health],
         }
+        best, keeps_last = position.best, self.config.optimizer.keep == "last"
         # Equal accuracies are told apart by their loss.
-        if position.best is None or (score.accuracy, -score.loss) > (position.best[f"val_{name}"], -position.best["val_loss"]):
+        if keeps_last or best is None or (score.accuracy, -score.loss) > (best[f"val_{name}"], -best["val_loss"]):
             position.best = {"epoch": position.epoch + 1, f"val_{name}": score.accuracy, "val_loss": score.loss}
             self.best_weights = {name: p.clone() for name, p in self.average.items()}
         position.history.append(metrics)

@@ -185,6 +185,23 @@ def test_the_test_set_is_looked_at_once_with_the_chosen_weights(digits, tmp_path
     assert torch.equal(looks[-1][1], looks[run.position.best["epoch"] - 1][1])
 
 
+@pytest.mark.parametrize(("keep", "epoch"), [("best", 1), ("last", 3)])
+def test_whose_weights_are_kept(digits, tmp_path, monkeypatch, keep, epoch):
+    weights = []
+    evaluate = trainer.evaluate
+
+    def worse_and_worse(network, feed, cost):
+        weights.append(network.linears[0].weight.clone())
+        return evaluate(network, feed, cost)._replace(accuracy=1 / len(weights))
+
+    monkeypatch.setattr(trainer, "evaluate", worse_and_worse)
+    summary = Trainer(small_config(epochs=3, keep=keep), tmp_path / "run", digits).fit()
+    assert (summary["epoch"], summary["val_accuracy"]) == (epoch, 1 / epoch)
+    assert torch.equal(weights[-1], weights[epoch - 1])
+    assert not torch.equal(weights[0], weights[2])
+    assert torch.equal(open_run(tmp_path / "run").network.linears[0].weight, weights[epoch - 1])
+
+
 def test_labels_that_say_nothing_teach_nothing(digits, tmp_path):
     order = np.random.default_rng(0).permutation(len(digits.train))
     permuted = replace(digits, train=replace(digits.train, labels=digits.train.labels[order]))
