@@ -29,7 +29,7 @@ class OpenedRun:
         path: its folder.
         config: its configuration.
         record: what it remembers of its data; None for runs of version 0.1.
-        best: the epoch that scored best on validation, and its scores.
+        best: the epoch whose weights are kept, as a rule the one that scored best on validation, and its scores.
         history: the metrics of every epoch.
         latent: the network in torch, with the weights of that epoch; None where the folder holds integers that torch cannot represent.
         integers: those that the folder holds in place of a checkpoint; else None.

@@ -102,7 +102,7 @@ SPACE_RECIPES: dict[str, dict[str, Any]] = {
 
 # What the loop that learns on the chip does not have.
 NOT_ON_CHIP = (
-    *("lr", "weight_decay", "averaging", "windows", "polytope", "transport", "probed", "credit", "rate_weight", "target_rate"),
+    *("lr", "weight_decay", "averaging", "keep", "windows", "polytope", "transport", "probed", "credit", "rate_weight", "target_rate"),
     *("spike_price", "device", "threads", "compile", "v_th", "cost", "class_weights", "standardize", "label_smoothing"),
     *AUGMENTATION_OPTIONS,
     *SEQUENCE_AUGMENTATION_OPTIONS,

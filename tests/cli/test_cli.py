@@ -88,6 +88,7 @@ def test_a_recipe_can_be_overridden(tmp_path):
         ("train digits --out {tmp}/new --space weight --windows 3", "windows is 3, but the space 'weight' has no such option"),
         ("train cifar --out {tmp}/new", "there is no data set 'cifar', and no file or folder of this name"),
         ("train digits --out {tmp}/new --on-chip --credit chained", "credit has no meaning with --on-chip: leave it out"),
+        ("train digits --out {tmp}/new --on-chip --keep last", "keep has no meaning with --on-chip: leave it out"),
         ("train digits --out {tmp}/new --on-chip --hidden 32r", "networks of one dense hidden layer without recurrent weights or delays"),
         ("train digits --out {tmp}/new --on-chip --hidden 32d4", "networks of one dense hidden layer without recurrent weights or delays"),
         ("train digits --out {tmp}/new --on-chip --space weight", "the neuron 'loihi' is probed in the space 'node' only"),
